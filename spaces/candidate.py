@@ -1,0 +1,410 @@
+"""What a trial decides: a Candidate and its five parts.
+
+Everything here is a frozen dataclass that refuses bad values when it is made, turns into JSON and back without loss,
+and has a digest that is the same on every machine. A candidate says *what* is trained, never with which seed, on which
+data or on which device: those belong to the job (`evaluators.job`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+FAMILIES = ("residual", "inverted", "dense")
+SHORTCUTS = ("projection", "padding")
+POLICIES = ("none", "cutout", "mixup", "cutmix", "light")
+GRANULARITIES = ("filters", "weights")
+CRITERIA = ("l1", "l2", "batch_norm", "feature_map", "taylor", "random")
+SCOPES = ("global", "layer", "stage")
+SCHEDULES = ("once", "iterative", "gradual", "layerwise")
+OPTIMIZERS = ("sgd", "adamw", "muon")
+DECAYS = ("cosine", "linear")
+BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+
+
+class CandidateError(ValueError):
+    """A candidate that cannot be: the text names the field, the value and what is allowed."""
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise CandidateError(f"{name} must be {allowed}, but got {value!r}.")
+
+
+def _one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
+    _require(value in allowed, name, value, "one of " + ", ".join(str(item) for item in allowed))
+
+
+class _Part:
+    """Shared by the parts: exact dictionaries and JSON, a canonical digest, and coercion of the JSON types."""
+
+    def __post_init__(self) -> None:
+        # JSON knows lists, and writes 1.0 as 1 in some hands: a tuple stays a tuple, a float a float, so that
+        # equal candidates have equal digests.
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            declared = str(item.type)
+            if isinstance(value, list):
+                value = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
+            if isinstance(value, bool):
+                _require("bool" in declared, self._label(item.name), value, f"a {declared}")
+            elif isinstance(value, int) and declared == "float":
+                value = float(value)
+            if declared.startswith("tuple[float") and isinstance(value, tuple):
+                value = tuple(float(entry) for entry in value)
+            if declared in ("int", "float", "str", "bool"):
+                kind = {"int": int, "float": float, "str": str, "bool": bool}[declared]
+                _require(type(value) is kind, self._label(item.name), value, f"a {declared}")
+            if declared == "float":
+                _require(abs(value) < float("inf"), self._label(item.name), value, "a finite number")
+            if declared.startswith("tuple"):
+                _require(isinstance(value, tuple), self._label(item.name), value, "a list")
+            if declared == "tuple[int, ...]":
+                whole = all(type(entry) is int for entry in value)
+                _require(whole, self._label(item.name), value, "a list of whole numbers")
+            object.__setattr__(self, item.name, value)
+        self._validate()
+
+    def _validate(self) -> None:
+        raise NotImplementedError
+
+    def _label(self, name: str) -> str:
+        return f"{type(self).__name__.lower()}.{name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionaries, lists, strings, numbers, booleans and None: what JSON holds."""
+        result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
+        return result
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, no spaces, shortest exact floats."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises CandidateError for unknown, missing or impossible fields."""
+        name = cls.__name__.lower()
+        _require(isinstance(data, Mapping), name, data, "an object with named fields")
+        fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for key in data:
+            _require(key in fields, f"{name}.{key}", data[key], "absent (known: " + ", ".join(fields) + ")")
+        for key, item in fields.items():
+            optional = (
+                item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+            )
+            _require(key in data or optional, f"{name}.{key}", None, "given")
+        values = {}
+        for key, value in data.items():
+            part = _PARTS.get((name, key))
+            values[key] = part.from_dict(value) if part is not None and value is not None else value
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`. Raises CandidateError for text that is not JSON, too."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CandidateError(f"{cls.__name__.lower()} is not valid JSON: {error}.") from None
+        return cls.from_dict(data)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Architecture(_Part):
+    """A network: a 3x3 stem, stages of equal blocks, an optional 1x1 head, global average pooling, a classifier.
+
+    `widths`, `depths` and `strides` have one entry a stage. A width is the number of channels of the stage's blocks;
+    in the dense family it is the growth rate: the channels that each block adds. The first block of a stage has its
+    stride (in the dense family the transition before the stage has it).
+
+    family      blocks                                                             source
+    residual    two 3x3 convolutions and a shortcut                                He et al. 2015, arXiv:1512.03385
+    inverted    1x1 expansion, depthwise kernel, 1x1 projection                    Sandler et al. 2018, arXiv:1801.04381
+    dense       bottlenecked 3x3 convolutions whose outputs are concatenated       Huang et al. 2016, arXiv:1608.06993
+    """
+
+    family: str
+    stem_width: int
+    stem_stride: int
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    strides: tuple[int, ...]
+    shortcut: str | None = None  # residual: how a shortcut changes shape, "projection" (1x1) or "padding" (zeros)
+    kernels: tuple[int, ...] = ()  # inverted: depthwise kernel size, one a stage
+    expansions: tuple[int, ...] = ()  # inverted: how many times wider the inside of a block is, one a stage
+    compression: float = 0.0  # dense: share of the channels that a transition keeps, in (0, 1]
+    head_width: int = 0  # channels of a 1x1 convolution before pooling; 0: none
+
+    def _validate(self) -> None:
+        label = self._label
+        _one_of(label("family"), self.family, FAMILIES)
+        _require(1 <= self.stem_width <= 4096, label("stem_width"), self.stem_width, "in 1..4096")
+        _one_of(label("stem_stride"), self.stem_stride, (1, 2, 4))
+        stages = len(self.widths)
+        _require(1 <= stages <= 8, label("widths"), self.widths, "a list of 1 to 8 stages")
+        per_stage = {"widths": (1, 4096), "depths": (1, 64), "strides": (1, 2)}
+        if self.family == "inverted":
+            per_stage |= {"kernels": (1, 7), "expansions": (1, 12)}
+        for name, (low, high) in per_stage.items():
+            values = getattr(self, name)
+            _require(len(values) == stages, label(name), values, f"a list of {stages}, as many as widths")
+            _require(all(low <= v <= high for v in values), label(name), values, f"within {low}..{high}")
+        _require(all(k % 2 == 1 for k in self.kernels), label("kernels"), self.kernels, "odd")
+        if self.family == "residual":
+            _one_of(label("shortcut"), self.shortcut, SHORTCUTS)
+        else:
+            _require(self.shortcut is None, label("shortcut"), self.shortcut, "absent outside residual")
+        if self.family == "dense":
+            _require(0 < self.compression <= 1, label("compression"), self.compression, "in (0, 1]")
+        else:
+            _require(self.compression == 0, label("compression"), self.compression, "absent outside dense")
+        if self.family != "inverted":
+            _require(not self.kernels, label("kernels"), self.kernels, "absent outside inverted")
+            _require(not self.expansions, label("expansions"), self.expansions, "absent outside inverted")
+        _require(0 <= self.head_width <= 8192, label("head_width"), self.head_width, "in 0..8192")
+
+
+@dataclass(frozen=True)
+class Augmentation(_Part):
+    """Random changes of a training batch: mirror, shift, and at most one policy on top.
+
+    policy   strength
+    none     0
+    cutout   side of the grey square as a share of the image's side, (0, 1]           arXiv:1708.04552
+    mixup    alpha of the Beta distribution of the mixing weight, (0, 4]              arXiv:1710.09412
+    cutmix   alpha of the Beta distribution of the pasted area, (0, 4]                arXiv:1905.04899
+    light    size of a random change of brightness, contrast or saturation, (0, 1]
+    """
+
+    flip: bool = True
+    crop: int = 4  # pixels of padding before a random crop of the original size; 0: no shift
+    policy: str = "none"
+    strength: float = 0.0
+
+    def _validate(self) -> None:
+        label = self._label
+        _require(0 <= self.crop <= 16, label("crop"), self.crop, "in 0..16")
+        _one_of(label("policy"), self.policy, POLICIES)
+        if self.policy == "none":
+            _require(self.strength == 0, label("strength"), self.strength, "0 where policy is none")
+        else:
+            high = 4.0 if self.policy in ("mixup", "cutmix") else 1.0
+            _require(0 < self.strength <= high, label("strength"), self.strength, f"in (0, {high:g}]")
+
+
+@dataclass(frozen=True)
+class Sparsity(_Part):
+    """One step of pruning as a choice on four axes; `evaluators.pruning.methods` names the well-known combinations.
+
+    `ratio` is the share removed of what is there when the step begins: of the weights of convolutions and linear
+    layers, or of each layer's filters. With scope "stage" `ratios` has one entry a stage instead.
+    """
+
+    granularity: str
+    criterion: str
+    scope: str
+    schedule: str
+    ratio: float = 0.0
+    ratios: tuple[float, ...] = ()
+    epochs: int = 0  # fine-tuning in all, shared by the rounds; 0: none
+    rounds: int = 1  # of the schedules that repeat
+    penalty: float = 0.0  # L1 on batch-norm scales while the dense network trains (network slimming)
+
+    def _validate(self) -> None:
+        label = self._label
+        _one_of(label("granularity"), self.granularity, GRANULARITIES)
+        _one_of(label("criterion"), self.criterion, CRITERIA)
+        _one_of(label("scope"), self.scope, SCOPES)
+        _one_of(label("schedule"), self.schedule, SCHEDULES)
+        _require(0 <= self.ratio < 1, label("ratio"), self.ratio, "in [0, 1)")
+        _require(all(0 <= r < 1 for r in self.ratios), label("ratios"), self.ratios, "in [0, 1) each")
+        if self.scope == "stage":
+            _require(len(self.ratios) > 0, label("ratios"), self.ratios, "one a stage where scope is stage")
+            _require(self.ratio == 0, label("ratio"), self.ratio, "absent where scope is stage")
+        else:
+            _require(not self.ratios, label("ratios"), self.ratios, "absent unless scope is stage")
+        _require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
+        _require(1 <= self.rounds <= 100, label("rounds"), self.rounds, "in 1..100")
+        _require(0 <= self.penalty <= 1, label("penalty"), self.penalty, "in [0, 1]")
+        if self.granularity == "weights":
+            weightwise = ("l1", "l2", "taylor", "random")
+            _one_of(label("criterion"), self.criterion, weightwise)
+        if self.schedule == "layerwise":
+            _require(self.scope != "global", label("scope"), self.scope, "layer or stage where layerwise")
+
+
+@dataclass(frozen=True)
+class Pruning(_Part):
+    """Structured pruning, then unstructured pruning of what is left; either may be absent."""
+
+    filters: Sparsity | None = None
+    weights: Sparsity | None = None
+
+    def _validate(self) -> None:
+        for name in ("filters", "weights"):
+            step = getattr(self, name)
+            if step is not None:
+                _require(isinstance(step, Sparsity), self._label(name), step, "a Sparsity")
+                _one_of(f"pruning.{name}.granularity", step.granularity, (name,))
+
+
+@dataclass(frozen=True)
+class Bits(_Part):
+    """Bit-widths. `weights` and `activations` hold one entry for the whole network, or one a stage.
+
+    Stem and classifier stand apart. 32 is float32, 16 float16, 1 to 8 integers with a learned step (LSQ,
+    arXiv:1902.08153). An activation width belongs to the *input* of a layer. `layers` overrides single layers:
+    (name, weight bits, activation bits). With `epochs` 0 the network is rounded after training, nothing more;
+    otherwise it is trained at the widths of `path`, high to low, and last at its own.
+    """
+
+    weights: tuple[int, ...] = (32,)
+    activations: tuple[int, ...] = (32,)
+    stem: int = 32
+    classifier: int = 32
+    layers: tuple[tuple[str, int, int], ...] = ()
+    ternary: bool = False  # 2-bit weights as {-1, 0, 1}
+    epochs: int = 0
+    path: tuple[int, ...] = ()
+
+    def _validate(self) -> None:
+        label = self._label
+        for name in ("weights", "activations"):
+            values = getattr(self, name)
+            _require(len(values) > 0, label(name), values, "one entry, or one a stage")
+            for value in values:
+                _one_of(label(name), value, BIT_WIDTHS)
+        _one_of(label("stem"), self.stem, BIT_WIDTHS)
+        _one_of(label("classifier"), self.classifier, BIT_WIDTHS)
+        for entry in self.layers:
+            right = len(entry) == 3 and isinstance(entry[0], str)
+            _require(right, label("layers"), entry, "(name, weight bits, activation bits)")
+            _one_of(f"{label('layers')} {entry[0]}", entry[1], BIT_WIDTHS)
+            _one_of(f"{label('layers')} {entry[0]}", entry[2], BIT_WIDTHS)
+        _require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
+        for value in self.path:
+            _one_of(label("path"), value, BIT_WIDTHS[:8])
+        falling = all(a > b for a, b in zip(self.path, self.path[1:], strict=False))
+        _require(falling, label("path"), self.path, "falling")
+        if self.ternary:
+            _require(2 in self.weights, label("ternary"), self.ternary, "false unless weights are at 2 bits")
+
+    @classmethod
+    def uniform(cls, weights: int, activations: int, *, edges: int | None = None, **other: Any) -> Bits:
+        """The same width everywhere; stem and classifier at `edges` bits, or as the rest where that is None."""
+        return cls(
+            weights=(weights,),
+            activations=(activations,),
+            stem=weights if edges is None else edges,
+            classifier=weights if edges is None else edges,
+            **other,
+        )
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is rounded at all."""
+        widths = {*self.weights, *self.activations, self.stem, self.classifier}
+        return widths == {32} and all(entry[1:] == (32, 32) for entry in self.layers)
+
+
+@dataclass(frozen=True)
+class Recipe(_Part):
+    """How a network is trained. Learning rate and weight decay are nuisance parameters: searched, never the aim.
+
+    The learning rate rises linearly over the share `warmup` of all steps and then falls to zero by `decay`.
+    `averaging` is the decay per step of an exponential moving average of the weights; 0: none.
+    `teacher` names a preset whose trained network is distilled into this one with weight `distillation`.
+    """
+
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    epochs: int = 20
+    batch_size: int = 128
+    warmup: float = 0.1
+    decay: str = "cosine"
+    label_smoothing: float = 0.0
+    averaging: float = 0.0
+    teacher: str | None = None
+    distillation: float = 0.0
+    temperature: float = 4.0
+
+    def _validate(self) -> None:
+        label = self._label
+        _one_of(label("optimizer"), self.optimizer, OPTIMIZERS)
+        _require(0 < self.learning_rate <= 10, label("learning_rate"), self.learning_rate, "in (0, 10]")
+        _require(0 <= self.weight_decay <= 1, label("weight_decay"), self.weight_decay, "in [0, 1]")
+        _require(0 <= self.momentum < 1, label("momentum"), self.momentum, "in [0, 1)")
+        _require(1 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 1..10000")
+        _require(2 <= self.batch_size <= 65_536, label("batch_size"), self.batch_size, "in 2..65536")
+        _require(0 <= self.warmup < 1, label("warmup"), self.warmup, "in [0, 1)")
+        _one_of(label("decay"), self.decay, DECAYS)
+        _require(0 <= self.label_smoothing < 1, label("label_smoothing"), self.label_smoothing, "in [0, 1)")
+        _require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
+        _require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
+        _require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
+        if self.distillation > 0:
+            _require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
+
+
+@dataclass(frozen=True)
+class Candidate(_Part):
+    """All that a trial decides.
+
+    >>> from spaces import presets
+    >>> candidate = presets["resnet20"]
+    >>> Candidate.from_json(candidate.to_json()) == candidate
+    True
+    """
+
+    architecture: Architecture
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    pruning: Pruning = field(default_factory=Pruning)
+    bits: Bits = field(default_factory=Bits)
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def _validate(self) -> None:
+        kinds = (Architecture, Augmentation, Pruning, Bits, Recipe)
+        for name, kind in zip(("architecture", "augmentation", "pruning", "bits", "recipe"), kinds, strict=True):
+            _require(isinstance(getattr(self, name), kind), f"candidate.{name}", getattr(self, name), f"a {kind}")
+        stages = len(self.architecture.widths)
+        for name in ("weights", "activations"):
+            values = getattr(self.bits, name)
+            _require(len(values) in (1, stages), f"bits.{name}", values, f"1 or {stages} entries, one a stage")
+        for step in (self.pruning.filters, self.pruning.weights):
+            if step is not None and step.scope == "stage":
+                right = len(step.ratios) == stages
+                _require(right, f"pruning.{step.granularity}.ratios", step.ratios, f"{stages} entries")
+
+    @property
+    def dense_digest(self) -> str:
+        """Digest of what the dense network depends on: architecture, augmentation and recipe."""
+        penalty = self.pruning.filters.penalty if self.pruning.filters is not None else 0.0
+        parts = [self.architecture.to_json(), self.augmentation.to_json(), self.recipe.to_json(), repr(penalty)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether anything follows the dense training."""
+        return self.pruning.filters is not None or self.pruning.weights is not None or not self.bits.is_float
+
+
+_PARTS: dict[tuple[str, str], type[_Part]] = {
+    ("candidate", "architecture"): Architecture,
+    ("candidate", "augmentation"): Augmentation,
+    ("candidate", "pruning"): Pruning,
+    ("candidate", "bits"): Bits,
+    ("candidate", "recipe"): Recipe,
+    ("pruning", "filters"): Sparsity,
+    ("pruning", "weights"): Sparsity,
+}
