@@ -10,10 +10,12 @@ from spaces.candidate import (
     Recipe,
     Sparsity,
 )
+from spaces.methods import METHODS, method_name, sparsity
 from spaces.presets import presets
 from spaces.space import Space, SpaceError
 
 __all__ = [
+    "METHODS",
     "Architecture",
     "Augmentation",
     "Bits",
@@ -24,5 +26,7 @@ __all__ = [
     "Space",
     "SpaceError",
     "Sparsity",
+    "method_name",
     "presets",
+    "sparsity",
 ]

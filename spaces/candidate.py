@@ -93,9 +93,7 @@ class _Part:
         for key in data:
             _require(key in fields, f"{name}.{key}", data[key], "absent (known: " + ", ".join(fields) + ")")
         for key, item in fields.items():
-            optional = (
-                item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
-            )
+            optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
             _require(key in data or optional, f"{name}.{key}", None, "given")
         values = {}
         for key, value in data.items():
