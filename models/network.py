@@ -1,0 +1,138 @@
+"""From an Architecture to a network: stem, stages of blocks, head, pooling, classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import BasicBlock, ConvNorm, DenseLayer, InvertedBlock, NormAct, Transition, halving
+from spaces.candidate import Architecture
+
+WeightLayer = nn.Conv2d | nn.Linear
+
+
+class Network(nn.Module):
+    """An image classifier: (N, C, H, W) normalised pixels -> (N, classes) logits.
+
+    Layer names are `stem.conv`, `stages.I.J....` (stage I, block J, from 0), `head.conv` and `classifier`.
+
+    The stem is one 3x3 convolution at every stride. At stride 4 it looks at 9 of every 16 pixels: the cheapest way
+    down, and a lossy one.
+
+    Args:
+        architecture: what to build; kept as the attribute `architecture`.
+        classes: number of logits, at least 2.
+        channels: channels of an image, 3 for colour.
+    """
+
+    def __init__(self, architecture: Architecture, classes: int, channels: int = 3) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2, but got {classes}.")
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, but got {channels}.")
+        self.architecture = architecture
+        self.stem = ConvNorm(channels, architecture.stem_width, 3, architecture.stem_stride)
+        makers = {"residual": _residual, "inverted": _inverted, "dense": _dense}
+        stages, width = makers[architecture.family](architecture)
+        self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages)
+        self.head: nn.Module = nn.Identity()
+        if architecture.head_width:
+            self.head = ConvNorm(width, architecture.head_width, 1)
+            width = architecture.head_width
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, classes)."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        x = self.pool(self.head(x))  # (N, width, 1, 1)
+        logits: Tensor = self.classifier(torch.flatten(x, 1))
+        return logits
+
+
+def build(architecture: Architecture, classes: int, channels: int = 3, seed: int | None = None) -> Network:
+    """Build a network with fresh weights, on the CPU, in float32.
+
+    Args:
+        architecture: what to build.
+        classes: number of logits.
+        channels: channels of an image.
+        seed: of the weights: the same seed gives the same weights, and torch's own random numbers go on undisturbed.
+            None takes them from torch's own.
+
+    Raises:
+        ValueError: fewer than 2 classes or less than 1 channel.
+
+    >>> from spaces import presets
+    >>> network = build(presets["resnet20"].architecture, classes=10, seed=0)
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    269722
+    """
+    if seed is None:
+        return _initialise(Network(architecture, classes, channels))
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would reseed the GPUs, which are not restored here.
+        torch.default_generator.manual_seed(seed)
+        return _initialise(Network(architecture, classes, channels))
+
+
+def weight_layers(network: nn.Module) -> dict[str, WeightLayer]:
+    """The convolutions and linear layers by name, in the order of definition; a shared layer once."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, WeightLayer)}
+
+
+def _initialise(network: Network) -> Network:
+    """He et al. 2015 (arXiv:1502.01852): variance 2 / fan-in, which is right for depthwise kernels, too."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+    return network
+
+
+def _residual(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
+    width, shortcut = architecture.stem_width, architecture.shortcut or "projection"
+    stages = []
+    for outputs, depth, stride in zip(architecture.widths, architecture.depths, architecture.strides, strict=True):
+        blocks: list[nn.Module] = []
+        for block in range(depth):
+            blocks.append(BasicBlock(width, outputs, stride if block == 0 else 1, shortcut))
+            width = outputs
+        stages.append(blocks)
+    return stages, width
+
+
+def _inverted(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
+    width = architecture.stem_width
+    stages = []
+    for stage, outputs in enumerate(architecture.widths):
+        kernel, expansion = architecture.kernels[stage], architecture.expansions[stage]
+        blocks: list[nn.Module] = []
+        for block in range(architecture.depths[stage]):
+            stride = architecture.strides[stage] if block == 0 else 1
+            blocks.append(InvertedBlock(width, outputs, stride, kernel, expansion))
+            width = outputs
+        stages.append(blocks)
+    return stages, width
+
+
+def _dense(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
+    width = architecture.stem_width
+    stages = []
+    for stage, growth in enumerate(architecture.widths):
+        stride = architecture.strides[stage]
+        blocks: list[nn.Module] = []
+        if stage > 0:
+            outputs = max(1, int(width * architecture.compression))
+            blocks.append(Transition(width, outputs, stride))
+            width = outputs
+        elif stride == 2:
+            blocks.append(halving())  # nothing to compress yet: the stem's own width
+        for _ in range(architecture.depths[stage]):
+            blocks.append(DenseLayer(width, growth))
+            width += growth
+        stages.append(blocks)
+    stages[-1].append(NormAct(width))
+    return stages, width
