@@ -1,0 +1,80 @@
+"""What an evaluator is given and what it gives back: plain data that travels between processes and machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluators.train import Epoch
+from spaces.candidate import Candidate
+
+
+@dataclass(frozen=True)
+class Job:
+    """A candidate together with what is not its choice.
+
+    Attributes:
+        candidate: What is trained.
+        dataset: Name of the data set (`evaluators.data`).
+        data_dir: Where its files are looked for first; None: the cache.
+        image_size: Side that an image folder's pictures are resized to; None: the data set's own.
+        seed: Of initialisation, order and augmentation.
+        device: "cpu", "cuda" or "cuda:1".
+        threads: Of this training.
+        folder: Where the checkpoints of this job lie; None: it cannot be resumed.
+        store: Where dense networks are kept for other jobs; None: nowhere.
+    """
+
+    candidate: Candidate
+    dataset: str
+    seed: int
+    data_dir: Path | None = None
+    image_size: int | None = None
+    device: str = "cpu"
+    threads: int = 1
+    folder: Path | None = None
+    store: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job came to.
+
+    Attributes:
+        accuracy: Share of the validation images that the finished network classifies right.
+        score: `Score.to_dict()` of the finished network.
+        curve: Every epoch of every stage, in order.
+        accuracies: Accuracy after each stage, by the stage's name.
+        seconds: Wall time in all, replayed epochs left out.
+        notes: Remarks that a reader of the record should see, such as a ratio that could not be met.
+    """
+
+    accuracy: float
+    score: dict[str, Any]
+    curve: tuple[Epoch, ...]
+    accuracies: dict[str, float]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job gave no result. `reason` is one of a fixed set of words (studies.record.REASONS)."""
+
+    reason: str
+    text: str
+
+
+def curve_to_json(curve: tuple[Epoch, ...]) -> str:
+    """Compact JSON of a curve: a list of [stage, epoch, epochs, loss, accuracy, seconds]."""
+    rows = [list(asdict(epoch).values()) for epoch in curve]
+    rounded = [[round(item, 5) if isinstance(item, float) else item for item in row] for row in rows]
+    return json.dumps(rounded, separators=(",", ":"))
+
+
+def curve_from_json(text: str) -> tuple[Epoch, ...]:
+    """The inverse of `curve_to_json`, to five decimals."""
+    return tuple(Epoch(*row) for row in json.loads(text))

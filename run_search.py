@@ -1,0 +1,194 @@
+"""The command line of slimfront: parses, calls, prints. `python run_search.py --help`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+# Nothing of ours is imported up here: torch takes seconds, and `--help` must not.
+
+app = typer.Typer(
+    name="run_search.py",
+    help="Searches architecture, pruning and bit-widths together for the cheapest network that clears an accuracy bar.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_STORAGE = "sqlite:///slimfront.db"
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+Storage = Annotated[str, typer.Option(help="Where the study lies: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
+Name = Annotated[str | None, typer.Option(help="The study's name; may be left out where there is only one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
+]
+
+
+class Device(StrEnum):
+    """Where trainings run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@app.command(
+    epilog="Example: python run_search.py search studies/cifar10.toml --hours 10 --workers 2",
+)
+def search(
+    study: Annotated[Path, typer.Argument(help="The study's settings.", metavar="STUDY.toml")] = Path(
+        "studies/quick.toml"
+    ),
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of the whole study.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Hours of the whole study, across restarts.")] = None,
+    workers: Annotated[int, typer.Option(help="Trainings side by side; 0: one for each core or GPU.")] = 0,
+    dataset: Annotated[str | None, typer.Option(help="Data set, instead of the study's.")] = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling and training, instead of the study's.")] = None,
+    device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run or resume a search; ends with the front, and where plot, table and database are."""
+    from search.launch import Options, launch
+    from search.show import print_front
+    from studies.settings import Settings
+
+    settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
+    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out)
+    outcome, summary, files = launch(settings, options)
+    if as_json:
+        _print_json(summary)
+    else:
+        print_front(summary, files)
+    if outcome.how == "failures":
+        _fail(f"stopped after repeated failures, the last: {outcome.failure}", FAILED)
+    if outcome.how == "interrupted":
+        typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog="Example: python run_search.py front --csv front.csv --plot front.png")
+def front(
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    bar: Annotated[float | None, typer.Option(help="Accuracy that the front demands; default: the study's.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all trials as a table.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the picture, a PNG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the front of a study: the cheapest networks that clear the bar."""
+    from search.show import front_of, print_front
+
+    summary, files = front_of(storage, name, bar, csv, plot)
+    if as_json:
+        _print_json(summary)
+    else:
+        print_front(summary, files)
+
+
+@app.command(epilog="Example: python run_search.py dashboard --port 8080")
+def dashboard(
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's are up to you.")] = (
+        "127.0.0.1"
+    ),
+) -> None:
+    """Open optuna-dashboard on the study, with our panels."""
+    from search.show import open_dashboard
+
+    open_dashboard(storage, name, host, port)
+
+
+@app.command(epilog="Example: python run_search.py score resnet20 --weight-bits 4 --activation-bits 4")
+def score(
+    candidate: Annotated[str, typer.Argument(help="A preset's name, or a candidate's JSON file.")],
+    weight_bits: Annotated[int | None, typer.Option(help="Of every layer, stem and classifier included.")] = None,
+    activation_bits: Annotated[int | None, typer.Option(help="Of every layer's input.")] = None,
+    structured: Annotated[float, typer.Option(help="p_s of the closed formula.")] = 0.0,
+    unstructured: Annotated[float, typer.Option(help="p_u of the closed formula, of the original weights.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Score a network without training it."""
+    from search.show import print_score, score_of
+
+    result = score_of(candidate, weight_bits, activation_bits, structured, unstructured)
+    if as_json:
+        _print_json(result)
+    else:
+        print_score(result)
+
+
+@app.command(epilog="Example: python run_search.py data cifar10 --data-dir ~/data")
+def data(
+    name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, fashion-mnist or folder:PATH.")],
+    data_dir: DataDir = None,
+    image_size: Annotated[int | None, typer.Option(help="Side that an image folder's pictures get.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch and check a data set; say where it lies and where it came from."""
+    from search.show import print_source, source_of
+
+    found = source_of(name, data_dir, image_size)
+    if as_json:
+        _print_json(found)
+    else:
+        print_source(found)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    one_line = " ".join(text.split())
+    typer.echo(f"slimfront: {one_line}", err=True)
+    raise typer.Exit(code)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except KeyboardInterrupt:
+        typer.echo("slimfront: interrupted at once; finished trials are saved", err=True)
+        return INTERRUPTED
+    except typer.Exit as end:
+        return int(end.exit_code)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        return _report(error)
+    return result if isinstance(result, int) else DONE
+
+
+def _report(error: Exception) -> int:
+    """Our own errors, and those of files, in one line; anything else is a bug and shows where."""
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        return WRONG_USAGE
+    if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
+        typer.echo("slimfront: " + " ".join(str(error).split()), err=True)
+        return WRONG_USAGE
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.echo("slimfront: " + " ".join(what.split()), err=True)
+        return FAILED
+    raise error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A trial from sampling to record: the coordinator, its workers, early stopping, what people see meanwhile."""

@@ -1,0 +1,187 @@
+"""The coordinator: asks the study for trials, hands them to evaluators, decides after every epoch, tells the study.
+
+It alone owns the study. Everything that it knows it reads from there, so a search that was stopped, by whatever, goes
+on with the same command: trials that were running are taken up first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evaluators.job import Failure, Job, Result
+from evaluators.train import Epoch
+from search.interrupt import Interrupt
+from search.progress import Row, Show, Totals
+from search.trials import Ledger, Work
+from search.workers import Workers
+
+FAILURES_IN_A_ROW = 5  # then the search stops instead of burning the night
+STARTS = 3  # a trial whose worker dies is started again twice
+_PULSE = 1.0  # seconds between looks at the clock while nothing happens
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search ends: at so many trials or hours, both for the whole study; None: no limit."""
+
+    trials: int | None
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class JobFrame:
+    """What all jobs of a search share; see `evaluators.job.Job`."""
+
+    dataset: str
+    seed: int
+    data_dir: Path | None
+    image_size: int | None
+    device: str
+    threads: int
+    work: Path
+    store: Path | None
+
+
+@dataclass
+class Outcome:
+    """How a search ended: "done", "interrupted" or "failures", with the last failure's text."""
+
+    how: str
+    failure: str | None = None
+
+
+@dataclass
+class _Running:
+    work: Work
+    started: float
+    curve: list[Epoch] = field(default_factory=list)
+
+
+class Coordinator:
+    """Runs a search until its limits, an interrupt, or too many failures."""
+
+    def __init__(self, ledger: Ledger, workers: Workers, frame: JobFrame, limits: Limits, show: Show) -> None:
+        self._ledger, self._workers, self._frame = ledger, workers, frame
+        self._limits, self._show = limits, show
+        self._running: dict[int, _Running] = {}
+        self._again: deque[Work] = deque()
+        self._failures = 0
+        self._last_failure: str | None = None
+        self._seconds_before = ledger.seconds_worked()
+        self._begun = time.monotonic()
+
+    def run(self) -> Outcome:
+        """Work until there is nothing more to do; running trials are left resumable when it ends early."""
+        self._again.extend(self._ledger.interrupted())
+        if self._again:
+            self._show.say(f"taking up {len(self._again)} trial(s) that were running when the search stopped")
+        with Interrupt() as interrupt:
+            while True:
+                ending = interrupt.asked or self._out_of_time() or self._failures >= FAILURES_IN_A_ROW
+                if not ending:
+                    self._fill()
+                if not self._running:
+                    break
+                event = self._workers.next(_PULSE)
+                self._ledger.beat(round(self._seconds()))
+                if event is not None:
+                    self._handle(*event, ending=interrupt.asked or self._out_of_time())
+                self._show.totals(self._totals())
+        self._ledger.worked(self._seconds())
+        if self._failures >= FAILURES_IN_A_ROW:
+            return Outcome("failures", self._last_failure)
+        return Outcome("interrupted" if interrupt.asked else "done", self._last_failure)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._begun
+
+    def _out_of_time(self) -> bool:
+        return self._limits.hours is not None and self._seconds() >= self._limits.hours * 3600
+
+    def _fill(self) -> None:
+        """Give every free slot a trial, as long as there are any to give."""
+        for slot in range(self._workers.slots):
+            while slot not in self._running:
+                work = self._again.popleft() if self._again else self._new()
+                if work is None:
+                    return
+                self._start(slot, work)
+
+    def _new(self) -> Work | None:
+        """The next trial that has to be trained; those that need no training are told at once."""
+        while self._limits.trials is None or self._ledger.count() < self._limits.trials:
+            work = self._ledger.ask()
+            if work.settled is None:
+                return work
+            self._show.ended(None, work.number, work.settled)
+            self._show.totals(self._totals())
+            if self._out_of_time() or self._ledger.exhausted():
+                return None
+        return None
+
+    def _start(self, slot: int, work: Work) -> None:
+        frame = self._frame
+        job = Job(
+            candidate=work.candidate,
+            dataset=frame.dataset,
+            seed=frame.seed,
+            data_dir=frame.data_dir,
+            image_size=frame.image_size,
+            device=frame.device,
+            threads=frame.threads,
+            folder=frame.work / f"trial-{work.number}",
+            store=frame.store,
+        )
+        self._ledger.starts(work)
+        self._running[slot] = _Running(work, time.monotonic())
+        self._show.started(slot, Row(work.number, work.what, work.score))
+        self._workers.submit(slot, job)
+
+    def _handle(self, slot: int, message: Epoch | Result | Failure, *, ending: bool) -> None:
+        running = self._running[slot]
+        if isinstance(message, Epoch):
+            running.curve.append(message)
+            self._show.epoch(slot, message)
+            if ending:  # the state is saved: the trial stays open and is taken up again
+                self._workers.stop(slot)
+                self._forget(slot, "left for the next start")
+                return
+            verdict = self._ledger.judge(running.work, running.curve)
+            if verdict is None:
+                self._workers.go_on(slot)
+                return
+            self._workers.stop(slot)
+            self._ledger.stopped(running.work, running.curve, verdict, time.monotonic() - running.started)
+            self._forget(slot, f"stopped, {verdict.text}")
+        elif isinstance(message, Result):
+            self._failures = 0
+            self._ledger.finished(running.work, message)
+            self._forget(slot, f"{message.accuracy:.2%}, score {message.score['score']:.4g}")
+        else:
+            self._failed(slot, running, message)
+
+    def _failed(self, slot: int, running: _Running, failure: Failure) -> None:
+        work = running.work
+        if failure.reason == "worker_died" and work.starts < STARTS:
+            self._again.append(work)
+            self._forget(slot, f"{failure.text}; it starts again")
+            return
+        self._failures += 1
+        self._last_failure = failure.text
+        self._ledger.failed(work, running.curve, failure, time.monotonic() - running.started)
+        self._forget(slot, f"failed, {failure.text}")
+
+    def _forget(self, slot: int, text: str) -> None:
+        work = self._running.pop(slot).work
+        self._show.ended(slot, work.number, text)
+
+    def _totals(self) -> Totals:
+        front = self._ledger.front()
+        best = (front[0].number, *front[0].values) if front else None
+        hours = self._limits.hours
+        limit = hours * 3600 if hours is not None else None
+        finished = self._ledger.count() - len(self._running) - len(self._again)
+        return Totals(finished, self._limits.trials, self._seconds(), limit, len(front), best)  # type: ignore[arg-type]

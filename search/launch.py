@@ -1,0 +1,213 @@
+"""From settings to a running search and back: opens everything, runs the coordinator, leaves plot and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from search.progress import make_show
+from search.trials import Ledger
+from search.workers import Evaluate, InProcess, LocalProcesses, Workers, evaluate_job
+from studies import storage as storages
+from studies.errors import StudyError
+from studies.front import summary, to_csv
+from studies.settings import Settings
+
+PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search runs, none of which changes what it finds.
+
+    Attributes:
+        storage: URL of the study's storage.
+        workers: Trainings side by side; 0: one for each core, or one for each GPU.
+        data_dir: Where the data set's files are looked for first.
+        device: "auto", "cpu" or "cuda".
+        out: Folder of results and checkpoints; None: runs/NAME.
+    """
+
+    storage: str
+    workers: int = 0
+    data_dir: Path | None = None
+    device: str = "auto"
+    out: Path | None = None
+
+
+def launch(
+    settings: Settings, options: Options, evaluate: Evaluate = evaluate_job
+) -> tuple[Outcome, dict[str, Any], dict[str, str]]:
+    """Run or resume the study until its limits.
+
+    Returns:
+        How it ended, the summary as in `studies.front.summary`, and where things lie: "plot", "csv", "storage".
+
+    Raises:
+        StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
+    """
+    from evaluators.data import search_data
+
+    device, workers, threads = _resources(options)
+    console = Console(stderr=True)
+    storage = storages.open_storage(options.storage)
+    with _only_coordinator(options.storage):
+        data = search_data(
+            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
+        )
+        study = storages.create_or_load(storage, settings.name)
+        _check_identity(study, settings, data.digest)
+        out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
+        refresh = _Refresh(study, settings, out)
+        shape, classes = data.input_shape, data.classes
+
+        def rate(candidate: Any) -> dict[str, Any]:
+            from evaluators.expected import expected_score
+
+            return expected_score(candidate, shape, classes).to_dict()
+
+        ledger = Ledger(
+            study,
+            settings,
+            rate=rate,
+            data_digest=data.digest,
+            device=device,
+            threads=threads,
+            changed=refresh.if_due,
+        )
+        ledger.enqueue_presets()
+        frame = JobFrame(
+            dataset=settings.dataset,
+            seed=settings.seed,
+            data_dir=options.data_dir,
+            image_size=settings.image_size,
+            device=device,
+            threads=threads,
+            work=out / "work",
+            store=out / "dense",
+        )
+        del data  # the evaluators load their own
+        with _workers(workers, evaluate) as pool, make_show(console) as show:
+            limits = Limits(settings.trials, settings.hours)
+            outcome = Coordinator(ledger, pool, frame, limits, show).run()
+        files = refresh.now()
+    return outcome, summary(study, settings.bar), files
+
+
+def _resources(options: Options) -> tuple[str, int, int]:
+    """(device, trainings side by side, threads of each)"""
+    import os
+
+    import torch
+
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("--device cuda: torch sees no CUDA device here; use --device cpu or auto.")
+    if options.workers < 0:
+        raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    workers = options.workers or (torch.cuda.device_count() if device == "cuda" else cores)
+    return device, workers, max(1, cores // workers)
+
+
+@contextmanager
+def _workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
+    pool: Workers = InProcess(evaluate) if count == 1 else LocalProcesses(count, evaluate)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def _only_coordinator(url: str) -> Iterator[None]:
+    """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night."""
+    from sqlalchemy.engine import make_url
+
+    database = make_url(url).database
+    if not url.startswith("sqlite") or database in (None, "", ":memory:"):
+        yield
+        return
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    path = Path(f"{database}.lock")
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StudyError(
+                f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
+                "or use PostgreSQL for several at once."
+            ) from None
+        yield
+
+
+def _check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
+    """Refuse to go on with a study that was begun with other settings, and show the difference."""
+    # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
+    now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
+    kept = study.user_attrs.get("identity")
+    if kept is None:
+        study.set_user_attr("identity", now)
+        return
+    differences = list(_differences(kept, now))
+    if differences:
+        raise StudyError(
+            f"Study {study.study_name!r} was begun with other settings: {'; '.join(differences[:5])}. "
+            "Give this one another --name."
+        )
+
+
+def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:
+    if isinstance(kept, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*kept, *now}):
+            yield from _differences(kept.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif kept != now:
+        yield f"{key} was {json.dumps(kept)}, is {json.dumps(now)}"
+
+
+class _Refresh:
+    """Draws what people look at: the dashboard's panels while the search runs, plot and tables at its end."""
+
+    def __init__(self, study: optuna.Study, settings: Settings, out: Path) -> None:
+        self._study, self._settings, self._out = study, settings, out
+        self._last = float("-inf")
+
+    def if_due(self) -> None:
+        """Draw the panels unless that was done a moment ago."""
+        import time
+
+        if time.monotonic() - self._last >= PANEL_SECONDS:
+            self._panels()
+            self._last = time.monotonic()
+
+    def now(self) -> dict[str, str]:
+        """Draw everything; returns where it lies."""
+        from studies.plots import front_plot
+
+        self._panels()
+        trials = self._study.get_trials(deepcopy=False)
+        bar = self._settings.bar
+        plot = front_plot(trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
+        table = to_csv(trials, self._out / "trials.csv", bar)
+        return {"plot": str(plot), "csv": str(table), "storage": storages.study_url(self._study)}
+
+    def _panels(self) -> None:
+        from studies.dashboard import update_panels
+
+        update_panels(self._study, self._settings.bar)

@@ -1,0 +1,164 @@
+"""What the reading commands do: gather and print. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spaces import Candidate, CandidateError, Pruning, presets
+from spaces.candidate import BIT_WIDTHS
+
+LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
+INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
+
+
+def front_of(
+    storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Summary of a study, and the files that were asked for."""
+    from studies.errors import StudyError
+    from studies.front import summary, to_csv
+    from studies.storage import load_study, open_storage, study_url
+
+    study = load_study(open_storage(storage, must_exist=True), name)
+    identity = study.user_attrs.get("identity", {})
+    bar = float(identity.get("bar", 0.9)) if bar is None else bar
+    if not 0 < bar <= 1:
+        raise StudyError(f"--bar must be a share in (0, 1], but got {bar}.")
+    files = {"storage": study_url(study)}
+    trials = study.get_trials(deepcopy=False)
+    if csv is not None:
+        files["csv"] = str(to_csv(trials, csv, bar))
+    if plot is not None:
+        from studies.plots import front_plot
+
+        files["plot"] = str(front_plot(trials, bar, plot, ladder=identity.get("dataset") == "cifar10"))
+    return summary(study, bar), files
+
+
+def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
+    """The front as a table; where it is empty, that, and the nearest trials."""
+    console = Console()
+    counts = summary["trials"]
+    networks = summary["front"] or summary["nearest"]
+    bar = f"{summary['bar']:.2%}"
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
+        table.add_column(column, justify="left" if column == "digest" else "right")
+    for row in networks:
+        numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
+        cells = ["" if number is None else f"{number:.4g}" for number in numbers]
+        table.add_row(str(row["trial"]), f"{row['accuracy']:.2%}", *cells, str(row["digest"] or ""))
+    console.print()
+    if summary["front"]:
+        console.print(f"The front of {summary['study']}: {len(networks)} networks at or above {bar}", markup=False)
+    elif networks:
+        console.print(f"No trial of {summary['study']} reaches {bar}. The nearest:", markup=False)
+    else:
+        console.print(f"No trial of {summary['study']} is complete yet.", markup=False)
+    if networks:
+        console.print(table)
+    told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
+    for what, where in files.items():
+        console.print(f"{what}: {where}", markup=False, soft_wrap=True, highlight=False)
+
+
+def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
+    """Draw the panels anew and serve optuna-dashboard until interrupted."""
+    from studies.dashboard import serve, update_panels
+
+    from studies.storage import load_study, open_storage, study_names
+
+    opened = open_storage(storage, must_exist=True)
+    for found in [name] if name is not None else study_names(opened):
+        study = load_study(opened, found)
+        update_panels(study, float(study.user_attrs.get("identity", {}).get("bar", 0.9)))
+    Console(stderr=True).print(f"optuna-dashboard on http://{host}:{port} (Ctrl-C ends it)", markup=False)
+    serve(storage, port=port, host=host)
+
+
+def read_candidate(text: str) -> Candidate:
+    """A preset by name, or a candidate's JSON file. Raises CandidateError."""
+    if text in presets:
+        return presets[text]
+    path = Path(text)
+    if not path.is_file():
+        raise CandidateError(f"{text!r} is neither a preset ({', '.join(presets)}) nor a file.")
+    if path.stat().st_size > LARGEST_CANDIDATE:
+        raise CandidateError(f"{path} is too large for a candidate ({path.stat().st_size} bytes).")
+    try:
+        written = path.read_text()
+    except UnicodeDecodeError:
+        raise CandidateError(f"{path} is not a text file.") from None
+    try:
+        return Candidate.from_json(written)
+    except CandidateError as error:
+        raise CandidateError(f"{path}: {error}") from None
+
+
+def score_of(
+    candidate: str, weight_bits: int | None, activation_bits: int | None, structured: float, unstructured: float
+) -> dict[str, Any]:
+    """What `score` prints: the measured score on 3x32x32 images and ten classes, and the closed formula beside it."""
+    import dataclasses
+
+    from evaluators.expected import expected_score
+    from evaluators.score import formula
+
+    chosen = read_candidate(candidate)
+    own = (max(chosen.bits.weights), max(chosen.bits.activations))
+    bits = (weight_bits or own[0], activation_bits or weight_bits or own[1])
+    for option, value in (("--weight-bits", bits[0]), ("--activation-bits", bits[1])):
+        if value not in BIT_WIDTHS:
+            raise CandidateError(f"{option} must be one of {', '.join(map(str, BIT_WIDTHS))}, but got {value}.")
+    overridden = bits if weight_bits is not None or activation_bits is not None else None
+    measured = expected_score(chosen, INPUT_SHAPE, CLASSES, overridden)
+    unpruned = expected_score(dataclasses.replace(chosen, pruning=Pruning()), INPUT_SHAPE, CLASSES)
+    closed = formula(unpruned.weights, unpruned.macs, structured, unstructured, *bits)
+    return {"digest": chosen.digest, **measured.to_dict(), "formula": closed}
+
+
+def print_score(result: dict[str, Any]) -> None:
+    """The score layer by layer, and what it adds up to."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("layer", "kind", "weights", "stored", "MACs", "bits w/a"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for layer in result["layers"]:
+        table.add_row(
+            layer["name"],
+            layer["kind"],
+            f"{layer['weights']:,}",
+            f"{layer['stored_weights']:,}",
+            f"{layer['macs']:,}",
+            f"{layer['weight_bits']}/{layer['activation_bits']}",
+        )
+    console.print(table)
+    console.print(
+        f"{result['parameters']:,} parameters, {result['weights']:,} weights, {result['macs']:,} multiply-adds an image"
+    )
+    params, ops = result["score_params"], result["score_ops"]
+    console.print(f"score {result['score']:.6g} = params term {params:.6g} + ops term {ops:.6g}")
+    console.print(f"strict score {result['strict_score']:.6g}; closed formula {result['formula']:.6g}")
+
+
+def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[str, Any]:
+    """What `data` prints: where a data set lies, where it came from, what was checked."""
+    from dataclasses import asdict
+
+    from evaluators.data import fetch
+
+    console = Console(stderr=True)
+    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=console.print)
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}
+
+
+def print_source(found: dict[str, Any]) -> None:
+    """One line a fact."""
+    console = Console()
+    for key, value in found.items():
+        console.print(f"{key.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,256 @@
+"""Where evaluators run: in this process, or in processes of their own.
+
+Both kinds speak the same way: `submit` gives a slot a job, `next` hands back what happened, and after every epoch the
+evaluator waits for `go_on` or `stop`. So every decision sees everything, wherever the training is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Generator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Protocol
+
+from evaluators.job import Failure, Job, Result
+from evaluators.train import Epoch
+
+Message = Epoch | Result | Failure
+
+
+class Evaluate(Protocol):
+    """A function that evaluates a job; importable by name, so that a new process finds it."""
+
+    def __call__(self, job: Job) -> Generator[Epoch, None, Result]:
+        """Yield after every epoch, return the result."""
+
+
+class Workers(Protocol):
+    """Some slots, each of which evaluates one job at a time."""
+
+    slots: int
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Begin `job` in a free slot."""
+
+    def next(self, timeout: float) -> tuple[int, Message] | None:
+        """What happened next, and in which slot; None where nothing did for `timeout` seconds.
+
+        A Result or a Failure frees the slot. After an Epoch the slot waits for `go_on` or `stop`.
+        """
+
+    def go_on(self, slot: int) -> None:
+        """Let the slot train on."""
+
+    def stop(self, slot: int) -> None:
+        """End the slot's job; the slot is free at once."""
+
+    def close(self) -> None:
+        """End everything."""
+
+
+def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
+    """The real evaluator: loads the data set (once a process) and trains."""
+    import torch
+
+    from evaluators.allocator import keep_freed_memory
+    from evaluators.evaluate import evaluate
+
+    keep_freed_memory()
+    torch.set_num_threads(job.threads)
+    result = yield from evaluate(job, _data(job))
+    return result
+
+
+_loaded: dict[tuple[object, ...], object] = {}
+
+
+def _data(job: Job):  # type: ignore[no-untyped-def]
+    from evaluators.data import search_data
+
+    key = (job.dataset, job.data_dir, job.image_size)
+    if key not in _loaded:
+        _loaded.clear()  # one data set a process
+        _loaded[key] = search_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
+    return _loaded[key]
+
+
+def _advance(generator: Generator[Epoch, None, Result]) -> Message:
+    """The next thing that a job does; whatever it raises becomes a Failure."""
+    try:
+        return next(generator)
+    except StopIteration as finished:
+        result: Result = finished.value
+        return result
+    except Exception as error:  # a bug in one candidate must not end the night
+        return failure_of(error)
+
+
+def failure_of(error: Exception) -> Failure:
+    """An exception as a Failure, with a reason from the fixed set."""
+    from evaluators.train import TrainingError
+
+    if isinstance(error, TrainingError):
+        return Failure(error.reason, str(error))
+    text = f"{type(error).__name__}: {error}".split("\n")[0]
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
+        return Failure("out_of_memory", text)
+    if isinstance(error, OSError):
+        return Failure("files", text)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Failure("error", f"{text} ({os.path.basename(where.filename)}:{where.lineno})")  # noqa: PTH119
+
+
+class InProcess:
+    """One slot, in this process: the job moves on whenever `next` is called."""
+
+    slots = 1
+
+    def __init__(self, evaluate: Evaluate = evaluate_job) -> None:
+        self._evaluate = evaluate
+        self._generator: Generator[Epoch, None, Result] | None = None
+
+    def submit(self, slot: int, job: Job) -> None:
+        """See Workers."""
+        self._generator = self._evaluate(job)
+
+    def next(self, timeout: float) -> tuple[int, Message] | None:
+        """See Workers."""
+        if self._generator is None:
+            return None
+        message = _advance(self._generator)
+        if not isinstance(message, Epoch):
+            self._generator = None
+        return 0, message
+
+    def go_on(self, slot: int) -> None:
+        """See Workers."""
+
+    def stop(self, slot: int) -> None:
+        """See Workers."""
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+
+    def close(self) -> None:
+        """See Workers."""
+        self.stop(0)
+
+
+def _serve(connection: Connection, evaluate: Evaluate) -> None:
+    """The life of a worker process: jobs in, messages out, one word after each epoch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            job = connection.recv()
+            if job is None:
+                return
+            generator = evaluate(job)
+            while True:
+                message = _advance(generator)
+                connection.send(message)
+                if not isinstance(message, Epoch):
+                    break
+                if connection.recv() == "stop":
+                    generator.close()
+                    break
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the coordinator is gone
+
+
+@dataclass
+class _Slot:
+    process: SpawnProcess
+    connection: Connection
+    busy: bool = False
+
+
+class LocalProcesses:
+    """Several slots, each a process that lives as long as the search; one that dies is replaced.
+
+    A death is told as Failure("worker_died"), so that the coordinator can start the job again.
+    """
+
+    def __init__(self, slots: int, evaluate: Evaluate = evaluate_job) -> None:
+        self.slots = slots
+        self._context = multiprocessing.get_context("spawn")
+        self._evaluate = evaluate
+        self._slots = [self._start() for _ in range(slots)]
+
+    def _start(self) -> _Slot:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._evaluate), daemon=True)
+        process.start()
+        theirs.close()
+        return _Slot(process, ours)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the worker processes, by slot."""
+        return [slot.process.pid or 0 for slot in self._slots]
+
+    def submit(self, slot: int, job: Job) -> None:
+        """See Workers."""
+        try:
+            self._slots[slot].connection.send(job)
+        except OSError:  # it died while idle
+            self._replace(slot)
+            self._slots[slot].connection.send(job)
+        self._slots[slot].busy = True
+
+    def next(self, timeout: float) -> tuple[int, Message] | None:
+        """See Workers."""
+        busy = {slot.connection: number for number, slot in enumerate(self._slots) if slot.busy}
+        ready = wait(list(busy), timeout)
+        if not ready:
+            return None
+        number = min(busy[connection] for connection in ready)  # type: ignore[index]
+        try:
+            message: Message = self._slots[number].connection.recv()
+        except (EOFError, OSError):
+            process = self._slots[number].process
+            process.join(1)
+            text = f"worker process {process.pid} ended with code {process.exitcode}"
+            self._replace(number)
+            return number, Failure("worker_died", text)
+        if not isinstance(message, Epoch):
+            self._slots[number].busy = False
+        return number, message
+
+    def go_on(self, slot: int) -> None:
+        """See Workers."""
+        self._say(slot, "go on")
+
+    def stop(self, slot: int) -> None:
+        """See Workers."""
+        self._say(slot, "stop")
+        self._slots[slot].busy = False
+
+    def _say(self, slot: int, word: str) -> None:
+        try:
+            self._slots[slot].connection.send(word)
+        except OSError:
+            pass  # it died: `next` will tell
+
+    def _replace(self, number: int) -> None:
+        old = self._slots[number]
+        old.connection.close()
+        old.process.kill()
+        old.process.join()
+        self._slots[number] = self._start()
+
+    def close(self) -> None:
+        """See Workers."""
+        for slot in self._slots:
+            slot.connection.close()  # a worker that waits for a word ends by itself
+            slot.process.terminate()
+        for slot in self._slots:
+            slot.process.join(5)
+            if slot.process.is_alive():
+                slot.process.kill()
+                slot.process.join()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spaces import Architecture, Augmentation, Bits, Candidate, CandidateError, Pruning, Recipe, presets, sparsity
+
+
+@pytest.mark.parametrize("name", presets)
+def test_json_is_exact(name: str) -> None:
+    candidate = presets[name]
+    again = Candidate.from_json(candidate.to_json())
+    assert again == candidate
+    assert again.digest == candidate.digest
+
+
+@given(
+    rate=st.floats(1e-6, 10, allow_nan=False),
+    widths=st.lists(st.integers(1, 512), min_size=1, max_size=4),
+    bits=st.sampled_from([1, 2, 3, 4, 8, 16, 32]),
+    ratio=st.floats(0, 0.99),
+)
+def test_json_is_exact_for_any_numbers(rate: float, widths: list[int], bits: int, ratio: float) -> None:
+    stages = len(widths)
+    candidate = Candidate(
+        Architecture("residual", 8, 1, tuple(widths), (1,) * stages, (1,) * stages, shortcut="projection"),
+        pruning=Pruning(filters=sparsity("li_filters", ratio, 3), weights=sparsity("han", ratio)),
+        bits=Bits.uniform(bits, bits),
+        recipe=Recipe(learning_rate=rate),
+    )
+    assert Candidate.from_json(candidate.to_json()) == candidate
+
+
+def test_whole_numbers_and_floats_have_one_digest() -> None:
+    text = presets["resnet20"].to_json()
+    data = json.loads(text)
+    data["recipe"]["label_smoothing"] = 0  # a person, or another JSON writer, leaves the point out
+    assert Candidate.from_dict(data).digest == presets["resnet20"].digest
+
+
+def test_digest_is_the_same_in_another_process() -> None:
+    code = "from spaces import presets; print(presets['resnet18'].digest)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == presets["resnet18"].digest
+    # Fixed for good: caches and published results are found by it.
+    assert presets["resnet20"].architecture.digest == RESNET20_ARCHITECTURE
+
+
+RESNET20_ARCHITECTURE = Architecture("residual", 16, 1, (16, 32, 64), (3, 3, 3), (1, 2, 2), shortcut="padding").digest
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Augmentation(crop=-1), ["augmentation.crop", "-1", "0..16"]),
+        (lambda: Augmentation(policy="blur", strength=1.0), ["augmentation.policy", "blur", "cutmix"]),
+        (lambda: Augmentation(strength=0.5), ["augmentation.strength", "0.5"]),
+        (lambda: Bits(weights=(9,)), ["bits.weights", "9", "16"]),
+        (lambda: Bits(path=(3, 4)), ["bits.path", "falling"]),
+        (lambda: Recipe(learning_rate=float("nan")), ["recipe.learning_rate", "nan"]),
+        (lambda: Recipe(epochs=0), ["recipe.epochs", "0"]),
+        (lambda: Recipe(epochs=True), ["recipe.epochs", "True"]),
+        (lambda: Recipe(distillation=0.5), ["recipe.teacher", "None"]),
+        (lambda: sparsity("han", 1.0), ["sparsity.ratio", "1.0", "[0, 1)"]),
+        (lambda: sparsity("magic", 0.5), ["magic", "thinet"]),
+        (lambda: Architecture("plain", 8, 1, (8,), (1,), (1,)), ["architecture.family", "plain"]),
+        (lambda: Architecture("residual", 8, 1, (8, 8), (1,), (1, 2), "padding"), ["architecture.depths", "2"]),
+        (lambda: Architecture("residual", 8, 1, (8,), (1,), (1,)), ["architecture.shortcut", "None"]),
+        (lambda: Architecture("dense", 8, 1, (8,), (1,), (1,)), ["architecture.compression"]),
+        (lambda: Architecture("inverted", 8, 1, (8,), (1,), (1,), kernels=(4,), expansions=(2,)), ["kernels", "odd"]),
+        (lambda: Candidate.from_json("{"), ["not valid JSON"]),
+        (lambda: Candidate.from_json("[]"), ["candidate"]),
+        (lambda: Candidate.from_json('{"architecture": null}'), ["candidate.architecture"]),
+        (lambda: Recipe.from_json('{"speed": 1}'), ["recipe.speed", "absent"]),
+        (lambda: dataclasses.replace(presets["resnet8"], bits=Bits(weights=(4, 2))), ["bits.weights", "3 entries"]),
+    ],
+)
+def test_bad_values_are_refused_by_name(make: object, words: list[str]) -> None:
+    with pytest.raises(CandidateError) as caught:
+        make()  # type: ignore[operator]
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_dense_digest_ignores_compression() -> None:
+    plain = presets["resnet8"]
+    compressed = dataclasses.replace(plain, bits=Bits.uniform(4, 4), pruning=Pruning(weights=sparsity("han", 0.5)))
+    assert compressed.dense_digest == plain.dense_digest
+    assert compressed.digest != plain.digest
+    slower = dataclasses.replace(plain, recipe=Recipe(learning_rate=0.01))
+    assert slower.dense_digest != plain.dense_digest
+
+
+def test_slimming_changes_the_dense_training() -> None:
+    plain = presets["resnet8"]
+    slimmed = dataclasses.replace(plain, pruning=Pruning(filters=sparsity("slimming", 0.3)))
+    assert slimmed.dense_digest != plain.dense_digest
