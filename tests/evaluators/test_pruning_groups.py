@@ -1,0 +1,121 @@
+"""Removing a channel physically is the same function as making it say nothing."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from evaluators.pruning.groups import Graph
+from evaluators.pruning.methods import PruningError
+from models import Network, build
+from models.blocks import BasicBlock, PaddingShortcut
+from spaces import Architecture
+
+SHAPE = (3, 8, 8)
+ARCHITECTURES = {
+    "padding": Architecture(
+        "residual",
+        stem_width=4,
+        stem_stride=1,
+        widths=(4, 8, 8),
+        depths=(2, 1, 2),
+        strides=(1, 2, 2),
+        shortcut="padding",
+    ),
+    "projection": Architecture(
+        "residual", stem_width=5, stem_stride=1, widths=(4, 6), depths=(1, 2), strides=(1, 2), shortcut="projection"
+    ),
+    "inverted": Architecture(
+        "inverted",
+        stem_width=4,
+        stem_stride=1,
+        widths=(4, 6),
+        depths=(2, 2),
+        strides=(1, 2),
+        kernels=(3, 5),
+        expansions=(1, 3),
+        head_width=10,
+    ),
+    "dense": Architecture(
+        "dense", stem_width=4, stem_stride=1, widths=(3, 3), depths=(3, 2), strides=(1, 2), compression=0.5
+    ),
+}
+
+
+def network_of(family: str) -> Network:
+    network = build(ARCHITECTURES[family], 5, seed=1)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                for tensor in (layer.weight, layer.bias, layer.running_mean):
+                    tensor.uniform_(-1, 1)
+                layer.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def silence(network: Network, group_name: str, channel: int) -> None:
+    """Make a channel zero behind its norms, and let nobody read it."""
+    group = next(group for group in Graph(network, SHAPE).groups if group.name == group_name)
+    makers = {member.name for member in group.filters}
+    with torch.no_grad():
+        for member in group.norms:
+            for at in member.channels[member.roots == channel].tolist():
+                member.layer.weight[at] = member.layer.bias[at] = 0
+        for member in group.readers:
+            for at in member.channels[member.roots == channel].tolist():
+                member.layer.weight[:, at] = 0
+        for name, block in network.named_modules():
+            if (
+                isinstance(block, BasicBlock)
+                and isinstance(block.shortcut, PaddingShortcut)
+                and f"{name}.conv2" in makers
+            ):
+                block.shortcut.source[channel] = -1
+                block.shortcut._recognise()
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_removing_channels_is_silencing_them(family: str) -> None:
+    network = network_of(family)
+    inputs = torch.rand(3, *SHAPE)
+    expected = copy.deepcopy(network)
+    graph = Graph(network, SHAPE)
+    for group in graph.groups:
+        for channel in (0, group.channels // 2)[: group.channels - 1]:
+            silence(expected, group.name, channel)
+        graph.remove(group.name, torch.tensor(sorted({0, group.channels // 2})[: group.channels - 1]))
+    with torch.no_grad():
+        torch.testing.assert_close(network(inputs), expected(inputs), rtol=1e-4, atol=1e-5)
+    smaller = sum(parameter.numel() for parameter in network.parameters())
+    assert smaller < sum(parameter.numel() for parameter in expected.parameters())
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_every_filter_is_in_one_group_and_the_classifier_in_none(family: str) -> None:
+    network = network_of(family)
+    makers = [member.name for group in Graph(network, SHAPE).groups for member in group.filters]
+    assert sorted(makers) == sorted(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+
+
+def test_sums_and_depthwise_convolutions_go_together() -> None:
+    groups = {group.name: group for group in Graph(network_of("inverted"), SHAPE).groups}
+    together = [member.name for member in groups["stages.1.1.expand.conv"].filters]
+    assert together == ["stages.1.1.expand.conv", "stages.1.1.depthwise.conv"]
+    stream = [member.name for member in groups["stages.1.0.project.conv"].filters]
+    assert stream == ["stages.1.0.project.conv", "stages.1.1.project.conv"]
+
+
+def test_tracing_leaves_the_network_as_it_was() -> None:
+    network = network_of("dense").train()
+    network.classifier.weight.requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    Graph(network, SHAPE)
+    assert network.training
+    assert not network.classifier.weight.requires_grad
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_nothing_to_prune_is_an_error() -> None:
+    with pytest.raises(PruningError, match="Sequential has nothing to prune: no filters"):
+        Graph(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), SHAPE)
