@@ -53,7 +53,7 @@ def check_known(network: nn.Module) -> None:
         if own and not known and getattr(module, "score_kind", None) != "scale":
             raise ScoreError(
                 f"{name or 'the network itself'} ({type(module).__name__}) has parameters that no rule counts: "
-                f'{", ".join(sorted(own))}. Use nn.Conv2d or nn.Linear; declare quantizer scales by score_kind = "scale".'
+                f'{", ".join(sorted(own))}. Use nn.Conv2d or nn.Linear, or score_kind = "scale" for quantizer scales.'
             )
 
 
@@ -78,29 +78,36 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
     layers = weight_layers(network)
     names = {module: name for name, module in layers.items()}
     macs_of_output = {module: module.weight[0].numel() for module in names}  # one dot product for every output value
-    ours, torchs, starts = dict.fromkeys(layers, 0), dict.fromkeys(layers, 0), dict.fromkeys(layers, 0)
+    ours, torchs = dict.fromkeys(layers, 0), dict.fromkeys(layers, 0)
     counter = FlopCounterMode(display=False)
 
     def begin(module: nn.Module, _inputs: Any) -> None:
-        starts[names[module]] = counter.get_total_flops()  # type: ignore[index]
+        torchs[names[cast(WeightLayer, module)]] -= counter.get_total_flops()
+
+    def end(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        torchs[names[cast(WeightLayer, module)]] += counter.get_total_flops()
 
     def rule(module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        name = names[module]  # type: ignore[index]
-        macs = output.numel() * macs_of_output[module]  # type: ignore[index]
+        macs = output.numel() * macs_of_output[cast(WeightLayer, module)]
         cast(Tensor, module.total_ops).add_(macs)  # thop's own sum, a buffer
-        ours[name] += macs
-        torchs[name] += (counter.get_total_flops() - starts[name]) // 2  # it counts a multiply-add as two
+        ours[names[cast(WeightLayer, module)]] += macs
 
     image = _blank(network, input_shape)
-    with unchanged(network):
-        for module in names:
-            module.register_forward_pre_hook(begin)
-        try:
+    try:
+        # One pass for each counter: thop's own bookkeeping is many small operations, slow under torch's counter.
+        with unchanged(network):
+            network.eval()
+            for module in names:
+                module.register_forward_pre_hook(begin)
+                module.register_forward_hook(end)
             with counter:
-                total, _ = thop.profile(network, inputs=(image,), custom_ops=_rules(network, rule), verbose=False)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ScoreError(f"the network cannot take an image of shape {input_shape}: {reason}") from error
+                network(image)
+        with unchanged(network):
+            total, _ = thop.profile(network, inputs=(image,), custom_ops=_rules(network, rule), verbose=False)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ScoreError(f"the network cannot take an image of shape {input_shape}: {reason}") from error
+    torchs = {name: flops // 2 for name, flops in torchs.items()}  # torch counts a multiply-add as two
     for name in layers:
         if ours[name] != torchs[name]:
             raise ScoreError(
