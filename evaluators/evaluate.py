@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from evaluators.data import SearchData
@@ -18,6 +19,7 @@ from evaluators.job import Job, Result
 from evaluators.score import score
 from evaluators.train import Epoch, accuracy, train
 from models import build
+from models.network import weight_layers
 from models.precision import assign_bits
 
 # Raised whenever a change makes a dense training come to other numbers: networks stored before no longer count.
@@ -71,6 +73,15 @@ class _Stages:
         candidate = self._job.candidate
         yield from self._dense()
         assign_bits(self.network, candidate.bits)
+        self._round_to_half()
+
+    def _round_to_half(self) -> None:
+        for layer in weight_layers(self.network).values():
+            if getattr(layer, "weight_bits", 32) == 16:
+                with torch.no_grad():
+                    layer.weight.copy_(layer.weight.half())
+            if getattr(layer, "activation_bits", 32) == 16:
+                layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].half().to(inputs[0].dtype),))
 
     def _dense(self) -> Iterator[Epoch]:
         job, data = self._job, self._data

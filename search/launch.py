@@ -59,6 +59,7 @@ def launch(
 
     device, workers, threads = _resources(options)
     console = Console(stderr=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = storages.open_storage(options.storage)
     with _only_coordinator(options.storage):
         data = search_data(

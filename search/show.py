@@ -47,7 +47,7 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     bar = f"{summary['bar']:.2%}"
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
-        table.add_column(column, justify="left" if column == "digest" else "right")
+        table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
     for row in networks:
         numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
         cells = ["" if number is None else f"{number:.4g}" for number in numbers]
