@@ -1,0 +1,119 @@
+"""Structured pruning: whole filters are removed physically, so that weights and multiply-adds really fall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from evaluators.pruning.criteria import Sample, filter_importance
+from evaluators.pruning.groups import Graph, Group
+from evaluators.pruning.reconstruction import gram_matrices, rescaling
+from evaluators.pruning.weights import rounded
+from spaces.candidate import Sparsity
+
+Shape = tuple[int, int, int]  # (channels, height, width)
+Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
+
+
+def find_filters(network: nn.Module, input_shape: Shape) -> Filters:
+    """Which filters there are and which can only go together, in the network's order."""
+    return {
+        group.name: {member.name: len(member.layer.get_parameter("weight")) for member in group.filters}
+        for group in Graph(network, input_shape).groups
+    }
+
+
+def count_filters(network: nn.Module, layers: Iterable[str]) -> dict[str, int]:
+    """Filters that the named layers have now."""
+    return {name: len(network.get_submodule(name).get_parameter("weight")) for name in layers}
+
+
+def remove_filters(
+    network: nn.Module,
+    step: Sparsity,
+    ratios: Mapping[str, float],
+    before: Filters,
+    input_shape: Shape,
+    sample: Sample,
+    seed: int,
+) -> None:
+    """Remove the least important filters until `ratios` of those that were there `before` are gone.
+
+    Every group of filters that go together keeps at least one; the outputs of linear layers are never pruned.
+
+    Args:
+        network: Is cut in place; its parameters are new objects afterwards, so optimizers have to be made anew.
+        step: Says criterion and scope.
+        ratios: Share to be gone afterwards, by the name of a group; groups that are not named are left alone.
+        before: Filters that were there when the step began.
+        input_shape: (channels, height, width).
+        sample: For criteria that look at data.
+        seed: Of the random criterion.
+    """
+    graph = Graph(network, input_shape)
+    groups = tuple(group for group in graph.groups if group.name in ratios)
+    importance = filter_importance(network, groups, step.criterion, sample, seed)
+    if step.scope == "global":
+        asked = sum(ratios[name] * sum(layers.values()) for name, layers in before.items() if name in ratios)
+        done = sum(
+            count - len(network.get_submodule(layer).get_parameter("weight"))
+            for name, layers in before.items()
+            if name in ratios
+            for layer, count in layers.items()
+        )
+        gone = _lowest_of_all(groups, importance, asked - done)
+    else:
+        gone = {}
+        for group in groups:
+            width = before[group.name][group.name]
+            count = rounded(width * ratios[group.name]) - (width - group.channels)
+            gone[group.name] = _lowest(importance[group.name], count)
+    if step.criterion == "feature_map":
+        _make_up(network, groups, gone, sample, seed)
+    for group in groups:
+        graph.remove(group.name, gone[group.name])
+
+
+def _lowest(importance: Tensor, count: int) -> Tensor:
+    count = min(max(0, count), len(importance) - 1)
+    return importance.argsort(stable=True)[:count]
+
+
+def _lowest_of_all(groups: tuple[Group, ...], importance: Mapping[str, Tensor], missing: float) -> dict[str, Tensor]:
+    # One ranking of all channels; removing one removes as many filters as there are layers in its group.
+    left = {group.name: group.channels for group in groups}
+    cost = {group.name: len(group.filters) for group in groups}
+    gone: dict[str, list[int]] = {group.name: [] for group in groups}
+    owners = [(group.name, channel) for group in groups for channel in range(group.channels)]
+    ranking = torch.cat([importance[group.name].double() for group in groups]).argsort(stable=True)
+    for index in ranking.tolist():
+        name, channel = owners[index]
+        if missing < cost[name] / 2:  # nearer to what was asked without it
+            break
+        if left[name] > 1:
+            left[name] -= 1
+            missing -= cost[name]
+            gone[name].append(channel)
+    return {name: torch.tensor(channels, dtype=torch.int64) for name, channels in gone.items()}
+
+
+@torch.no_grad()
+def _make_up(
+    network: nn.Module, groups: tuple[Group, ...], gone: Mapping[str, Tensor], sample: Sample, seed: int
+) -> None:
+    """Scale the weights that read the kept channels, so that the next layers' sums change as little as possible."""
+    cut = tuple(group for group in groups if len(gone[group.name]))
+    grams = gram_matrices(network, cut, sample.inputs, seed)
+    for group in cut:
+        stays = torch.ones(group.channels, dtype=torch.bool)
+        stays[gone[group.name]] = False
+        kept = stays.nonzero().flatten()
+        for reader in group.readers:
+            factors = torch.ones(group.channels, dtype=torch.float64)
+            factors[kept] = rescaling(grams[group.name][reader.name], kept)
+            weight = reader.layer.get_parameter("weight")
+            scale = torch.ones(weight.shape[1], dtype=weight.dtype)
+            scale[reader.channels] = factors[reader.roots].to(weight.dtype)
+            weight.mul_(scale.to(weight.device).view(1, -1, *[1] * (weight.ndim - 2)))

@@ -1,0 +1,52 @@
+"""Loading a pruned network: a freshly built one is given the shapes and masks of the stored one, then its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from evaluators.pruning.masks import attach_masks
+from evaluators.pruning.methods import PruningError
+
+
+def load_pruned(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Make `network` equal to the one whose `state_dict` is given.
+
+    Args:
+        network: Built from the same architecture, unpruned.
+        state: Of a network that lost filters, weights, or both; with masks attached or finalised. (What `finalise`
+            notes in `stored_weights` is not in a state_dict: whoever stores finalised networks stores it beside.)
+
+    Raises:
+        PruningError: The state belongs to another architecture.
+    """
+    for name, layer in network.named_modules():
+        prefix = f"{name}." if name else ""
+        for key, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+            stored = state.get(prefix + key, state.get(f"{prefix}{key}_orig"))
+            if stored is not None and stored.shape != tensor.shape and stored.ndim == tensor.ndim:
+                empty = tensor.new_empty(stored.shape)
+                setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
+        _match_numbers(layer)
+    masks = {key.removesuffix(".weight_mask"): mask for key, mask in state.items() if key.endswith(".weight_mask")}
+    attach_masks(network, masks)
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise PruningError(
+            f"The stored network has another architecture: {str(error).splitlines()[-1].strip()}"
+        ) from None
+
+
+def _match_numbers(layer: nn.Module) -> None:
+    # The numbers that layers keep beside their tensors.
+    if isinstance(layer, nn.Conv2d):
+        layer.out_channels, inputs = layer.weight.shape[:2]
+        if layer.groups > 1:  # depthwise: as many groups as channels
+            layer.groups = layer.out_channels
+        layer.in_channels = inputs * layer.groups
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+        layer.num_features = len(layer.weight)

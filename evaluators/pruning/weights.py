@@ -1,0 +1,76 @@
+"""Unstructured pruning: single weights of convolutions and linear layers are masked, exactly as many as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from evaluators.pruning.criteria import Sample, weight_importance
+from evaluators.pruning.masks import is_masked, prunable_layers, set_mask
+from evaluators.score import stored_weights
+from models.network import WeightLayer
+from spaces.candidate import Sparsity
+
+
+def count_weights(network: nn.Module) -> dict[str, int]:
+    """Weights that are not removed, by layer."""
+    return {name: stored_weights(layer) for name, layer in prunable_layers(network).items()}
+
+
+def mask_weights(
+    network: nn.Module,
+    step: Sparsity,
+    ratios: Mapping[str, float],
+    before: Mapping[str, int],
+    sample: Sample,
+    seed: int,
+) -> None:
+    """Mask the least important weights until `ratios` of those that were there `before` are gone.
+
+    What is masked already stays masked, so that a second call with higher ratios goes on from the first. The counts are
+    exact: ratio times count, rounded; only the last weight of a layer (with scope "global": of the network) stays.
+
+    Args:
+        network: Gets masks on all convolutions and linear layers.
+        step: Says criterion and scope.
+        ratios: Share to be gone afterwards, by layer.
+        before: Weights that were there when the step began, by layer.
+        sample: For criteria that look at data.
+        seed: Of the random criterion.
+    """
+    layers = prunable_layers(network)
+    importance = weight_importance(network, step.criterion, sample, seed)
+    masks = {name: _mask(layer) for name, layer in layers.items()}
+    pools = [list(layers)] if step.scope == "global" else [[name] for name in layers]
+    for pool in pools:
+        asked = sum(before[name] * ratios[name] for name in pool)
+        kept = max(1, sum(before[name] for name in pool) - rounded(asked))
+        mask = torch.cat([masks[name].flatten() for name in pool])
+        values = torch.cat([importance[name].flatten() for name in pool])
+        present = int(mask.sum())
+        if kept >= present:
+            continue
+        # Only what is there can go; what is gone must come last whatever its importance.
+        values = torch.where(mask > 0, values, -1.0)
+        mask = torch.zeros_like(mask)
+        mask[values.topk(kept).indices] = 1
+        for name, part in zip(pool, torch.split(mask, [masks[name].numel() for name in pool]), strict=True):
+            masks[name] = part.view_as(masks[name])
+    for name, layer in layers.items():
+        set_mask(layer, masks[name])
+
+
+def rounded(value: float) -> int:
+    """To the nearest whole number, halves up: at most half a weight off, and never falling where `value` rises."""
+    return int(value + 0.5)
+
+
+def _mask(layer: WeightLayer) -> Tensor:
+    if is_masked(layer):
+        return layer.get_buffer("weight_mask").detach()
+    weight = layer.get_parameter("weight").detach()
+    if stored_weights(layer) < weight.numel():
+        return (weight != 0).to(weight.dtype)  # finalised before: its removed weights are among its zeros
+    return torch.ones_like(weight)
