@@ -80,7 +80,7 @@ class Record:
             "digest": self.digest,
             "candidate": self.candidate.to_dict(),
             "seed": self.seed,
-            "data": {"name": self.dataset, "digest": self.data_digest},
+            "data": _known({"name": self.dataset, "digest": self.data_digest}),
             "accuracy": _number(self.accuracy),
             "score": totals,
             "strict_score": totals.get("strict_score"),  # apart, because the dashboard sorts by numbers only
@@ -88,13 +88,13 @@ class Record:
             "curve": _columns(self.curve),
             "stages": _columns(self.stages),
             "seconds": round(self.seconds, 3),
-            "run": {"device": self.device, "threads": self.threads, **self.environment},
+            "run": _known({"device": self.device, "threads": self.threads or None, **self.environment}),
             "reason": self.reason,
             "bound": _number(self.bound),
             "copied_from": self.copied_from,
             "artifacts": list(self.artifacts),
         }
-        return {key: value for key, value in found.items() if value is not None and value not in ({}, [], "")}
+        return _known(found)
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Record:
@@ -154,6 +154,10 @@ def accuracy_and_score(trial: FrozenTrial) -> tuple[float | None, float | None]:
     if trial.values and len(trial.values) == 2:
         return _number(trial.values[0]), _number(trial.values[1])
     return _number(trial.user_attrs.get("accuracy")), _number(_mapping(trial.user_attrs.get("score")).get("score"))
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None and value not in ({}, [], "")}
 
 
 def _number(value: Any) -> Any:
