@@ -55,7 +55,7 @@ def test_every_policy_keeps_shape_type_range_and_its_input(
     assert inputs.shape == shape
     assert inputs.dtype == torch.float32
     assert inputs.is_contiguous(memory_format=torch.channels_last)
-    assert -2 <= inputs.min()
+    assert inputs.min() >= -2
     assert inputs.max() <= 127 / 64
     assert torch.equal(images, before)
     assert torch.equal(inputs, again)

@@ -68,7 +68,7 @@ def test_digits_have_the_promised_sizes_and_pixels() -> None:
     assert (found.classes, len(found.class_names)) == (10, 10)
     images = found.train.images
     assert images.dtype == torch.uint8
-    assert (images.min(), images.max()) == (0, 255)
+    assert (images.min().item(), images.max().item()) == (0, 255)
     assert not images[:, :, :2].any()
     assert not images[:, :, :, -2:].any()
 
