@@ -127,6 +127,20 @@ class TestLayers:
         assert result.strict_bits == 216 * 4 + (8 + 8 + 1) * 16 + (40 + 5) * 32
         assert result.strict_score == pytest.approx(result.strict_bits / 32 / 5.6e6 + result.score_ops)
 
+    def test_the_example_of_the_documentation(self) -> None:
+        conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        rest = (nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+        network = nn.Sequential(conv, *rest)
+        for layer in weight_layers(network).values():
+            layer.weight_bits = layer.activation_bits = 4
+        result = score(network, (3, 32, 32))
+        assert (result.weights, result.macs, result.strict_bits) == (296, 221_264, 1_792)
+        assert f"{result.score:.7f} {result.strict_score:.7f}" == "0.0001054 0.0001088"
+        prune.random_unstructured(conv, "weight", 0.5)
+        masked = score(network, (3, 32, 32))
+        assert result.strict_bits - masked.strict_bits == 864 - 648
+        assert masked.score_ops == result.score_ops
+
     def test_groups_dilation_and_two_uses_of_one_layer(self) -> None:
         class Twice(nn.Module):
             def __init__(self) -> None:
