@@ -181,7 +181,7 @@ def _report(error: Exception) -> int:
         error.show()
         return WRONG_USAGE
     if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
-        typer.echo("slimfront: " + " ".join(str(error).split()), err=True)
+        typer.echo(f"slimfront: {error}", err=True)  # one line, or one line for each source of a data set
         return WRONG_USAGE
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -71,7 +71,7 @@ def area(points: Iterable[Point], bar: float, reference: float = REFERENCE_SCORE
     """
     inside = [point for point in points if point[0] >= bar and 0 < point[1] < reference]
     kept = [inside[index] for index in non_dominated(inside)]
-    ends = [score for _, score in kept[1:]] + [reference]
+    ends = [*(score for _, score in kept[1:]), reference][: len(kept)]  # no end without a network
     strips = (
         100 * (accuracy - bar) * (math.log10(end) - math.log10(score))
         for (accuracy, score), end in zip(kept, ends, strict=True)

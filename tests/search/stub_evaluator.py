@@ -1,0 +1,53 @@
+"""An evaluator that trains nothing: accuracies follow from the candidate, so a whole search takes a second."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from evaluators.expected import expected_score
+from evaluators.job import Job, Result
+from evaluators.train import Epoch, TrainingError
+
+EPOCHS = 3
+
+
+def final_accuracy(job: Job) -> float:
+    """Wider networks are better, up to 0.96; deterministic."""
+    widths = sum(job.candidate.architecture.widths)
+    return round(0.96 - 2.0 / (widths + 10), 4)
+
+
+def evaluate(job: Job) -> Generator[Epoch, None, Result]:
+    curve = []
+    for epoch in range(1, EPOCHS + 1):
+        curve.append(Epoch("dense", epoch, EPOCHS, 1.0 / epoch, final_accuracy(job) * epoch / EPOCHS, 0.0))
+        yield curve[-1]
+    score = expected_score(job.candidate, (1, 12, 12), 10).to_dict()
+    return Result(final_accuracy(job), score, tuple(curve), {"dense": final_accuracy(job)}, 0.01)
+
+
+def always_fails(job: Job) -> Generator[Epoch, None, Result]:
+    yield Epoch("dense", 1, 2, 1.0, 0.1, 0.0)
+    raise TrainingError("loss_not_finite", "The loss of epoch 2 is nan.")
+
+
+def dies_once(job: Job) -> Generator[Epoch, None, Result]:
+    """Ends its process without a word in the first trial's first start."""
+    assert job.folder is not None
+    mark = Path(job.folder) / "died"
+    yield Epoch("dense", 1, EPOCHS, 1.0, 0.5, 0.0)
+    if job.folder.name == "trial-1" and not mark.exists():
+        mark.parent.mkdir(parents=True)
+        mark.touch()
+        os._exit(9)
+    return (yield from evaluate(job))
+
+
+def slow(job: Job) -> Generator[Epoch, None, Result]:
+    for epoch in range(1, 1000):
+        time.sleep(0.05)
+        yield Epoch("dense", epoch, 1000, 1.0, 0.5, 0.05)
+    raise AssertionError("nobody waits that long")

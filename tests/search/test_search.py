@@ -1,0 +1,263 @@
+"""A whole search with a stub evaluator: what a user would notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import stub_evaluator
+from optuna.trial import TrialState
+
+from search.coordinator import FAILURES_IN_A_ROW
+from search.launch import Options, launch
+from studies.errors import StudyError
+from studies.front import front
+from studies.record import read
+from studies.settings import Settings, SettingsError
+
+SPACE = {
+    "architecture": {
+        "residual": {"stem_width": [4, 8], "stages": 2, "width": {"low": 4, "high": 40, "step": 4}, "depth": 1}
+    },
+    "augmentation": {"flip": False, "crop": 0},
+}
+
+
+def _settings(**changes: object) -> Settings:
+    values: dict[str, object] = {"name": "s", "dataset": "digits", "space": SPACE, "trials": 12, "startup_trials": 4}
+    return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+def _options(folder: Path, **changes: object) -> Options:
+    values: dict[str, object] = {"storage": f"sqlite:///{folder}/s.db", "workers": 1, "out": folder / "out"}
+    return Options(**(values | changes))  # type: ignore[arg-type]
+
+
+def _study(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/s.db")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
+    outcome, summary, files = launch(_settings(), _options(tmp_path, workers=workers), stub_evaluator.evaluate)
+    assert outcome.how == "done"
+    assert summary["trials"]["complete"] == 12
+    assert summary["front"]
+    assert all(row["accuracy"] >= 0.9 for row in summary["front"])
+    scores = [row["score"] for row in summary["front"]]
+    assert scores == sorted(scores)
+    assert Path(files["plot"]).stat().st_size > 10_000
+    assert Path(files["csv"]).read_text().count("\n") == 13
+    # Optuna's own idea of feasibility is the same.
+    study = _study(tmp_path)
+    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(study.trials, 0.9)}
+    assert all(trial.values[0] >= 0.9 for trial in study.best_trials)
+
+
+def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
+    launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
+    for trial in _study(tmp_path).trials:
+        record = read(trial)
+        assert record is not None
+        assert record.candidate.digest == trial.user_attrs["digest"]
+        assert record.data_digest
+        assert len(record.curve) == stub_evaluator.EPOCHS or record.copied_from is not None
+        assert record.score["layers"][0]["name"] == "stem.conv"
+        assert record.environment["torch"]
+        assert record.environment["commit"]
+        assert _settings().make_space().sample(optuna.trial.FixedTrial(trial.params)) == record.candidate
+
+
+def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
+    def values(folder: str, **more: object) -> list[list[float]]:
+        place = tmp_path / folder
+        place.mkdir()
+        launch(_settings(**more), _options(place), stub_evaluator.evaluate)
+        return [trial.values for trial in _study(place).trials]
+
+    whole = values("a")
+    assert whole == values("b")
+    assert whole != values("c", seed=1)
+
+
+def test_a_larger_limit_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    for name, steps in (("whole", [12]), ("parts", [5, 12])):
+        (tmp_path / name).mkdir()
+        for trials in steps:
+            launch(_settings(trials=trials), _options(tmp_path / name), stub_evaluator.evaluate)
+    values = [[t.values for t in _study(tmp_path / name).trials] for name in ("whole", "parts")]
+    assert values[0] == values[1]
+    _, summary, _ = launch(_settings(trials=12), _options(tmp_path / "parts"), stub_evaluator.evaluate)
+    assert summary["trials"]["complete"] == 12
+
+
+def test_a_candidate_met_before_is_not_trained_again(tmp_path: Path) -> None:
+    space = {"architecture": {"residual": {"stem_width": [4, 8], "stages": 1, "width": [8, 16], "depth": 1}}}
+    launch(_settings(space=space, trials=15), _options(tmp_path, workers=2), stub_evaluator.evaluate)
+    trials = _study(tmp_path).trials
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    trained = [trial for trial in trials if "copied_from" not in trial.user_attrs]
+    assert len({trial.user_attrs["digest"] for trial in trials}) == len(trained) <= 4
+    for trial in trials:
+        origin = trials[trial.user_attrs.get("copied_from", trial.number)]
+        assert trial.values == origin.values
+
+
+def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
+    _, summary, _ = launch(_settings(max_score=0.002), _options(tmp_path), stub_evaluator.evaluate)
+    trials = _study(tmp_path).trials
+    refused = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert summary["trials"]["pruned"] == len(refused) > 0
+    assert {trial.user_attrs["reason"] for trial in refused} == {"max_score"}
+    assert all(trial.values[1] <= 0.002 for trial in trials if trial.state == TrialState.COMPLETE)
+
+
+def test_a_bug_in_every_candidate_stops_the_search(tmp_path: Path) -> None:
+    outcome, summary, _ = launch(_settings(), _options(tmp_path), stub_evaluator.always_fails)
+    assert outcome.how == "failures"
+    assert "nan" in (outcome.failure or "")
+    assert summary["trials"]["failed"] == FAILURES_IN_A_ROW
+    assert {trial.user_attrs["reason"] for trial in _study(tmp_path).trials} == {"loss_not_finite"}
+
+
+def test_a_worker_that_dies_is_replaced_and_its_trial_starts_again(tmp_path: Path) -> None:
+    _, summary, _ = launch(_settings(trials=5), _options(tmp_path, workers=2), stub_evaluator.dies_once)
+    assert summary["trials"]["complete"] == 5
+    assert summary["trials"]["failed"] == 0
+    assert _study(tmp_path).trials[1].user_attrs["starts"] == 2
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
+    launch(_settings(trials=1), _options(tmp_path), stub_evaluator.evaluate)
+    with pytest.raises(StudyError, match=r"bar was 0\.9, is 0\.95"):
+        launch(_settings(bar=0.95), _options(tmp_path), stub_evaluator.evaluate)
+    wider = {**SPACE, "recipe": {"epochs": [10, 20]}}
+    with pytest.raises(StudyError, match=r"space\.recipe was null"):
+        launch(_settings(space=wider), _options(tmp_path), stub_evaluator.evaluate)
+
+
+def test_an_empty_front_shows_the_nearest(tmp_path: Path) -> None:
+    _, summary, _ = launch(_settings(bar=0.99, trials=4), _options(tmp_path), stub_evaluator.evaluate)
+    assert summary["front"] == []
+    accuracies = [row["accuracy"] for row in summary["nearest"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies
+
+
+def test_presets_are_tried_first(tmp_path: Path) -> None:
+    space = {
+        "architecture": {
+            "residual": {
+                "stem_width": [16, 20],
+                "stages": 3,
+                "width": [16, 32, 64],
+                "depth": [1, 3],
+                "shortcut": ["padding", "projection"],
+            }
+        },
+        "recipe": {"epochs": 100},
+    }
+    launch(_settings(space=space, presets=("resnet8",), trials=2), _options(tmp_path), stub_evaluator.evaluate)
+    record = read(_study(tmp_path).trials[0])
+    assert record is not None
+    assert record.candidate.architecture.widths == (16, 32, 64)
+
+
+SCRIPT = """
+import sys; sys.path[:0] = [{tests!r}]
+from pathlib import Path
+import stub_evaluator, test_search
+from search.launch import launch
+folder = Path(sys.argv[1])
+if __name__ == "__main__":
+    outcome, summary, _ = launch(test_search._settings(trials=4), test_search._options(folder, workers=2),
+                                 getattr(stub_evaluator, sys.argv[2]))
+    sys.exit(130 if outcome.how == "interrupted" else 0)
+"""
+
+
+def _start(folder: Path, evaluator: str) -> subprocess.Popen[str]:
+    script = folder / "script.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), evaluator],
+        env=os.environ | {"PYTHONPATH": root},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_running(folder: Path, count: int) -> None:
+    for _ in range(300):
+        time.sleep(0.1)
+        try:
+            trials = _study(folder).get_trials(deepcopy=False)
+        except Exception:  # the database is being made
+            continue
+        if sum("starts" in trial.user_attrs for trial in trials) >= count:
+            return
+    raise AssertionError("the search did not start")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Signals) -> None:
+    process = _start(tmp_path, "slow")
+    _wait_for_running(tmp_path, 2)
+    process.send_signal(how)
+    code = process.wait(20)
+    assert code == (130 if how != signal.SIGKILL else -9)
+    running = _study(tmp_path).get_trials(states=(TrialState.RUNNING,))
+    assert len(running) == 2
+    _, summary, _ = launch(_settings(trials=4), _options(tmp_path), stub_evaluator.evaluate)
+    assert summary["trials"] == {"complete": 4, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
+
+
+def test_a_second_coordinator_is_refused(tmp_path: Path) -> None:
+    process = _start(tmp_path, "slow")
+    try:
+        _wait_for_running(tmp_path, 1)
+        with pytest.raises(StudyError, match="Another search is using"):
+            launch(_settings(), _options(tmp_path), stub_evaluator.evaluate)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bar": 1.5}, "bar must be in"),
+        ({"trials": 0}, "trials must be"),
+        ({"sampler": "magic"}, "sampler must be one of tpe"),
+        ({"presets": ("resnet1",)}, "presets must be"),
+        ({"space": {"architecture": {"residual": {}}}}, "space: architecture.residual.stem_width is missing"),
+    ],
+)
+def test_settings_are_refused_by_name(change: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        _settings(**change)
+    assert words in str(caught.value)
+
+
+def test_a_study_file_names_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("dataset = 3\n[space]\n")
+    with pytest.raises(SettingsError, match=r"x\.toml: dataset must be a str"):
+        Settings.from_toml(path)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "studies").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_shipped_studies_are_valid(path: Path) -> None:
+    settings = Settings.from_toml(path)
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for _ in range(20):
+        settings.make_space().sample(study.ask())
+    assert json.dumps(settings.identity())
