@@ -120,6 +120,12 @@ class _QuantizedLayer(nn.Module):
         step: Tensor = base * ratio.detach().clamp(min=SMALLEST_RATIO)
         return step
 
+    def latent_weight(self) -> Tensor:
+        """The weight that training moves, masked, before it is rounded; without gradient."""
+        original, mask = self._parameters.get("weight_orig"), self._buffers.get("weight_mask")
+        # A mask is applied by a hook before each forward pass: the last optimizer step is not in `weight` yet.
+        return self.weight.detach() if original is None or mask is None else original.detach() * mask
+
     # --- from training to the finished network
 
     @torch.no_grad()
@@ -128,10 +134,8 @@ class _QuantizedLayer(nn.Module):
         if self.frozen:
             return
         step = self.weight_step()
-        # The mask is applied by a hook before each forward pass: the last optimizer step is not in `weight` yet.
-        original, mask = self._parameters.get("weight_orig"), self._buffers.get("weight_mask")
-        if original is not None and mask is not None:
-            self.weight = original.detach() * mask
+        if "weight_orig" in self._parameters:
+            self.weight = self.latent_weight()
         if step is not None:
             integers = (self.quantize_weight() / _over_outputs(step, self.weight)).round_()
             self.integers = integers.to(torch.int8)
@@ -266,7 +270,7 @@ class QuantLinear(_QuantizedLayer, nn.Linear):
 
     def extra_repr(self) -> str:
         """What `print` shows."""
-        return f"{super().extra_repr()}{self._describe()}"  # type: ignore[no-untyped-call]
+        return f"{super().extra_repr()}{self._describe()}"
 
 
 QuantizedLayer = QuantConv2d | QuantLinear
