@@ -7,6 +7,7 @@ finite.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,12 @@ REFERENCE_SCORE = 1.99  # ResNet-18 in half precision
 NEAREST = 3  # trials that are shown where nothing clears the bar
 
 Point = tuple[float, float]  # (accuracy, score)
+
+# First columns of a table of trials; the candidate's fields follow.
+COLUMNS = (
+    *("trial", "state", "front", "feasible", "accuracy", "score", "score_params", "score_ops", "strict_score"),
+    *("parameters", "weights", "macs", "epochs", "seconds", "reason", "bound", "copied_from", "seed", "data", "digest"),
+)
 
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
@@ -193,18 +200,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def to_csv(trials: Sequence[FrozenTrial], path: str | Path, bar: float) -> Path:
-    """Write `table` as CSV; folders that are missing are made. Whole numbers stay whole where cells are empty.
+    """Write `table` as CSV; folders that are missing are made. What a trial does not know is an empty cell.
 
     Raises:
         StudyError: The file cannot be written.
     """
-    import pandas  # here, because it takes half a second and a search asks for the front all the time
-
     target = Path(path)
-    frame = pandas.DataFrame(table(trials, bar)).convert_dtypes(convert_string=False, convert_floating=False)
+    rows = table(trials, bar)
+    columns = list(dict.fromkeys([*COLUMNS, *(name for entry in rows for name in entry)]))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(target, index=False)
+        with target.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     except OSError as error:
         raise StudyError(f"The table cannot be written to {target}: {error.strerror or error}.") from None
     return target

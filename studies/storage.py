@@ -31,8 +31,10 @@ __all__ = [
     "StudyError",
     "create_or_load",
     "load_study",
+    "one_line",
     "open_storage",
     "safe_url",
+    "study_names",
     "study_url",
 ]
 
@@ -73,18 +75,19 @@ def _secrets(url: str) -> set[str]:
     return {secret for entry in found for secret in (entry, unquote(entry)) if secret}
 
 
-def _first_line(error: BaseException, url: str) -> str:
-    """What the driver says, in one line, without passwords and without SQLAlchemy's links."""
+def one_line(error: BaseException, url: str = "") -> str:
+    """What a database's driver says, in one line, without the URL's passwords and without SQLAlchemy's own words."""
     cause: BaseException = error
     while isinstance(cause, SQLAlchemyError | optuna.exceptions.StorageInternalError):
         inner = getattr(cause, "orig", None) or cause.__cause__
         if not isinstance(inner, BaseException):
             break
         cause = inner
-    text = " ".join(str(cause).split("\n(Background", maxsplit=1)[0].split()) or type(cause).__name__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = " ".join(lines[0].split()) if lines else type(cause).__name__
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, "***")
-    return text[:300].rstrip(".")
+    return text[:300].rstrip(".?:; ")
 
 
 def _parse(url: str) -> URL:
@@ -92,12 +95,16 @@ def _parse(url: str) -> URL:
     if "://" not in url:
         hint = f"; for a file: sqlite:///{url}" if url and not url.isspace() else ""
         raise StudyError(f"Storage {shown!r} is not a URL: give {_KINDS}{hint}.")
+    unreadable = StudyError(
+        f"Storage {shown} cannot be read as a URL: give {_KINDS}; @ : / in a password are written %40 %3A %2F."
+    )
+    login = url.partition("://")[2].partition("?")[0].rpartition("@")[0]
+    if login and ("@" in login or "/" in login):
+        raise unreadable  # half of the password would pass for the host, and be shown in the driver's error
     try:
         parsed = sqlalchemy.engine.make_url(url)
-    except (ArgumentError, ValueError):  # the original text may hold the password
-        raise StudyError(
-            f"Storage {shown} cannot be read as a URL: give {_KINDS}; @ : / in a password are written %40 %3A %2F."
-        ) from None
+    except (ArgumentError, ValueError):  # the text of these errors may hold the password
+        raise unreadable from None
     if parsed.get_backend_name() == "sqlite":
         if parsed.host:
             raise StudyError(f"Storage {shown} lacks a slash: a file is written sqlite:///{parsed.host}.")
@@ -168,10 +175,10 @@ def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
                 "pip install 'slimfront[postgresql]'."
             ) from None
         except RuntimeError as error:  # Optuna's check of the tables' version
-            raise StudyError(f"Storage {shown} cannot be used: {_first_line(error, text)}.") from None
+            raise StudyError(f"Storage {shown} cannot be used: {one_line(error, text)}.") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
             # The loser of a race to create the tables finds them on its next attempt.
-            reason = _first_line(error, text)
+            reason = one_line(error, text)
             raced = "already exists" in reason or "duplicate key" in reason or "UNIQUE constraint" in reason
             if not raced or attempt == _CREATION_ATTEMPTS - 1:
                 raise StudyError(f"Storage {shown} cannot be opened: {reason}.") from None

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_trials import made_study, made_trial
+from optuna.trial import TrialState
+from optuna_dashboard._serializer import serialize_frozen_trial
+
+from studies.constraint import is_feasible, set_bound, set_feasibility, system_attributes, violation
+from studies.errors import StudyError
+from studies.samplers import make_sampler
+from studies.storage import create_or_load, open_storage
+
+SHARES = st.floats(0, 1)
+
+
+@given(SHARES, SHARES)
+def test_feasible_exactly_where_the_accuracy_is_at_or_above_the_bar(accuracy: float, bar: float) -> None:
+    assert (violation(accuracy, bar) <= 0) == (accuracy >= bar)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 10_000), st.floats(0.01, 1))
+def test_a_neighbouring_double_is_on_the_right_side(hits: int, images: int, bar: float) -> None:
+    assert violation(bar, bar) <= 0
+    assert violation(math.nextafter(bar, 0), bar) > 0
+    assert (violation(min(hits, images) / images, bar) <= 0) == (min(hits, images) / images >= bar)
+
+
+def test_exactly_ninety_percent_of_five_thousand_images_is_feasible() -> None:
+    assert violation(4500 / 5000, 0.9) <= 0
+    assert violation(4499 / 5000, 0.9) > 0
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -0.1, 90.0, np.float32(0.9), "0.9", None, True])
+def test_what_is_not_a_share_in_double_precision_is_refused(wrong: Any) -> None:
+    with pytest.raises(StudyError, match="accuracy must be"):
+        violation(wrong, 0.9)
+    with pytest.raises(StudyError, match="bar must be"):
+        violation(0.9, wrong)
+
+
+def tell(study: optuna.Study, accuracy: float, score: float, bar: float = 0.9) -> int:
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    set_feasibility(study, trial, accuracy, bar)
+    study.tell(trial, [accuracy, score])
+    return trial.number
+
+
+def test_best_trials_of_an_sqlite_study_are_the_feasible_ones(tmp_path: Path) -> None:
+    study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    tell(study, 0.5, 0.001)  # the cheapest, and useless
+    exact = tell(study, 0.9, 0.01)
+    tell(study, 0.899999, 0.005)
+    tell(study, 0.95, 0.2)
+    best = tell(study, 0.95, 0.1)
+    assert {trial.number for trial in study.best_trials} == {exact, best}
+    again = optuna.load_study(storage=open_storage(f"sqlite:///{tmp_path}/a.db"), study_name="a")
+    assert {trial.number for trial in again.best_trials} == {exact, best}
+
+
+def test_best_trials_are_empty_when_nothing_is_feasible() -> None:
+    study = made_study([])
+    tell(study, 0.5, 0.001)
+    assert study.best_trials == []
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "gp", "qmc", "random"])
+def test_samplers_go_on_after_complete_infeasible_stopped_and_failed_trials(name: str) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler(name, 0, startup=4))
+    for index in range(12):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0, 1)
+        if trial.suggest_categorical("branch", ["a", "b"]) == "a":
+            trial.suggest_int("depth", 1, 4)
+        if index % 4 == 1:
+            set_bound(study, trial, 0.85, 0.9)
+            study.tell(trial, state=TrialState.PRUNED)
+        elif index % 4 == 2:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            set_feasibility(study, trial, x, 0.5)
+            study.tell(trial, [x, 1 - x])
+    assert all(trial.values[0] >= 0.5 for trial in study.best_trials)
+
+
+def test_tpe_ranks_a_stopped_trial_by_how_far_it_fell_short() -> None:
+    from optuna.samplers._tpe.sampler import _split_trials
+
+    study = made_study([])
+    numbers = {}
+    for bound in (0.5, 0.89, 0.7):
+        trial = study.ask()
+        set_bound(study, trial, bound, 0.9)
+        study.tell(trial, state=TrialState.PRUNED)
+        numbers[bound] = trial.number
+    complete = tell(study, 0.95, 0.1)
+    below, above = _split_trials(study, study.trials, 2)
+    assert {trial.number for trial in below} == {complete, numbers[0.89]}
+    assert {trial.number for trial in above} == {numbers[0.5], numbers[0.7]}
+
+
+def test_a_bound_above_one_counts_as_one_and_nan_is_refused() -> None:
+    study = made_study([])
+    trial = study.ask()
+    set_bound(study, trial, 1.07, 0.9)
+    study.tell(trial, state=TrialState.PRUNED)
+    assert list(study.trials[0].constraints.values()) == [pytest.approx(-0.1)]
+    with pytest.raises(StudyError, match="share"):
+        set_bound(study, study.ask(), math.nan, 0.9)
+
+
+def test_the_dashboard_reads_what_was_written() -> None:
+    study = made_study([])
+    tell(study, 0.85, 0.1)
+    shown = serialize_frozen_trial(0, study.trials[0], {})
+    assert shown["constraints"] == [pytest.approx(0.05)]
+
+
+def test_a_constraint_that_a_crash_left_behind_is_replaced() -> None:
+    study = made_study([])
+    trial = study.ask()
+    set_bound(study, trial, 0.3, 0.9)
+    set_feasibility(study, trial, 0.95, 0.9)
+    study.tell(trial, [0.95, 0.1])
+    assert [trial.number for trial in study.best_trials] == [0]
+
+
+def test_feasibility_for_another_bar_and_of_unfinished_trials() -> None:
+    assert is_feasible(made_trial(0, 0.85, 0.1), 0.8)
+    assert not is_feasible(made_trial(0, 0.85, 0.1), 0.9)
+    assert not is_feasible(made_trial(0, 0.95, 0.1, TrialState.PRUNED), 0.9)
+    assert not is_feasible(made_trial(0, 0.95, 0.1, TrialState.FAIL), 0.9)
+
+
+def test_imported_trials_carry_their_constraint() -> None:
+    study = made_study([made_trial(0, 0.95, 0.1), made_trial(1, 0.4, 0.01)])
+    assert [trial.number for trial in study.best_trials] == [0]
+    assert system_attributes(0.95, 0.9) == {"constraints": [pytest.approx(-0.05)]}

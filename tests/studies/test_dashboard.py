@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from made_trials import made_study, made_trial
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from test_plots import many
+
+from studies.dashboard import CURVES_PANEL, FRONT_PANEL, make_dashboard, serve, update_panels
+from studies.errors import StudyError
+from studies.front import front
+from studies.storage import create_or_load, open_storage
+
+
+def panels(study: optuna.Study) -> dict[str, Any]:
+    stored = study._storage.get_study_system_attrs(study._study_id)
+    return {name: json.loads(text) for name, text in get_plotly_graph_objects(stored).items()}
+
+
+def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
+    study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    study.add_trials(many(60))
+    update_panels(study, 0.9)
+    assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL}
+    update_panels(study, 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
+    (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
+    assert line["customdata"] == []
+    study.add_trial(made_trial(60, 0.999, 0.01))
+    update_panels(study, 0.99)
+    (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
+    assert line["customdata"] == [60]
+
+
+def test_panels_of_a_study_without_trials() -> None:
+    study = made_study([])
+    update_panels(study, 0.9)
+    assert panels(study)[FRONT_PANEL]["layout"]["title"]["text"] == "No trial has finished yet"
+
+
+@contextmanager
+def running(url: str, **options: Any) -> Iterator[str]:
+    with make_dashboard(url, 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def fetch(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_best_trials_of_the_served_dashboard_are_the_front(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    study = create_or_load(open_storage(url), "a")
+    study.add_trials([made_trial(0, 0.95, 0.1), made_trial(1, 0.5, 0.001), made_trial(2, 0.92, 0.05)])
+    with running(url) as address:
+        shown = fetch(f"{address}/api/studies/{study._study_id}?after=0")
+        assert [trial["number"] for trial in shown["best_trials"]] == [0, 2]
+        assert {trial.number for trial in front(study.trials, 0.9)} == {0, 2}
+        constraints = [trial["constraints"][0] <= 0 for trial in shown["trials"]]
+        assert constraints == [True, False, True]
+        assert shown["objective_names"][0].startswith("accuracy")
+        study.add_trial(made_trial(3, 0.91, 0.01))
+        assert fetch(f"{address}/api/studies")["study_summaries"][0]["study_name"] == "a"
+
+
+def test_artifacts_are_offered_only_with_a_folder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    create_or_load(open_storage(url), "a")
+    (tmp_path / "artifacts").mkdir()
+    with running(url) as address:
+        assert not fetch(f"{address}/api/meta")["artifact_is_available"]
+    with running(url, artifacts=str(tmp_path / "artifacts")) as address:
+        assert fetch(f"{address}/api/meta")["artifact_is_available"]
+
+
+def test_a_taken_port_and_a_missing_storage_are_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with pytest.raises(StudyError, match="run a search first"):
+        make_dashboard(url)
+    create_or_load(open_storage(url), "a")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StudyError, match="is taken: choose another with --port"):
+            make_dashboard(url, taken.getsockname()[1])
+    with pytest.raises(StudyError, match="Port 99999"):
+        make_dashboard(url, 99999)
+
+
+def test_serve_says_where_it_is_and_ends_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    create_or_load(open_storage(url), "a")
+
+    def interrupted(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("studies.dashboard._Server.serve_forever", interrupted)
+    said: list[str] = []
+    serve(url, 0, report=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("Dashboard: http://127.0.0.1:")
+    said.clear()
+    serve(url, 0, "0.0.0.0", report=said.append)
+    assert "no password" in said[1]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+import pytest
+from made_trials import made_trial
+from optuna.trial import TrialState
+from test_plots import many
+
+from studies.figures import MOST_POINTS, curves_figure, front_figure
+from studies.front import front
+
+
+def trace(figure: go.Figure, name: str) -> dict[str, Any]:
+    (found,) = [trace for trace in json.loads(figure.to_json())["data"] if trace.get("name", "").startswith(name)]
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 2000])
+def test_the_front_trace_holds_exactly_the_front(count: int) -> None:
+    trials = many(count)
+    shown = trace(front_figure(trials, 0.9), "front")
+    best = front(trials, 0.9)
+    assert shown["customdata"] == [trial.number for trial in best]
+    assert shown["x"] == pytest.approx([trial.values[1] for trial in best], rel=1e-3)
+    assert shown["y"] == pytest.approx([100 * trial.values[0] for trial in best], abs=1e-3)
+
+
+def test_a_figure_stays_small_however_many_trials() -> None:
+    figure = front_figure(many(2000), 0.9)
+    assert len(figure.to_json()) < 20 * 2045
+    below = trace(figure, "below the bar")
+    assert len(below["x"]) == MOST_POINTS
+    assert f"last {MOST_POINTS} of" in below["name"]
+    assert "bdata" not in figure.to_json()
+
+
+def test_it_can_be_read_on_light_and_on_dark() -> None:
+    layout = json.loads(front_figure(many(5), 0.9).to_json())["layout"]
+    assert layout["paper_bgcolor"].endswith(", 0)")
+    assert layout["plot_bgcolor"].endswith(", 0)")
+    assert layout["xaxis"]["type"] == "log"
+    assert "%" in layout["yaxis"]["title"]["text"]
+
+
+def test_curves_of_the_front_and_of_the_latest() -> None:
+    trials = many(40)
+    figure = curves_figure(trials, 0.9)
+    names = [line.name for line in figure.data]
+    assert {"front", "other latest trials", "stopped early"} == set(names)
+    best = {trial.number for trial in front(trials, 0.9)}
+    drawn = {line.hovertemplate.split("<")[0].split(",")[0] for line in figure.data if line.name == "front"}
+    assert drawn == {f"trial {number}" for number in best}
+    assert list(figure.data[0].y) == [30.0, 60.0, 90.0]
+
+
+def test_long_curves_are_thinned_and_end_at_their_last_epoch() -> None:
+    curve = tuple({"stage": "dense", "epoch": e, "accuracy": e / 1000} for e in range(1, 1001))
+    (line, *_) = curves_figure([made_trial(0, 0.95, 0.1, curve=curve)], 0.9).data
+    assert len(line.y) == 100
+    assert (line.x0 + line.dx * (len(line.y) - 1), line.y[-1]) == (1000, 100.0)
+
+
+def test_trials_without_curves_are_left_out() -> None:
+    trials = [made_trial(0, 0.95, 0.1, foreign=True), optuna.trial.create_trial(state=TrialState.FAIL)]
+    assert len(curves_figure(trials, 0.9).data) == 0

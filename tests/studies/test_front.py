@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+
+import optuna
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_trials import BAR, made_study, made_trial
+from optuna.trial import FrozenTrial, TrialState
+
+from studies.errors import StudyError
+from studies.front import COLUMNS, area, counts, front, hypervolume, nearest, non_dominated, summary, table, to_csv
+from studies.storage import create_or_load, open_storage
+
+# Few different values, so that ties and equal points happen.
+ACCURACIES = st.sampled_from([0.0, 0.85, 0.9, 0.9002, 0.92, 0.95, 1.0])
+SCORES = st.sampled_from([1e-4, 0.01, 0.0123, 0.1, 1.0, 1.99, 3.98])
+STATES = st.sampled_from([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+
+
+@st.composite
+def trial_lists(draw: st.DrawFn) -> list[FrozenTrial]:
+    rows = draw(st.lists(st.tuples(ACCURACIES, SCORES, STATES), max_size=12))
+    return [made_trial(number, *row, foreign=True) for number, row in enumerate(rows)]
+
+
+def numbers(trials: list[FrozenTrial]) -> list[int]:
+    return [trial.number for trial in trials]
+
+
+def dominates(one: FrozenTrial, other: FrozenTrial) -> bool:
+    return (
+        one.values[0] >= other.values[0] and one.values[1] <= other.values[1] and list(one.values) != list(other.values)
+    )
+
+
+@given(trial_lists())
+def test_the_front_is_feasible_complete_and_sorted(trials: list[FrozenTrial]) -> None:
+    found = front(trials, BAR)
+    assert set(numbers(found)) <= set(numbers(trials))
+    assert all(t.state == TrialState.COMPLETE and t.values[0] >= BAR for t in found)
+    scores, accuracies = [t.values[1] for t in found], [t.values[0] for t in found]
+    assert scores == sorted(set(scores))
+    assert accuracies == sorted(set(accuracies))
+
+
+@given(trial_lists())
+def test_every_feasible_trial_is_on_the_front_or_matched_by_it(trials: list[FrozenTrial]) -> None:
+    found = front(trials, BAR)
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE and trial.values[0] >= BAR:
+            assert any(dominates(best, trial) or list(best.values) == list(trial.values) for best in found)
+            assert not any(dominates(trial, best) for best in found)
+
+
+@given(trial_lists(), st.randoms())
+def test_the_order_of_trials_does_not_matter(trials: list[FrozenTrial], order: random.Random) -> None:
+    shuffled = trials.copy()
+    order.shuffle(shuffled)
+    assert numbers(front(shuffled, BAR)) == numbers(front(trials, BAR))
+
+
+@given(trial_lists())
+def test_dominated_trials_change_nothing(trials: list[FrozenTrial]) -> None:
+    found = front(trials, BAR)
+    if found:
+        worse = made_trial(99, found[0].values[0], found[0].values[1] * 1.5, foreign=True)
+        assert numbers(front([*trials, worse], BAR)) == numbers(found)
+        assert hypervolume([*trials, worse], BAR) == hypervolume(trials, BAR)
+    assert numbers(front(found, BAR)) == numbers(found)
+
+
+@given(trial_lists(), ACCURACIES, SCORES)
+def test_more_trials_never_make_it_smaller(trials: list[FrozenTrial], accuracy: float, score: float) -> None:
+    more = [*trials, made_trial(99, accuracy, score, foreign=True)]
+    assert hypervolume(more, BAR) >= hypervolume(trials, BAR) - 1e-12
+
+
+@given(trial_lists())
+def test_it_agrees_with_optuna(trials: list[FrozenTrial]) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.add_trials([made_trial(t.number, *t.values) for t in trials if t.state == TrialState.COMPLETE])
+    ours = {tuple(t.values) for t in front(trials, BAR)}
+    assert ours == {tuple(t.values) for t in study.best_trials}
+
+
+def test_exactly_the_bar_counts_and_just_below_does_not() -> None:
+    trials = [made_trial(0, 4500 / 5000, 0.1), made_trial(1, 4499 / 5000, 0.01), made_trial(2, 0.8999999, 0.001)]
+    assert numbers(front(trials, 0.9)) == [0]
+
+
+def test_of_equal_points_the_first_stands() -> None:
+    trials = [made_trial(5, 0.91, 0.1), made_trial(2, 0.91, 0.1), made_trial(9, 0.91, 0.2)]
+    assert numbers(front(trials, BAR)) == [2]
+
+
+def test_stopped_foreign_and_broken_trials_never_stand_on_it() -> None:
+    broken = [made_trial(i, 0.95, s, foreign=True) for i, s in enumerate([math.inf, 0.0, -1.0])]
+    nan = made_trial(7, 0.95, 0.1, foreign=True)
+    nan._values = [math.nan, 0.1]
+    single = optuna.trial.create_trial(value=0.95)
+    stopped = made_trial(8, 0.99, 0.001, TrialState.PRUNED)
+    running = optuna.trial.create_trial(state=TrialState.RUNNING)
+    assert front([*broken, nan, single, stopped, running], BAR) == []
+
+
+def test_hypervolume_by_hand() -> None:
+    # One network at 91 %, a hundredth of the reference's score: one point times two decades.
+    assert area([(0.91, 0.0199)], 0.9) == pytest.approx(2.0)
+    # A better and dearer one adds its own strip: (92 - 91) points times one decade.
+    assert area([(0.91, 0.0199), (0.92, 0.199)], 0.9) == pytest.approx(3.0)
+    assert area([], 0.9) == 0
+    assert area([(0.9, 0.01), (0.899, 1e-6), (0.99, 1.99), (0.99, 3.98)], 0.9) == 0
+    assert area([(0.91, 0.1)], 0.9, reference=1.0) == pytest.approx(1.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(1e-6, 10)), max_size=10), st.floats(0, 1))
+def test_hypervolume_equals_a_sum_over_thin_strips(points: list[tuple[float, float]], bar: float) -> None:
+    edges = sorted({1.99, *(score for _, score in points if score < 1.99)})
+    expected = 0.0
+    for low, high in itertools.pairwise(edges):
+        best = max((accuracy for accuracy, score in points if score <= low), default=0.0)
+        expected += 100 * max(0.0, best - bar) * (math.log10(high) - math.log10(low))
+    assert area(points, bar) == pytest.approx(expected, abs=1e-9)
+
+
+def test_non_dominated_indices_are_by_score() -> None:
+    assert non_dominated([(0.9, 0.2), (0.8, 0.1), (0.7, 0.1), (0.85, 0.3), (0.8, 0.1)]) == [1, 0]
+    assert non_dominated([]) == []
+
+
+def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    study = create_or_load(open_storage(url), "a")
+    study.add_trials([made_trial(0, 0.95, 0.2), made_trial(1, 0.91, 0.05), made_trial(2, 0.5, 0.01)])
+    study.add_trials([made_trial(3, 0.6, 0.1, TrialState.PRUNED), made_trial(4, 0.1, 0.1, TrialState.FAIL)])
+    study.ask()
+    found = summary(study, BAR)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["study"], found["storage"], found["bar"]) == ("a", url, BAR)
+    assert found["trials"] == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
+    assert found["hypervolume"] == pytest.approx(hypervolume(study.trials, BAR))
+    assert [row["trial"] for row in found["front"]] == [1, 0]
+    assert found["nearest"] == []
+    keys = {"trial", "digest", "accuracy", "score", "score_params", "score_ops", "strict_score"}
+    assert all(set(row) == keys and None not in row.values() for row in found["front"])
+
+
+def test_an_empty_front_names_the_nearest() -> None:
+    accuracies = [0.5, 0.89, 0.7, 0.89]
+    trials = [made_trial(i, accuracy, 0.1 - 0.01 * i) for i, accuracy in enumerate(accuracies)]
+    found = summary(made_study([*trials, made_trial(4, 0.899, 0.1, TrialState.PRUNED)]), BAR)
+    assert found["front"] == []
+    assert found["hypervolume"] == 0
+    assert [row["trial"] for row in found["nearest"]] == [3, 1, 2]
+    assert nearest([]) == []
+    assert counts([]) == {"complete": 0, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
+
+
+def test_foreign_trials_are_summed_up_without_their_details() -> None:
+    found = summary(made_study([made_trial(0, 0.95, 0.2, foreign=True)]), BAR)
+    assert found["front"][0]["digest"] is None
+    assert found["front"][0]["score"] == 0.2
+
+
+def test_csv_holds_every_trial_and_reads_back(tmp_path: Path) -> None:
+    trials = [
+        made_trial(1, 0.6, 0.1, TrialState.PRUNED, reason="below_bar", bound=0.7),
+        made_trial(0, 0.95, 0.2),
+        made_trial(2, 0.95, 0.3, foreign=True),
+        optuna.trial.create_trial(state=TrialState.FAIL),
+    ]
+    trials[3].number = 3
+    path = to_csv(trials, tmp_path / "new" / "front.csv", BAR)
+    frame = pandas.read_csv(path)
+    assert list(frame["trial"]) == [0, 1, 2, 3]
+    assert list(frame["state"]) == ["complete", "pruned", "complete", "fail"]
+    assert list(frame["front"]) == [True, False, False, False]
+    assert list(frame["feasible"]) == [True, False, True, False]
+    assert frame["architecture.widths"][0] == "16-32-64"
+    assert frame["reason"][1] == "below_bar"
+    assert frame["strict_score"][0] == pytest.approx(0.204)
+    assert "7,digits" in path.read_text().splitlines()[1]  # the seed has not become 7.0
+    assert list(frame.columns)[: len(COLUMNS)] == list(COLUMNS) == list(table(trials, BAR)[0])[: len(COLUMNS)]
+
+
+def test_a_csv_of_no_trials_has_its_header(tmp_path: Path) -> None:
+    assert list(pandas.read_csv(to_csv([], tmp_path / "empty.csv", BAR)).columns) == list(COLUMNS)
+
+
+def test_a_csv_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot be written"):
+        to_csv([], tmp_path / "file" / "front.csv", BAR)
