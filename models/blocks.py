@@ -39,12 +39,18 @@ class ConvNorm(nn.Module):
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, *, linear: bool = False
     ) -> None:
         super().__init__()
-        self.conv = convolution(inputs, outputs, kernel, stride, groups)
+        # A 1x1 kernel reads only the pixels that its stride hits: they are picked first. The same function, and
+        # torch 2.14's strided 1x1 convolution writes past its memory in the backward pass (CPU, channels_last, fewer
+        # than 8 input channels, which is what pruning leaves).
+        self.picked = stride if kernel == 1 else 1
+        self.conv = convolution(inputs, outputs, kernel, stride // self.picked, groups)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.act: nn.Module = nn.Identity() if linear else activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, outputs, H/s, W/s)."""
+        if self.picked > 1:
+            x = x[:, :, :: self.picked, :: self.picked]
         out: Tensor = self.act(self.norm(self.conv(x)))
         return out
 
