@@ -127,4 +127,5 @@ class _Filters:
         before = {layer: count for layers in self._before.values() for layer, count in layers.items()}
         ratios = {layer: self.ratios[group] for group, layers in self._before.items() for layer in layers}
         after = count_filters(self._network, before)
-        return compare("filters", before, after, ratios, by_layer=self._step.scope != "global")
+        lump = max(len(layers) for layers in self._before.values())
+        return compare("filters", before, after, ratios, by_layer=self._step.scope != "global", lump=lump)

@@ -28,11 +28,13 @@ class Report:
         granularity: "filters" or "weights": the unit of all counts.
         layers: Counts by layer.
         asked: How many should have been removed in all, unrounded.
+        lump: How many can only go together: 1, or the largest number of layers that lose a filter at once.
     """
 
     granularity: str
     layers: tuple[LayerCount, ...]
     asked: float
+    lump: int = 1
 
     @property
     def before(self) -> int:
@@ -60,7 +62,7 @@ class Report:
         by_layer = [abs(layer.after - layer.asked) for layer in self.layers if layer.asked is not None]
         if by_layer:
             return max(by_layer) <= 1
-        return abs(self.removed - self.asked) <= (1 if self.granularity == "weights" else len(self.layers))
+        return abs(self.removed - self.asked) <= self.lump
 
     @property
     def message(self) -> str:
@@ -89,6 +91,7 @@ def compare(
     ratios: Mapping[str, float],
     *,
     by_layer: bool,
+    lump: int = 1,
 ) -> Report:
     """The report on a step.
 
@@ -98,6 +101,7 @@ def compare(
         after: Counts by layer now.
         ratios: Share asked of each layer.
         by_layer: Whether each layer had to give its own share, or only all of them together.
+        lump: How many can only go together.
     """
 
     def counts() -> Iterable[LayerCount]:
@@ -105,4 +109,4 @@ def compare(
             asked = count * (1 - ratios[name]) if by_layer else None
             yield LayerCount(name, count, after[name], asked)
 
-    return Report(granularity, tuple(counts()), sum(count * ratios[name] for name, count in before.items()))
+    return Report(granularity, tuple(counts()), sum(count * ratios[name] for name, count in before.items()), lump)

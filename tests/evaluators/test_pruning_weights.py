@@ -170,7 +170,7 @@ def test_masks_can_be_carried_over_and_pruning_goes_on_after_finalising() -> Non
     before = score(network, SHAPE).stored_weights
     make_cutter(network, method("global_l1", 0.5), images(), 0).cut(1.0)
     assert abs(score(network, SHAPE).stored_weights - before / 2) <= 1
-    with pytest.raises(PruningError, match="'stem.nothing'"):
+    with pytest.raises(PruningError, match=r"'stem\.nothing'"):
         attach_masks(network, {"stem.nothing": torch.ones(1)})
     with pytest.raises(PruningError, match=r"\(4, 3, 3, 3\), but got \(2,\)"):
         attach_masks(network, {"stem.conv": torch.ones(2)})
@@ -211,9 +211,9 @@ def test_impossible_ratios_are_one_line_with_the_value(ratio: float) -> None:
 
 
 def test_unknown_methods_and_fields_are_one_line_with_the_value() -> None:
-    with pytest.raises(PruningError, match="one of global_l1, .* but got 'magic'"):
+    with pytest.raises(PruningError, match=r"one of global_l1, .* but got 'magic'"):
         method("magic", 0.5)
-    with pytest.raises(PruningError, match="han: fields must be among .* but got \\['speed'\\]"):
+    with pytest.raises(PruningError, match=r"han: fields must be among .* but got \['speed'\]"):
         method("han", 0.5, speed=3)
     with pytest.raises(PruningError, match="Sequential has nothing to prune: no convolution and no linear layer"):
         make_cutter(nn.Sequential(nn.ReLU()), method("han", 0.5), images(), 0)
