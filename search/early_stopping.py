@@ -1,8 +1,29 @@
-"""Early stopping with two objectives: a pure function that decides from what is known."""
+"""Early stopping with two objectives: a pure function that decides from what is known.
+
+The score is known before training; only the accuracy is open. So a trial can matter only if its accuracy can still
+reach the bar, and can still exceed that of every finished feasible trial that is no more expensive. What it can still
+reach is bounded from the curves of finished trials with the same schedule:
+
+    bound = accuracy now + quantile of (final accuracy - accuracy at the same epoch of the same stage)
+
+Unfinished trials are never ranked against each other by both objectives: the cheapest is never dominated there, however
+useless it is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Position = tuple[str, int]
+"""(stage, epoch within the stage, from 1)"""
+
+BELOW_BAR = "below_bar"
+DOMINATED = "dominated"
+MAX_SCORE = "max_score"
+REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE)
 
 
 @dataclass(frozen=True)
@@ -10,11 +31,134 @@ class Verdict:
     """Why a trial stops.
 
     Attributes:
-        reason: One of a fixed set of words.
+        reason: One of REASONS.
         text: The reason in a sentence for people.
-        bound: Upper bound of the accuracy that it could have reached.
+        bound: Upper bound of the accuracy that it could have reached, in [0, 1].
     """
 
     reason: str
     text: str
     bound: float
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How bold the stops are.
+
+    Attributes:
+        quantile: Of the gains of finished trials; higher is more careful.
+        least_finished: Finished trials with the same schedule before any is stopped on a bound.
+        least_share: Share of the dense stage's epochs before which nothing is stopped on a bound.
+        recovery: Share of any later stage's epochs that it is given to recover from its dip.
+        spared: Share of the would-be-stopped that run to the end, so that false stops can be counted.
+        max_score: Candidates above are not trained; None: no limit.
+    """
+
+    quantile: float = 0.95
+    least_finished: int = 8
+    least_share: float = 0.2
+    recovery: float = 0.5
+    spared: float = 0.05
+    max_score: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("quantile", "least_share", "recovery", "spared"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"early_stopping.{name} must be in [0, 1], but got {value!r}.")
+        if self.least_finished < 1:
+            raise ValueError(f"early_stopping.least_finished must be at least 1, but got {self.least_finished!r}.")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A complete trial.
+
+    Attributes:
+        trial: Its number.
+        accuracy: Final, on the validation images.
+        score: Final.
+        schedule: What has to be equal for two curves to compare: stages, their epochs, decay, warm-up, data.
+        curve: Accuracy at each position.
+    """
+
+    trial: int
+    accuracy: float
+    score: float
+    schedule: str
+    curve: Mapping[Position, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial before or in training.
+
+    Attributes:
+        score: Known before training.
+        schedule: See Finished.
+        position: Of the last epoch; None before training.
+        accuracy: After that epoch.
+        share: Of the current stage's epochs that is done, in [0, 1].
+        ceiling: What is certain about the final accuracy without any curve; 1 where nothing is.
+    """
+
+    score: float
+    schedule: str
+    position: Position | None = None
+    accuracy: float = 0.0
+    share: float = 0.0
+    ceiling: float = 1.0
+
+
+def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Rules) -> Verdict | None:
+    """Stop, and why; None: go on.
+
+    Args:
+        running: What is known of the trial.
+        finished: All complete trials of the study.
+        bar: Accuracy that the front demands.
+        rules: How bold the stops are.
+    """
+    if rules.max_score is not None and running.score > rules.max_score:
+        text = f"its score {running.score:.4g} is above {rules.max_score:g}"
+        return Verdict(MAX_SCORE, text, running.ceiling)
+    bound = min(running.ceiling, _curve_bound(running, finished, rules))
+    if bound < bar:
+        return Verdict(BELOW_BAR, f"at most {bound:.2%} are in reach, the bar is {bar:.2%}", bound)
+    for other in finished:
+        if other.accuracy >= bar and other.accuracy >= bound and other.score <= running.score:
+            text = (
+                f"at most {bound:.2%} are in reach at score {running.score:.4g}; "
+                f"trial {other.trial} has {other.accuracy:.2%} at {other.score:.4g}"
+            )
+            return Verdict(DOMINATED, text, bound)
+    return None
+
+
+def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -> float:
+    """Upper bound from the curves of finished trials; 1 where it is too early, or there are too few of them."""
+    if running.position is None:
+        return 1.0
+    wait = rules.least_share if running.position[0] == "dense" else rules.recovery
+    if running.share < wait:
+        return 1.0
+    gains = [
+        other.accuracy - other.curve[running.position]
+        for other in finished
+        if other.schedule == running.schedule and running.position in other.curve
+    ]
+    if len(gains) < rules.least_finished:
+        return 1.0
+    return min(1.0, max(0.0, running.accuracy + upper_quantile(gains, rules.quantile)))
+
+
+def upper_quantile(values: Sequence[float], share: float) -> float:
+    """The smallest of `values` that at least `share` of them do not exceed; of few values the largest, on purpose."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered), max(1, math.ceil(share * len(ordered)))) - 1]
+
+
+def is_spared(trial: int, seed: int, share: float) -> bool:
+    """Whether this trial is one of the `share` that run to the end whatever is decided; the same at every call."""
+    drawn = hashlib.sha256(f"{seed} {trial}".encode()).digest()
+    return int.from_bytes(drawn[:8]) / 2**64 < share
