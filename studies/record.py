@@ -24,6 +24,22 @@ from spaces.candidate import Candidate, CandidateError
 
 PACKAGES = ("torch", "torchvision", "optuna", "optuna-dashboard", "thop", "numpy", "safetensors")
 
+REASONS = {
+    "below_bar": "could no longer reach the bar",
+    "dominated": "could no longer be better than a cheaper or equally cheap network",
+    "max_score": "its score is above the study's limit",
+    "impossible": "no network can be built from what was sampled",
+    "loss_not_finite": "its training diverged: the loss was not finite",
+    "pruning": "pruning left no network that works",
+    "out_of_memory": "out of memory",
+    "files": "a file could not be read or written",
+    "error": "an error in the code",
+    "worker_died": "its worker process died",
+    "died": "the search ended before the candidate was written down",
+    "same_as_failed": "the same candidate as a trial that failed",
+}
+"""Why a trial was stopped or failed: the word in a record, and what it means."""
+
 Row = Mapping[str, Any]
 
 
@@ -45,7 +61,7 @@ class Record:
         device: Where it was trained, "cpu" or "cuda:0".
         threads: Threads of the training; part of what makes numbers repeat.
         environment: Versions, machine and commit, from `environment()`.
-        reason: Why it was stopped or failed; None for a trial that ran to its end.
+        reason: Why it was stopped or failed, one of REASONS; None for a trial that ran to its end.
         bound: Upper bound of the final accuracy when it was stopped.
         copied_from: Number of the trial whose result was taken over, instead of training the same candidate again.
         artifacts: Files that it left, relative to the study's folder.

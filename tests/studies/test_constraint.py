@@ -75,7 +75,7 @@ def test_best_trials_are_empty_when_nothing_is_feasible() -> None:
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "gp", "qmc", "random"])
 def test_samplers_go_on_after_complete_infeasible_stopped_and_failed_trials(name: str) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler(name, 0, startup=4))
-    for index in range(12):
+    for index in range(10):
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
         if trial.suggest_categorical("branch", ["a", "b"]) == "a":

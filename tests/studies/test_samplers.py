@@ -10,8 +10,8 @@ from studies.errors import StudyError
 from studies.samplers import SAMPLERS, make_sampler
 
 
-def proposals(name: str, seed: int, known: int = 0, count: int = 8) -> list[float]:
-    sampler = make_sampler(name, seed, startup=3, known_trials=known)
+def proposals(name: str, seed: int, known: int = 0, count: int = 6) -> list[float]:
+    sampler = make_sampler(name, seed, startup=4, known_trials=known)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     found = []
     for _ in range(count):
