@@ -104,7 +104,10 @@ def main() -> None:
         for threads in options.threads
     ]
     for row in rows:
-        print("{network:15} {threads} threads  {float_seconds:.4f} s -> {quantized_seconds:.4f} s".format(**row), file=sys.stderr)
+        print(
+            "{network:15} {threads} threads  {float_seconds:.4f} s -> {quantized_seconds:.4f} s".format(**row),
+            file=sys.stderr,
+        )
     print(json.dumps({"torch": torch.__version__, "rows": rows}))
 
 

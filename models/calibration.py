@@ -91,8 +91,8 @@ def best_steps(rows: Tensor, low: int, high: int, *, zero: bool = True) -> Tenso
         return (magnitude.sum(1) / count).clamp(min=SMALLEST_STEP)
     whole = magnitude.amax(1) / high  # nothing above is clipped
     # Few integers want to clip far more than many. Coarse first, then finer around the best.
-    best = _search(rows, whole, _geometric(0.04 if high <= 15 else 0.25, 1.1, 40), low, high)
-    return _search(rows, best, _geometric(0.93, 1.07, 15), low, high).clamp(min=SMALLEST_STEP)
+    best = _search(rows, whole, [1.0, *_geometric(0.04 if high <= 15 else 0.25, 1.1, 40)], low, high)
+    return _search(rows, best, [1.0, *_geometric(0.93, 1.07, 20)], low, high).clamp(min=SMALLEST_STEP)
 
 
 @torch.no_grad()

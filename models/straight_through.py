@@ -1,8 +1,8 @@
 """Rounding with a gradient: the straight-through estimators that quantized layers are trained with.
 
-A training step on a CPU waits for memory, not for arithmetic, and activations are by far the largest tensors. So each
-function here is written by hand: one new tensor on the way forward, changed in place; one masking pass and two dot
-products on the way back; nothing saved but what the convolution behind it saves anyway.
+A training step on a CPU waits for memory, not for arithmetic, and activations are by far the largest tensors. So the
+functions are written by hand on top of `models.rounding`: one pass over memory each way, and nothing saved for the way
+back but the layer's input and what the convolution behind saves anyway.
 
 Learned steps follow LSQ (Esser et al. 2019, arXiv:1902.08153): with v = x / s, q = round(clamp(v)),
 between -n and p,
@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from models.rounding import round_rows, round_rows_backward, round_tensor, round_tensor_backward
 
 SMALLEST_RATIO = 1e-3  # a learned step stays above this share of its base: zero would divide by zero
 
@@ -56,7 +58,11 @@ def quantize_activations(x: Tensor, base: Tensor, ratio: Tensor, bits: int, *, s
         bits: 1 to 8.
         signed: Which integers there are, see `bounds`.
     """
-    result: Tensor = _Activations.apply(x, base, ratio, *bounds(bits, signed=signed), bits == 1 and signed)
+    result: Tensor
+    if bits == 1 and signed:
+        result = _SignedBits.apply(x, base, ratio)
+    else:
+        result = _Activations.apply(x, base, ratio, *bounds(bits, signed=signed))
     return result
 
 
@@ -87,35 +93,45 @@ def round_to_half(x: Tensor) -> Tensor:
 
 
 class _Activations(Function):
-    """One step for all of x. `binary`: -1 and 1 instead of every integer from low to high."""
+    """One step for all of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, base: Tensor, ratio: Tensor, low: int, high: int, binary: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, base: Tensor, ratio: Tensor, low: int, high: int) -> Tensor:
         start = float(base)
         step = start * max(float(ratio), SMALLEST_RATIO)
-        # Clamped first: what is negative on an unsigned grid is a plain 0, as after a ReLU.
-        y = _signs(x).mul_(step) if binary else x.div(step).clamp_(low, high).round_().mul_(step)
+        y = round_tensor(x, step, low, high)
         ctx.save_for_backward(x, y)
-        # Both sides of +-1 get the width that they would have between neighbours: a gradient for |x| < 2 s.
-        ctx.limits = (2 * low * step, 2 * high * step) if binary else (low * step, high * step)
-        ctx.binary = binary
-        features = x.numel() // max(1, x.shape[0])
-        ctx.gradient_scale = 1 / (math.sqrt(max(1, features) * high) * step * start)
+        ctx.grid = (step, low, high)
+        ctx.gradient_scale = _gradient_scale(x, high) / start
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
-        gradient_x = torch.ops.aten.hardtanh_backward(gradient, x, *ctx.limits)
-        gradient_ratio = None
-        if ctx.needs_input_grad[2]:
-            # sum of gradient * (q - v inside the bounds), times s: two dot products of tensors that are there already.
-            total = _dot(gradient, y)
-            if not ctx.binary:
-                total = total - _dot(gradient_x, x)
-            gradient_ratio = total * ctx.gradient_scale
-        return gradient_x, None, gradient_ratio, None, None, None
+        gradient_x, gradient_step = round_tensor_backward(gradient, x, y, *ctx.grid)
+        return gradient_x, None, gradient_step * ctx.gradient_scale, None, None
+
+
+class _SignedBits(Function):
+    """-step and step. Each gets the width that it would have between neighbours: a gradient for |x| < 2 step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, base: Tensor, ratio: Tensor) -> Tensor:
+        start = float(base)
+        step = start * max(float(ratio), SMALLEST_RATIO)
+        signs = _signs(x)
+        ctx.save_for_backward(x, signs)
+        ctx.limit = 2 * step
+        ctx.gradient_scale = _gradient_scale(x, 1) / start
+        return signs * step
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, signs = ctx.saved_tensors
+        gradient_x = torch.ops.aten.hardtanh_backward(gradient, x, -ctx.limit, ctx.limit)
+        return gradient_x, None, (gradient * signs).sum() * ctx.gradient_scale
 
 
 class _Weights(Function):
@@ -123,21 +139,18 @@ class _Weights(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, base: Tensor, ratio: Tensor, low: int, high: int) -> Tensor:
-        step = _per_channel(base * ratio.clamp(min=SMALLEST_RATIO), weight)
-        v = weight / step
-        q = v.clamp(low, high).round_()
-        ctx.save_for_backward(v, q, base)
-        ctx.limits = (low, high)
-        return q * step
+        steps = base * ratio.clamp(min=SMALLEST_RATIO)
+        ctx.save_for_backward(weight, steps, base)
+        ctx.bounds = (low, high)
+        return round_rows(weight, steps, low, high)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        v, q, base = ctx.saved_tensors
-        low, high = ctx.limits
-        gradient_weight = torch.ops.aten.hardtanh_backward(gradient, v, low, high)
-        change = torch.mul(gradient, q).addcmul_(gradient_weight, v, value=-1)
-        return gradient_weight, None, _ratio_gradient(change, base, high), None, None
+        weight, steps, base = ctx.saved_tensors
+        low, high = ctx.bounds
+        gradient_weight, gradient_steps = round_rows_backward(gradient, weight, steps, low, high)
+        return gradient_weight, None, gradient_steps * _gradient_scale(weight, high) / base, None, None
 
 
 class _Signs(Function):
@@ -145,16 +158,17 @@ class _Signs(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, base: Tensor, ratio: Tensor) -> Tensor:
-        step = _per_channel(base * ratio.clamp(min=SMALLEST_RATIO), weight)
         signs = _signs(weight)
         ctx.save_for_backward(signs, base)
-        return signs * step
+        steps = base * ratio.clamp(min=SMALLEST_RATIO)
+        return signs * steps.view(-1, *([1] * (weight.dim() - 1)))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         signs, base = ctx.saved_tensors
-        return gradient, None, _ratio_gradient(gradient * signs, base, 1)
+        gradient_steps = (gradient * signs).flatten(1).sum(1)
+        return gradient, None, gradient_steps * _gradient_scale(signs, 1) / base
 
 
 class _Half(Function):
@@ -172,26 +186,6 @@ def _signs(x: Tensor) -> Tensor:
     return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
 
 
-def _per_channel(values: Tensor, weight: Tensor) -> Tensor:
-    return values.view(-1, *([1] * (weight.dim() - 1)))
-
-
-def _ratio_gradient(change: Tensor, base: Tensor, high: int) -> Tensor:
-    """LSQ's 1 / sqrt(weights * largest integer), and 1 / base, see the top. The weights of a channel share its step."""
-    scale = 1 / math.sqrt(max(1, change.numel() // len(change)) * high)
-    return change.flatten(1).sum(1).mul_(scale).div_(base)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of a * b, read in the order that it lies in memory where both lie alike: one pass, nothing allocated."""
-    if a.stride() == b.stride() and _is_dense(a):
-        return torch.dot(_flat(a), _flat(b))
-    return (a * b).sum()
-
-
-def _is_dense(x: Tensor) -> bool:
-    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
-
-
-def _flat(x: Tensor) -> Tensor:
-    return x.as_strided((x.numel(),), (1,), x.storage_offset())
+def _gradient_scale(x: Tensor, high: int) -> float:
+    """LSQ's 1 / sqrt(numbers that share the step * largest integer): of one image, or of one filter."""
+    return 1 / math.sqrt(max(1, x.numel() // max(1, x.shape[0])) * high)

@@ -1,0 +1,90 @@
+"""Compiles `kernels.c` once for this machine and loads it; without a C compiler everything still works, more slowly.
+
+The library lies in the user's cache under a name that depends on the source, the compiler's flags and the processor, so
+that a home directory shared by different machines is safe. SLIMFRONT_KERNELS=0 switches the kernels off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+# No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_SOURCE = Path(__file__).with_name("kernels.c")
+_SECONDS = 60  # a compiler that takes longer is stuck
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where there are none."""
+    if os.environ.get("SLIMFRONT_KERNELS", "1") == "0":
+        return None
+    try:
+        return _declare(ctypes.CDLL(str(_built())))
+    except (OSError, AttributeError, subprocess.SubprocessError):
+        return None
+
+
+def _built() -> Path:
+    """Path of the library, compiled if it is not there yet. Raises OSError or SubprocessError where that fails."""
+    source = _SOURCE.read_bytes()
+    key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slimfront"
+    target = folder / f"kernels-{key}.so"
+    if not target.exists():
+        compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+        if compiler is None:
+            raise FileNotFoundError("no C compiler")
+        folder.mkdir(parents=True, exist_ok=True)
+        # Compiled under another name and moved: another process sees all of it or nothing.
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            made = Path(place) / "kernels.so"
+            _compile(compiler, made)
+            made.replace(target)
+    return target
+
+
+def _compile(compiler: str, target: Path) -> None:
+    for threading in (["-fopenmp"], []):
+        command = [compiler, *_FLAGS, *threading, "-o", str(target), str(_SOURCE), "-lm"]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
+        if done.returncode == 0:
+            return
+    raise OSError(f"{compiler} failed")
+
+
+def _processor() -> str:
+    """What code for "native" depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()} {platform.node()}"
+    return " ".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    pointer, count, number, integer = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
+    signatures: dict[str, tuple[object, tuple[object, ...]]] = {
+        "round": (None, (pointer, pointer, count, number, number, number, integer)),
+        "round_backward": (
+            ctypes.c_double,
+            (pointer, pointer, pointer, count, number, number, number, integer),
+        ),
+        "round_rows": (None, (pointer, pointer, count, count, pointer, number, number)),
+        "round_rows_backward": (
+            None,
+            (pointer, pointer, pointer, count, count, pointer, number, number, pointer),
+        ),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(loaded, f"slimfront_{name}")
+        function.restype, function.argtypes = result, arguments
+    return loaded
