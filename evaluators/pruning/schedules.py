@@ -27,6 +27,7 @@ from torch import nn
 
 from evaluators.data import Images
 from evaluators.pruning.cuts import make_cutter
+from evaluators.pruning.masks import apply_masks
 from evaluators.pruning.report import Report
 from evaluators.train import Epoch, Hook, train
 from spaces.candidate import Augmentation, Recipe, Sparsity
@@ -175,3 +176,5 @@ class _GradualMasks(Hook):
         if due > self._updates:
             self._updates = due
             self._cut(due / UPDATES, None)
+        # Momentum moves what is masked already, unseen. Without that, a resumed training is the same to the last bit.
+        apply_masks(network)

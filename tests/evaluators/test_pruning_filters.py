@@ -81,8 +81,10 @@ def test_hand_count_inverted_and_dense() -> None:
 
 
 @pytest.mark.parametrize("family", ARCHITECTURES)
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("scope", ["global", "layer", "stage"])
+@pytest.mark.parametrize(
+    ("criterion", "scope"),
+    [*((criterion, "global") for criterion in CRITERIA), ("feature_map", "layer"), ("l1", "layer"), ("l1", "stage")],
+)
 def test_the_ratio_is_met_to_one_filter_a_layer(family: str, criterion: str, scope: str) -> None:
     network = network_of(family)
     stages = len(ARCHITECTURES[family].widths)

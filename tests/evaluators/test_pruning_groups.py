@@ -45,12 +45,13 @@ ARCHITECTURES = {
 
 def network_of(family: str) -> Network:
     network = build(ARCHITECTURES[family], 5, seed=1)
+    generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 for tensor in (layer.weight, layer.bias, layer.running_mean):
-                    tensor.uniform_(-1, 1)
-                layer.running_var.uniform_(0.5, 2)
+                    tensor.uniform_(-1, 1, generator=generator)
+                layer.running_var.uniform_(0.5, 2, generator=generator)
     return network.eval()
 
 
