@@ -134,6 +134,48 @@ def score(
         print_score(result)
 
 
+@app.command(epilog="Example: python run_search.py retrain --trial 17 --seeds 5")
+def retrain(
+    trial: Annotated[int | None, typer.Option(help="Number of the trial whose network it is.")] = None,
+    front: Annotated[bool, typer.Option("--front", help="All networks on the study's front.")] = False,
+    candidate: Annotated[
+        str | None, typer.Option(help="A candidate's JSON file or a preset, instead of a trial.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each network, with seeds from 0 on.")] = 5,
+    epochs: Annotated[int | None, typer.Option(help="Of dense training; default: three times the search's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results and checkpoints; default: runs/final/....")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Trainings side by side; 0: one for each core or GPU.")] = 0,
+    dataset: Annotated[str | None, typer.Option(help="Data set; default: the study's, without one cifar10.")] = None,
+    data_dir: DataDir = None,
+    bar: Annotated[float | None, typer.Option(help="Accuracy to clear; default: the study's, without one 0.9.")] = None,
+    device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
+    from search.launch import Options
+    from search.retrain import retrain as run
+    from search.retrain_plan import make_plan
+    from search.retrain_show import print_retrained
+
+    chosen = {"trial": trial, "front": front, "candidate": candidate}
+    plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs)
+    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out or folder)
+    how, summary = run(plan, options)
+    if as_json:
+        _print_json(summary)
+    else:
+        print_retrained(summary)
+    if how == "interrupted":
+        typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if how == "failures":
+        _fail("some seeds failed, see above; the same command tries them again", FAILED)
+
+
 @app.command(epilog="Example: python run_search.py data cifar10 --data-dir ~/data")
 def data(
     name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, fashion-mnist or folder:PATH.")],
@@ -175,9 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Our own errors, and those of files, in one line; anything else is a bug and shows where."""
-    import click
-
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors; typer brings its own click
         error.show()
         return WRONG_USAGE
     if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
