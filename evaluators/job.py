@@ -25,6 +25,7 @@ class Job:
         threads: Of this training.
         folder: Where the checkpoints of this job lie; None: it cannot be resumed.
         store: Where dense networks are kept for other jobs; None: nowhere.
+        data_digest: Of the data that the study was begun with; "": not checked.
     """
 
     candidate: Candidate
@@ -36,6 +37,7 @@ class Job:
     threads: int = 1
     folder: Path | None = None
     store: Path | None = None
+    data_digest: str = ""
 
 
 @dataclass(frozen=True)

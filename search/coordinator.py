@@ -6,6 +6,7 @@ on with the same command: trials that were running are taken up first.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from pathlib import Path
 from evaluators.job import Failure, Job, Result
 from evaluators.train import Epoch
 from search.interrupt import Interrupt
+from search.ownership import BEAT_SECONDS
 from search.progress import Row, Show, Totals
-from search.trials import Ledger, Work
+from search.trials import STARTS, Ledger, Work
 from search.workers import Workers
 
 FAILURES_IN_A_ROW = 5  # then the search stops instead of burning the night
-STARTS = 3  # a trial whose worker dies is started again twice
 _PULSE = 1.0  # seconds between looks at the clock while nothing happens
 
 
@@ -41,6 +42,7 @@ class JobFrame:
     image_size: int | None
     device: str
     threads: int
+    data_digest: str
     work: Path
     store: Path | None
 
@@ -72,24 +74,28 @@ class Coordinator:
         self._last_failure: str | None = None
         self._seconds_before = ledger.seconds_worked()
         self._begun = time.monotonic()
+        self._looked = float("-inf")
 
     def run(self) -> Outcome:
         """Work until there is nothing more to do; running trials are left resumable when it ends early."""
-        self._again.extend(self._ledger.interrupted())
-        if self._again:
-            self._show.say(f"taking up {len(self._again)} trial(s) that were running when the search stopped")
-        with Interrupt() as interrupt:
+        self._sweep()
+        with Interrupt() as interrupt, self._ledger.ownership:
             while True:
                 ending = interrupt.asked or self._out_of_time() or self._failures >= FAILURES_IN_A_ROW
                 if not ending:
+                    self._take_up()
                     self._fill()
                 if not self._running:
-                    break
+                    if ending or not self._ledger.others_in_doubt():
+                        break
+                    time.sleep(_PULSE)  # until another coordinator's trial stirs, or is known to be abandoned
+                    continue
                 event = self._workers.next(_PULSE)
-                self._ledger.beat(round(self._seconds()))
+                self._ledger.beat(self._seconds())
                 if event is not None:
                     self._handle(*event, ending=interrupt.asked or self._out_of_time())
                 self._show.totals(self._totals())
+            self._ledger.ownership.leave()
         self._ledger.worked(self._seconds())
         if self._failures >= FAILURES_IN_A_ROW:
             return Outcome("failures", self._last_failure)
@@ -100,6 +106,25 @@ class Coordinator:
 
     def _out_of_time(self) -> bool:
         return self._limits.hours is not None and self._seconds() >= self._limits.hours * 3600
+
+    def _take_up(self) -> None:
+        """Trials whose search was stopped or died: at the start, and of other coordinators now and then."""
+        shared = self._ledger.ownership.shared
+        if self._looked > float("-inf") and (not shared or time.monotonic() - self._looked < BEAT_SECONDS):
+            return
+        self._looked = time.monotonic()
+        found = self._ledger.abandoned()
+        if found:
+            self._again.extend(found)
+            self._show.say(f"taking up {len(found)} trial(s) that were running when their search stopped")
+
+    def _sweep(self) -> None:
+        """Drop checkpoints of trials that had ended when an earlier search was killed before it could."""
+        finished = self._ledger.finished_numbers()
+        for folder in self._frame.work.glob("trial-*"):
+            number = folder.name.removeprefix("trial-")
+            if number.isdigit() and int(number) in finished:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _fill(self) -> None:
         """Give every free slot a trial, as long as there are any to give."""
@@ -112,8 +137,7 @@ class Coordinator:
 
     def _new(self) -> Work | None:
         """The next trial that has to be trained; those that need no training are told at once."""
-        while self._limits.trials is None or self._ledger.count() < self._limits.trials:
-            work = self._ledger.ask()
+        while (work := self._ledger.ask()) is not None:
             if work.settled is None:
                 return work
             self._show.ended(None, work.number, work.settled)
@@ -132,13 +156,17 @@ class Coordinator:
             image_size=frame.image_size,
             device=frame.device,
             threads=frame.threads,
-            folder=frame.work / f"trial-{work.number}",
+            folder=self._folder(work),
             store=frame.store,
+            data_digest=frame.data_digest,
         )
         self._ledger.starts(work)
         self._running[slot] = _Running(work, time.monotonic())
         self._show.started(slot, Row(work.number, work.what, work.score))
         self._workers.submit(slot, job)
+
+    def _folder(self, work: Work) -> Path:
+        return self._frame.work / f"trial-{work.number}"
 
     def _handle(self, slot: int, message: Epoch | Result | Failure, *, ending: bool) -> None:
         running = self._running[slot]
@@ -147,6 +175,7 @@ class Coordinator:
             self._show.epoch(slot, message)
             if ending:  # the state is saved: the trial stays open and is taken up again
                 self._workers.stop(slot)
+                self._ledger.left(running.work)
                 self._forget(slot, "left for the next start")
                 return
             verdict = self._ledger.judge(running.work, running.curve)
@@ -154,12 +183,12 @@ class Coordinator:
                 self._workers.go_on(slot)
                 return
             self._workers.stop(slot)
-            self._ledger.stopped(running.work, running.curve, verdict, time.monotonic() - running.started)
-            self._forget(slot, f"stopped, {verdict.text}")
+            kept = self._ledger.stopped(running.work, running.curve, verdict, time.monotonic() - running.started)
+            self._ended(slot, f"stopped, {verdict.text}", kept)
         elif isinstance(message, Result):
             self._failures = 0
-            self._ledger.finished(running.work, message)
-            self._forget(slot, f"{message.accuracy:.2%}, score {message.score['score']:.4g}")
+            kept = self._ledger.finished(running.work, message)
+            self._ended(slot, f"{message.accuracy:.2%}, score {message.score['score']:.4g}", kept)
         else:
             self._failed(slot, running, message)
 
@@ -171,8 +200,14 @@ class Coordinator:
             return
         self._failures += 1
         self._last_failure = failure.text
-        self._ledger.failed(work, running.curve, failure, time.monotonic() - running.started)
-        self._forget(slot, f"failed, {failure.text}")
+        kept = self._ledger.failed(work, running.curve, failure, time.monotonic() - running.started)
+        self._ended(slot, f"failed, {failure.text}", kept)
+
+    def _ended(self, slot: int, text: str, kept: bool) -> None:
+        """A trial of ours is over; its checkpoints go."""
+        if kept:
+            shutil.rmtree(self._folder(self._running[slot].work), ignore_errors=True)
+        self._forget(slot, text if kept else "another coordinator has taken it over")
 
     def _forget(self, slot: int, text: str) -> None:
         work = self._running.pop(slot).work

@@ -14,6 +14,8 @@ import optuna
 from rich.console import Console
 
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from search.ownership import Ownership, study_lock
+from search.patience import PatientStorage
 from search.progress import make_show
 from search.trials import Ledger
 from search.workers import Evaluate, InProcess, LocalProcesses, Workers, evaluate_job
@@ -35,6 +37,7 @@ class Options:
         data_dir: Where the data set's files are looked for first.
         device: "auto", "cpu" or "cuda".
         out: Folder of results and checkpoints; None: runs/NAME.
+        ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
     """
 
     storage: str
@@ -42,6 +45,7 @@ class Options:
     data_dir: Path | None = None
     device: str = "auto"
     out: Path | None = None
+    ray: str | None = None
 
 
 def launch(
@@ -57,18 +61,18 @@ def launch(
     """
     from evaluators.data import search_data
 
-    device, workers, threads = _resources(options)
+    device, workers, threads = resources(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
-    storage = storages.open_storage(options.storage)
-    with _only_coordinator(options.storage):
+    storage = PatientStorage(storages.open_storage(options.storage), console.print)
+    with _only_coordinator(options.storage) as alone:
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
         )
         study = storages.create_or_load(storage, settings.name)
         _check_identity(study, settings, data.digest)
         out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
-        refresh = _Refresh(study, settings, out)
+        refresh = _Refresh(study, settings, out, console, options.storage)
         shape, classes = data.input_shape, data.classes
 
         def rate(candidate: Any) -> dict[str, Any]:
@@ -84,6 +88,7 @@ def launch(
             device=device,
             threads=threads,
             changed=refresh.if_due,
+            ownership=Ownership(study, shared=not alone),
         )
         ledger.enqueue_presets()
         frame = JobFrame(
@@ -93,18 +98,20 @@ def launch(
             image_size=settings.image_size,
             device=device,
             threads=threads,
+            data_digest=data.digest,
             work=out / "work",
             store=out / "dense",
         )
         del data  # the evaluators load their own
-        with _workers(workers, evaluate) as pool, make_show(console) as show:
+        with make_workers(workers, evaluate) as pool, make_show(console) as show:
+            storage.say = show.say
             limits = Limits(settings.trials, settings.hours)
             outcome = Coordinator(ledger, pool, frame, limits, show).run()
         files = refresh.now()
     return outcome, summary(study, settings.bar), files
 
 
-def _resources(options: Options) -> tuple[str, int, int]:
+def resources(options: Options) -> tuple[str, int, int]:
     """(device, trainings side by side, threads of each)"""
     import os
 
@@ -124,7 +131,8 @@ def _resources(options: Options) -> tuple[str, int, int]:
 
 
 @contextmanager
-def _workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
+def make_workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
+    """So many trainings side by side, ended with the context; one runs in this process."""
     pool: Workers = InProcess(evaluate) if count == 1 else LocalProcesses(count, evaluate)
     try:
         yield pool
@@ -133,18 +141,24 @@ def _workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
 
 
 @contextmanager
-def _only_coordinator(url: str) -> Iterator[None]:
-    """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night."""
+def _only_coordinator(url: str) -> Iterator[bool]:
+    """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
+
+    Gives whether this search has the storage for itself.
+    """
     from sqlalchemy.engine import make_url
 
     database = make_url(url).database
-    if not url.startswith("sqlite") or database in (None, "", ":memory:"):
-        yield
+    if not url.startswith("sqlite"):
+        yield False
+        return
+    if database in (None, "", ":memory:"):
+        yield True
         return
     try:
         import fcntl
     except ImportError:  # not on Windows
-        yield
+        yield False
         return
     path = Path(f"{database}.lock")
     with path.open("a") as file:
@@ -155,17 +169,18 @@ def _only_coordinator(url: str) -> Iterator[None]:
                 f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
                 "or use PostgreSQL for several at once."
             ) from None
-        yield
+        yield True
 
 
 def _check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
     """Refuse to go on with a study that was begun with other settings, and show the difference."""
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
-    kept = study.user_attrs.get("identity")
-    if kept is None:
-        study.set_user_attr("identity", now)
-        return
+    with study_lock(study):  # of two searches that begin a study at once, one decides what it is
+        kept = study.user_attrs.get("identity")
+        if kept is None:
+            study.set_user_attr("identity", now)
+            return
     differences = list(_differences(kept, now))
     if differences:
         raise StudyError(
@@ -185,8 +200,9 @@ def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:
 class _Refresh:
     """Draws what people look at: the dashboard's panels while the search runs, plot and tables at its end."""
 
-    def __init__(self, study: optuna.Study, settings: Settings, out: Path) -> None:
+    def __init__(self, study: optuna.Study, settings: Settings, out: Path, console: Console, url: str) -> None:
         self._study, self._settings, self._out = study, settings, out
+        self._console, self._url = console, url
         self._last = float("-inf")
 
     def if_due(self) -> None:
@@ -194,7 +210,10 @@ class _Refresh:
         import time
 
         if time.monotonic() - self._last >= PANEL_SECONDS:
-            self._panels()
+            try:
+                self._panels()
+            except Exception as error:  # a picture must not end a search
+                self._console.print(f"the dashboard's panels were not drawn: {storages.one_line(error, self._url)}")
             self._last = time.monotonic()
 
     def now(self) -> dict[str, str]:
@@ -211,4 +230,5 @@ class _Refresh:
     def _panels(self) -> None:
         from studies.dashboard import update_panels
 
-        update_panels(self._study, self._settings.bar)
+        with study_lock(self._study):  # in many pieces, which must not mix with another coordinator's
+            update_panels(self._study, self._settings.bar)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from evaluators.job import Failure, Result
 from evaluators.train import Epoch
 from search.early_stopping import Verdict
-from spaces import Candidate, CandidateError, Space, presets
+from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
+from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility
+from studies.errors import StudyError
 from studies.front import front
 from studies.record import Record, environment, read, write
 from studies.samplers import make_sampler
 from studies.settings import Settings
 
+STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
+_IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us
 
 Rate = Callable[[Candidate], dict[str, Any]]
 """The score of a candidate before training, as `Score.to_dict` gives it."""
@@ -90,65 +95,126 @@ class Ledger:
         device: str,
         threads: int,
         changed: Callable[[], None] = lambda: None,
+        ownership: Ownership | None = None,
     ) -> None:
         self._study, self._settings = study, settings
+        self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
         self._rate, self._changed = rate, changed
         self._data_digest, self._device, self._threads = data_digest, device, threads
         self._open: dict[str, Work] = {}  # in training, by digest
         self._waiting: list[Work] = []  # for another trial with the same candidate
         self._copies = 0
-        self._beat = 0
+        self._impossible = 0
+        self._beat = 0.0
 
     def enqueue_presets(self) -> None:
         """Put the settings' presets first, once in the life of a study. Raises SpaceError for one outside the space."""
-        if self._study.user_attrs.get("presets_enqueued"):
-            return
-        for name in self._settings.presets:
-            self._study.enqueue_trial(self._space.parameters(presets[name]), user_attrs={"preset": name})
-        self._study.set_user_attr("presets_enqueued", True)
+        with study_lock(self._study):
+            if self._study.user_attrs.get("presets_enqueued"):
+                return
+            for name in self._settings.presets:
+                self._study.enqueue_trial(self._space.parameters(presets[name]), user_attrs={"preset": name})
+            self._study.set_user_attr("presets_enqueued", True)
 
-    def interrupted(self) -> list[Work]:
-        """Trials that were running when an earlier search ended; those that cannot go on are told as failed."""
+    def abandoned(self) -> list[Work]:
+        """Take over the running trials of searches that are over; those that died too often are told as failed."""
         found = []
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _is_alive(frozen.user_attrs.get("owner")):
-                continue
-            trial = Trial(self._study, frozen._trial_id)
-            record = read(frozen)
-            if record is None:  # it died between being asked and being written down
-                trial.set_user_attr("reason", "died")
-                self._study.tell(trial, state=TrialState.FAIL)
-                continue
-            starts = int(frozen.user_attrs.get("starts", 0))
-            work = Work(trial, record.candidate, self._rate(record.candidate), starts)
-            trial.set_user_attr("owner", _owner())
-            self._settle(work)
-            if work.settled is None:
-                found.append(work)
+            if self.ownership.is_abandoned(frozen) and self.ownership.claim(frozen):
+                work = self._take_up(frozen)
+                if work is not None:
+                    found.append(work)
         return found
 
-    def ask(self) -> Work:
-        """A new trial. One whose candidate was met before is settled at once."""
-        settings = self._settings
-        known = len(self._trials())
-        # A fresh sampler for each trial, seeded by its number: a search that was stopped goes on as if it had not been.
-        self._study.sampler = make_sampler(
-            settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=known
-        )
-        trial = self._study.ask()
-        try:
-            candidate = self._space.sample(trial)
-            work = Work(trial, candidate, self._rate(candidate))
-        except (CandidateError, ValueError) as error:
-            trial.set_user_attr("reason", "impossible")
-            trial.set_user_attr("text", str(error))
+    def others_in_doubt(self) -> bool:
+        """Whether trials of other coordinators are open, of which it is not known yet if they still live."""
+        if not self.ownership.shared:
+            return False
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(self.ownership.is_doubtful(frozen) for frozen in running)
+
+    def _take_up(self, frozen: FrozenTrial) -> Work | None:
+        starts = int(frozen.user_attrs.get("starts", 0))
+        if starts >= STARTS:
+            trial = Trial(self._study, frozen._trial_id)
+            trial.set_user_attr("reason", "worker_died")
+            trial.set_user_attr("text", f"whoever ran it died {starts} times")
             self._study.tell(trial, state=TrialState.FAIL)
+            self.ownership.drop(frozen._trial_id)
+            return None
+        work = self._work(frozen._trial_id, frozen.number)
+        if work is None:
+            return None
+        work.starts = starts
+        self._settle_or_open(work)
+        return work if work.settled is None else None
+
+    def ask(self) -> Work | None:
+        """A new trial; one whose candidate was met before is settled at once. None: the study has all its trials."""
+        while True:
+            with study_lock(self._study):
+                # The count is for the whole study, so nobody else may ask in between.
+                limit = self._settings.trials
+                if limit is not None and self.count() >= limit:
+                    return None
+                self._study.sampler = RandomSampler()  # asked for a number only
+                trial = self._study.ask()
+                self.ownership.take(trial)
+            work = self._work(trial._trial_id, trial.number)
+            if work is None:
+                continue
+            self._settle_or_open(work)
+            return work
+
+    def _work(self, trial_id: int, number: int) -> Work | None:
+        """Sample a trial's candidate, or what is missing of it; None: it is impossible, and the trial has failed."""
+        try:
+            trial, candidate = self._sample(trial_id, number)
+            work = Work(trial, candidate, self._rate(candidate))
+        except (StudyError, OptunaError, SQLAlchemyError):
             raise
-        trial.set_user_attr("owner", _owner())
-        write(trial, self._record(work))
-        self._settle(work)
+        except Exception as error:  # no network, or a bug of ours that one candidate has found
+            trial = Trial(self._study, trial_id)
+            trial.set_user_attr("reason", "impossible")
+            trial.set_user_attr("text", " ".join(f"{type(error).__name__}: {error}".split())[:1000])
+            self._study.tell(trial, state=TrialState.FAIL)
+            self.ownership.drop(trial_id)
+            self._impossible += 1
+            if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
+                raise
+            return None
+        self._impossible = 0
         return work
+
+    def _sample(self, trial_id: int, number: int) -> tuple[Trial, Candidate]:
+        """The candidate of a trial.
+
+        A fresh sampler for each trial, seeded by its number: a search that was stopped goes on as if it had not been,
+        and coordinators that ask at the same time get different candidates. A trial whose sampling was cut short is
+        sampled again from the start; what it had stored already remains, and is the same unless the sampler has learned
+        something since: so the stored values decide.
+        """
+        settings = self._settings
+        self._study.sampler = make_sampler(
+            settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=number
+        )
+        trial = Trial(self._study, trial_id)
+        partly = trial._cached_frozen_trial
+        if partly.params:
+            if "candidate" not in partly.user_attrs:
+                partly.params, partly.distributions = {}, {}
+                self._space.sample(trial)
+            trial = Trial(self._study, trial_id)
+        return trial, self._space.sample(trial)
+
+    def _settle_or_open(self, work: Work) -> None:
+        write(work.trial, self._record(work))
+        self._settle(work)
+        if work.settled is None:
+            self._open[work.candidate.digest] = work
+        elif work not in self._waiting:
+            self.ownership.drop(work.trial._trial_id)
 
     def _settle(self, work: Work) -> None:
         """Take over the result of an earlier trial with the same candidate, wait for it, or refuse the score."""
@@ -195,14 +261,19 @@ class Ledger:
         self._copies = 0
         work.starts += 1
         work.trial.set_user_attr("starts", work.starts)
-        self._open[work.candidate.digest] = work
+
+    def left(self, work: Work) -> None:
+        """`work` was stopped on purpose, to be taken up later: this start does not count as a death."""
+        work.starts -= 1
+        if self.ownership.holds(work.trial._trial_id):
+            work.trial.set_user_attr("starts", work.starts)
 
     def judge(self, work: Work, curve: Sequence[Epoch]) -> Verdict | None:
         """None: go on. Otherwise why it stops."""
         return None
 
-    def finished(self, work: Work, result: Result) -> None:
-        """`work` was trained to its end."""
+    def finished(self, work: Work, result: Result) -> bool:
+        """`work` was trained to its end. False: another coordinator has taken it over, and this is dropped."""
         stages = tuple({"stage": name, "accuracy": value} for name, value in result.accuracies.items())
         record = dataclasses.replace(
             self._record(work),
@@ -212,25 +283,45 @@ class Ledger:
             stages=stages,
             seconds=result.seconds,
         )
-        if result.notes:
-            work.trial.set_user_attr("notes", list(result.notes))
-        self._tell_complete(work, record, (result.accuracy, float(result.score["score"])))
-        self._close(work)
 
-    def stopped(self, work: Work, curve: Sequence[Epoch], verdict: Verdict, seconds: float) -> None:
-        """`work` was stopped early."""
+        def tell() -> None:
+            if result.notes:
+                work.trial.set_user_attr("notes", list(result.notes))
+            self._tell_complete(work, record, (result.accuracy, float(result.score["score"])))
+
+        return self._end(work, tell)
+
+    def stopped(self, work: Work, curve: Sequence[Epoch], verdict: Verdict, seconds: float) -> bool:
+        """`work` was stopped early. False: as in `finished`."""
         record = self._with_curve(self._record(work), curve, seconds)
         record = dataclasses.replace(record, reason=verdict.reason, bound=verdict.bound)
-        self._tell_stopped(work, record, verdict.bound)
-        self._close(work)
+        return self._end(work, lambda: self._tell_stopped(work, record, verdict.bound))
 
-    def failed(self, work: Work, curve: Sequence[Epoch], failure: Failure, seconds: float) -> None:
-        """`work` gave no result."""
-        record = self._with_curve(self._record(work), curve, seconds)
-        write(work.trial, dataclasses.replace(record, reason=failure.reason))
-        work.trial.set_user_attr("text", failure.text)
-        self._study.tell(work.trial, state=TrialState.FAIL)
+    def failed(self, work: Work, curve: Sequence[Epoch], failure: Failure, seconds: float) -> bool:
+        """`work` gave no result. False: as in `finished`."""
+        record = dataclasses.replace(self._with_curve(self._record(work), curve, seconds), reason=failure.reason)
+
+        def tell() -> None:
+            write(work.trial, record)
+            work.trial.set_user_attr("text", failure.text)
+            self._study.tell(work.trial, state=TrialState.FAIL)
+
+        return self._end(work, tell)
+
+    def _end(self, work: Work, tell: Callable[[], None]) -> bool:
+        """End a trial that we own; Optuna ends each but once, so two that believe to own it cannot count it twice."""
+        trial_id = work.trial._trial_id
+        kept = self.ownership.holds(trial_id)
+        if kept:
+            try:
+                tell()
+            except (UpdateFinishedTrialError, ValueError) as error:
+                ended = self._study._storage.get_trial(trial_id).state.is_finished()
+                if isinstance(error, StudyError) or not ended:
+                    raise
+                kept = False
         self._close(work)
+        return kept
 
     def count(self) -> int:
         """Trials of the study, running ones included."""
@@ -245,14 +336,18 @@ class Ledger:
         return float(self._study.user_attrs.get("seconds_worked", 0.0))
 
     def worked(self, seconds: float) -> None:
-        """Note the time spent on the study in all."""
-        self._study.set_user_attr("seconds_worked", round(seconds, 1))
+        """Note the time spent on the study in all; of coordinators that work at the same time the longest counts."""
+        self._study.set_user_attr("seconds_worked", round(max(seconds, self.seconds_worked()), 1))
 
-    def beat(self, seconds: int) -> None:
+    def beat(self, seconds: float) -> None:
         """Now and then note the time spent, so that a crash forgets at most a minute of it."""
-        if seconds >= self._beat + 60:
+        if seconds >= self._beat + (BEAT_SECONDS if self.ownership.shared else 60):
             self._beat = seconds
             self.worked(seconds)
+
+    def finished_numbers(self) -> set[int]:
+        """Numbers of the trials that have ended."""
+        return {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -290,31 +385,16 @@ class Ledger:
         """Settle those that waited for `work`."""
         digest = work.candidate.digest
         self._open.pop(digest, None)
+        self.ownership.drop(work.trial._trial_id)
         waited = [other for other in self._waiting if other.candidate.digest == digest]
         self._waiting = [other for other in self._waiting if other.candidate.digest != digest]
         frozen = self._study._storage.get_trial(work.trial._trial_id)
         for other in waited:
-            self._copy(other, frozen)
-            if other.settled is None or frozen.state == TrialState.FAIL:
+            if frozen.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                self._copy(other, frozen)
+            elif frozen.state == TrialState.FAIL:
                 other.trial.set_user_attr("reason", "same_as_failed")
                 self._study.tell(other.trial, state=TrialState.FAIL)
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _is_alive(owner: object) -> bool:
-    """Whether the process that runs a trial still exists; of other machines nothing is known, so: yes."""
-    host, _, process = str(owner or "").rpartition(":")
-    if not process.isdigit() or int(process) == os.getpid():
-        return False
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            else:  # another coordinator has `work` now: it takes these over, too
+                other.trial.set_user_attr("owner", NOBODY)
+            self.ownership.drop(other.trial._trial_id)

@@ -6,6 +6,7 @@ evaluator waits for `go_on` or `stop`. So every decision sees everything, wherev
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -71,11 +72,16 @@ _loaded: dict[tuple[object, ...], object] = {}
 
 def _data(job: Job):  # type: ignore[no-untyped-def]
     from evaluators.data import search_data
+    from evaluators.train import TrainingError
 
-    key = (job.dataset, job.data_dir, job.image_size)
+    key = (job.dataset, job.data_dir, job.image_size, job.data_digest)
     if key not in _loaded:
         _loaded.clear()  # one data set a process
-        _loaded[key] = search_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
+        data = search_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
+        if job.data_digest and data.digest != job.data_digest:
+            text = f"The data set {job.dataset} is not the one that the study was begun with: {data.digest}, not "
+            raise TrainingError("files", f"{text}{job.data_digest}. Put its files back, or begin another study.")
+        _loaded[key] = data
     return _loaded[key]
 
 
@@ -216,6 +222,8 @@ class LocalProcesses:
             process = self._slots[number].process
             process.join(1)
             text = f"worker process {process.pid} ended with code {process.exitcode}"
+            if process.exitcode == -signal.SIGKILL:
+                text += " (killed; the system does that when memory runs out)"
             self._replace(number)
             return number, Failure("worker_died", text)
         if not isinstance(message, Epoch):
@@ -232,10 +240,8 @@ class LocalProcesses:
         self._slots[slot].busy = False
 
     def _say(self, slot: int, word: str) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it died: `next` will tell
             self._slots[slot].connection.send(word)
-        except OSError:
-            pass  # it died: `next` will tell
 
     def _replace(self, number: int) -> None:
         old = self._slots[number]
