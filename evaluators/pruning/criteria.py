@@ -5,16 +5,17 @@ l1           |w|                sum of |w|                                      
 l2           w^2                root of the sum of w^2
 batch_norm                      |scale| of the batch norm behind it                    arXiv:1708.06519
 feature_map                     error of the next layer's sums without it (ThiNet)     arXiv:1707.06342
-taylor       (w g)^2            (scale g + shift g)^2 of the batch norm behind it      arXiv:1906.10771
+taylor       (w g)^2            |scale g + shift g| of the batch norm behind it        arXiv:1611.06440, 1906.10771
 random       uniform            uniform                                                the control
 
 g is the gradient of the loss on a few training images. The Taylor criterion looks at the batch norm because a filter in
 front of one can be scaled at will without changing anything: its own first-order term says nothing. A filter without
-a batch norm behind it is judged by (sum of w g)^2.
+a batch norm behind it is judged by |sum of w g|.
 
 Filters that can only go together (`groups`) are judged together, by the mean over the layers that make them. L1 and L2
-norms are divided by their layer's mean first, so that layers of different size can be compared; the other criteria
-can be compared as they are.
+norms are divided by their layer's mean first, and Taylor terms by their group's root of the sum of squares (section 2.2
+of arXiv:1611.06440; without it the last layers lose nearly everything), so that layers of different size can be
+compared; the other criteria can be compared as they are.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def filter_importance(
         for _ in _gradients(network, sample):
             for group in groups:
                 result[group.name] += _taylor(group)
-        return result
+        return {name: effects / effects.norm().clamp_min(1e-12) for name, effects in result.items()}
     if criterion == "batch_norm":
         for group in groups:
             if not group.norms:
@@ -149,7 +150,7 @@ def _taylor(group: Group) -> Tensor:
 
 
 def _first_order(layer: nn.Module) -> Tensor:
-    # (sum over a channel's parameters of value times gradient)^2
+    # |sum over a channel's parameters of value times gradient|
     effects = [
         (parameter.detach() * parameter.grad).flatten(1).sum(1)
         if parameter.ndim > 1
@@ -157,7 +158,7 @@ def _first_order(layer: nn.Module) -> Tensor:
         for parameter in layer.parameters(recurse=False)
         if parameter.grad is not None
     ]
-    return torch.stack(effects).sum(0).square()
+    return torch.stack(effects).sum(0).abs()
 
 
 def _gradients(network: nn.Module, sample: Sample) -> Iterator[None]:

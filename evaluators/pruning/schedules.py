@@ -12,7 +12,8 @@ layerwise   all of it, in one layer after the other, fine-tuning in between     
 
 Gradual pruning of single weights updates the masks within one training, UPDATES times over its first three quarters,
 and leaves the rest to recovery; gradual pruning of filters does it in rounds. Where there are fewer epochs than rounds,
-the epochs are spread evenly and the last round has one.
+the epochs are spread evenly and the last round has one. Layer after layer, half of the epochs come after the last cut,
+as in ThiNet, and the other half is spread over the cuts before it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def plan(step: Sparsity, layers: Sequence[str]) -> list[Round]:
         layers: Layers (or groups of filters) that can be cut, in order.
     """
     if step.schedule == "layerwise":
-        shares = share_epochs(step.epochs, len(layers))
+        last = step.epochs if len(layers) == 1 else (step.epochs + 1) // 2
+        shares = [*share_epochs(step.epochs - last, len(layers) - 1, centred=True), last]
         return [Round(1.0, name, epochs) for name, epochs in zip(layers, shares, strict=True)]
     # Without fine-tuning in between, rounds of a cut come to the same as one, but for the drift of what they look at.
     rounds = 1 if step.schedule == "once" else step.rounds
@@ -69,13 +71,13 @@ def plan(step: Sparsity, layers: Sequence[str]) -> list[Round]:
     return [Round((k + 1) / rounds, None, epochs) for k, epochs in enumerate(share_epochs(step.epochs, rounds))]
 
 
-def share_epochs(epochs: int, rounds: int) -> list[int]:
-    """`epochs` spread evenly over `rounds`, whole numbers, the last never the smallest.
+def share_epochs(epochs: int, rounds: int, *, centred: bool = False) -> list[int]:
+    """`epochs` spread evenly over `rounds`, whole numbers; the last gets its share in any case unless `centred`.
 
-    >>> share_epochs(5, 3), share_epochs(2, 4)
-    ([1, 2, 2], [0, 1, 0, 1])
+    >>> share_epochs(5, 3), share_epochs(2, 4), share_epochs(1, 5, centred=True)
+    ([1, 2, 2], [0, 1, 0, 1], [0, 0, 1, 0, 0])
     """
-    ends = [epochs * (k + 1) // rounds for k in range(rounds)]
+    ends = [(epochs * (k + 1) + (rounds // 2 if centred else 0)) // rounds for k in range(rounds)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
