@@ -1,5 +1,7 @@
 """Candidate -> Result: the stages of a job, one after the other, as one generator of epochs.
 
+    dense training -> filters removed -> weights masked -> bits lowered, each with its fine-tuning
+
 Every training inside keeps its state in a file of the job's folder (the dense one in the store, where other jobs with
 the same dense network find it). A job that is run again replays what was done and goes on where it broke off.
 """
@@ -10,17 +12,20 @@ import hashlib
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
+from evaluators import store
 from evaluators.data import SearchData
 from evaluators.job import Job, Result
-from evaluators.score import score
-from evaluators.train import Epoch, accuracy, train
+from evaluators.pruning import PruningError, SlimmingPenalty, account, finalise, prune_stage
+from evaluators.quantization import quantize
+from evaluators.score import Score, score
+from evaluators.train import Epoch, TrainingError, accuracy, train
 from models import build
-from models.network import weight_layers
-from models.precision import assign_bits
+from models.network import Network
+from spaces.candidate import Sparsity
 
 # Raised whenever a change makes a dense training come to other numbers: networks stored before no longer count.
 TRAINING_VERSION = 1
@@ -35,71 +40,128 @@ def dense_key(job: Job, data_digest: str) -> str:
 def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
     """Train and compress `job.candidate` on `data`; yield after every epoch, return the Result.
 
-    Raises TrainingError where training cannot go on. Closing the generator stops the job; with a folder it can be
-    taken up again.
+    Raises TrainingError where training or compression cannot go on. Closing the generator stops the job; with a folder
+    it can be taken up again.
     """
     start = time.perf_counter()
-    stages = _Stages(job, data)
+    pipeline = Pipeline(job, data)
     curve: list[Epoch] = []
-    replayed = 0.0
-    for epoch in stages.run():
+    for epoch in pipeline.run():
         curve.append(epoch)
         yield epoch
-    spent = time.perf_counter() - start - replayed
-    network = stages.network
-    counted = score(network, data.input_shape)
     return Result(
-        accuracy=accuracy(network, data.validation, job.device),
-        score=counted.to_dict(),
+        accuracy=accuracy(pipeline.network, data.validation, job.device),
+        score=score(pipeline.network, data.input_shape).to_dict(),
         curve=tuple(curve),
-        accuracies=stages.accuracies,
-        seconds=spent,
-        notes=tuple(stages.notes),
+        accuracies=pipeline.accuracies,
+        seconds=time.perf_counter() - start,
+        notes=tuple(pipeline.notes),
+        facts=pipeline.facts,
     )
 
 
-class _Stages:
-    """The network on its way through the stages."""
+class Pipeline:
+    """A network on its way through the stages.
 
-    def __init__(self, job: Job, data: SearchData) -> None:
+    Attributes:
+        network: As it stands; after `run` in its final form.
+        accuracies: On the validation images after each stage that trained, by the stage's name.
+        notes: Remarks for people, such as a ratio that could not be met.
+        facts: Remarks for programs: the account of pruning.
+    """
+
+    def __init__(self, job: Job, data: SearchData, *, validate: bool = True) -> None:
+        """With `validate` False nothing is measured along the way, and all of `data.train` is trained on."""
         self._job, self._data = job, data
-        self.network: nn.Module = build(
+        self._validation = data.validation if validate else None
+        self.network: Network = build(
             job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
         )
         self.accuracies: dict[str, float] = {}
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
 
     def run(self) -> Iterator[Epoch]:
+        """All stages of the candidate; yields after every epoch. Raises TrainingError."""
         candidate = self._job.candidate
-        yield from self._dense()
-        assign_bits(self.network, candidate.bits)
-        self._round_to_half()
+        teacher = None
+        if candidate.recipe.distillation > 0:
+            from evaluators.teacher import teacher_for
 
-    def _round_to_half(self) -> None:
-        for layer in weight_layers(self.network).values():
-            if getattr(layer, "weight_bits", 32) == 16:
-                with torch.no_grad():
-                    layer.weight.copy_(layer.weight.half())
-            if getattr(layer, "activation_bits", 32) == 16:
-                layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].half().to(inputs[0].dtype),))
+            teacher = teacher_for(self._job, self._data)
+        yield from self._watch("dense", self._dense(teacher))
+        dense = score(self.network, self._data.input_shape)
+        try:
+            for step in (candidate.pruning.filters, candidate.pruning.weights):
+                if step is not None:
+                    yield from self._watch(step.granularity, self._prune(step, teacher))
+        except PruningError as error:
+            raise TrainingError("pruning", str(error)) from None
+        self._settle_books(dense)
+        if not candidate.bits.is_float:
+            yield from self._watch("bits", self._quantize(teacher))
+        finalise(self.network)
 
-    def _dense(self) -> Iterator[Epoch]:
-        job, data = self._job, self._data
-        last = None
-        for last in train(
+    def _quantize(self, teacher: nn.Module | None) -> Iterator[Epoch]:
+        return quantize(
             self.network,
-            data.train,
-            data.validation,
-            recipe=job.candidate.recipe,
-            augmentation=job.candidate.augmentation,
-            classes=data.classes,
-            seed=job.seed,
-            device=job.device,
-            checkpoint=self._dense_file(),
-        ):
-            yield last
-        if last is not None and last.accuracy is not None:
-            self.accuracies["dense"] = last.accuracy
+            self._data.train,
+            self._validation,
+            bits=self._job.candidate.bits,
+            **self._common(teacher),
+            checkpoint=self._file("bits"),
+        )
+
+    def _watch(self, name: str, epochs: Iterator[Epoch]) -> Iterator[Epoch]:
+        """Pass epochs on and remember the last one's accuracy."""
+        for epoch in epochs:
+            if epoch.accuracy is not None:
+                self.accuracies[name] = epoch.accuracy
+            yield epoch
+
+    def _common(self, teacher: nn.Module | None) -> dict[str, Any]:
+        job = self._job
+        return {
+            "recipe": job.candidate.recipe,
+            "augmentation": job.candidate.augmentation,
+            "classes": self._data.classes,
+            "seed": job.seed,
+            "device": job.device,
+            "teacher": teacher,
+        }
+
+    def _dense(self, teacher: nn.Module | None) -> Iterator[Epoch]:
+        filters = self._job.candidate.pruning.filters
+        hooks = [SlimmingPenalty(filters.penalty)] if filters is not None and filters.penalty > 0 else []
+        path = self._dense_file()
+        if path is not None:
+            store.make_room(path.parent)
+            store.touch(path)
+        yield from train(
+            self.network, self._data.train, self._validation, **self._common(teacher), hooks=hooks, checkpoint=path
+        )
+
+    def _prune(self, step: Sparsity, teacher: nn.Module | None) -> Iterator[Epoch]:
+        report = yield from prune_stage(
+            self.network,
+            step,
+            self._data.train,
+            self._validation,
+            **self._common(teacher),
+            checkpoint=self._file(step.granularity),
+        )
+        if not report.met:
+            self.notes.append(report.message)
+
+    def _settle_books(self, dense: Score) -> None:
+        pruning = self._job.candidate.pruning
+        if pruning.filters is not None or pruning.weights is not None:
+            pruned = score(self.network, self._data.input_shape)
+            self.facts["account"] = account(dense, pruned, pruning).to_dict()
+
+    def _file(self, stage: str) -> Path | None:
+        folder = self._job.folder
+        return folder / f"{stage}.safetensors" if folder is not None else None
 
     def _dense_file(self) -> Path | None:
         place = self._job.store or self._job.folder

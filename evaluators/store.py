@@ -1,0 +1,34 @@
+"""The store of dense networks: files named by what they depend on, the least recently used of them dropped first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+LIMIT = 4 * 2**30  # bytes in a store; a small network takes one or two million
+
+
+def touch(path: Path) -> None:
+    """Note that a file was used just now; nothing happens where there is none yet."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def make_room(folder: Path, limit: int = LIMIT) -> None:
+    """Drop the files that were not used for longest until the rest takes at most `limit` bytes.
+
+    A file that another training is using may go as well: it is only a shortcut, and is written anew.
+    """
+    found = []
+    for path in folder.glob("*.safetensors") if folder.is_dir() else ():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= size

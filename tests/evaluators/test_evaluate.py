@@ -1,0 +1,126 @@
+"""A candidate through all stages, on real digits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from evaluators.data import SearchData, search_data
+from evaluators.evaluate import Pipeline, dense_key, evaluate
+from evaluators.expected import expected_score
+from evaluators.job import Job, Result
+from evaluators.train import Epoch, TrainingError
+from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
+
+PLAIN = Candidate(
+    Architecture("residual", 8, 1, (8, 12), (1, 1), (1, 2), shortcut="padding"),
+    augmentation=Augmentation(flip=False, crop=0),
+    recipe=Recipe(epochs=6, batch_size=64),
+)
+COMPRESSED = dataclasses.replace(
+    PLAIN,
+    pruning=Pruning(filters=sparsity("li_filters", 0.25, 3), weights=sparsity("global_l1", 0.5, 2)),
+    bits=Bits(weights=(4,), activations=(4,), stem=8, classifier=8, epochs=3),
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> SearchData:
+    return search_data("digits")
+
+
+def _job(candidate: Candidate, **other: object) -> Job:
+    return Job(candidate=candidate, dataset="digits", seed=0, **other)  # type: ignore[arg-type]
+
+
+def _run(job: Job, data: SearchData) -> tuple[list[Epoch], Result]:
+    generator = evaluate(job, data)
+    epochs = []
+    while True:
+        try:
+            epochs.append(next(generator))
+        except StopIteration as end:
+            return epochs, end.value
+
+
+def test_every_stage_leaves_its_mark(digits: SearchData) -> None:
+    epochs, result = _run(_job(COMPRESSED), digits)
+    assert [epoch.stage for epoch in epochs] == ["dense"] * 6 + ["filters"] * 3 + ["weights"] * 2 + ["bits"] * 3
+    assert set(result.accuracies) == {"dense", "filters", "weights", "bits"}
+    assert result.accuracy > 0.7
+    dense = expected_score(PLAIN, digits.input_shape, digits.classes)
+    assert result.score["macs"] < dense.macs
+    assert result.score["stored_weights"] == pytest.approx(0.5 * result.score["weights"], abs=1)
+    assert {layer["weight_bits"] for layer in result.score["layers"]} == {4, 8}
+    books = result.facts["account"]
+    assert 0 < books["p_s"] < 1
+    assert books["p_s"] + books["p_u"] < 1
+
+
+def test_the_score_is_known_before_training(digits: SearchData) -> None:
+    _, result = _run(_job(COMPRESSED), digits)
+    expected = expected_score(COMPRESSED, digits.input_shape, digits.classes)
+    for key in ("score_ops", "macs", "weights", "stored_weights"):
+        assert result.score[key] == pytest.approx(getattr(expected, key), rel=1e-12)
+    # Single weights were chosen over the whole network: how many lie in the 8-bit layers, only training tells.
+    assert result.score["score"] == pytest.approx(expected.score, rel=0.02)
+
+
+def test_a_job_resumes_where_it_broke_off(tmp_path: Path, digits: SearchData) -> None:
+    whole_epochs, whole = _run(_job(COMPRESSED, folder=tmp_path / "a"), digits)
+    job = _job(COMPRESSED, folder=tmp_path / "b")
+    for stop_after in (4, 8, 10, 12):  # in each of the stages
+        generator = evaluate(job, digits)
+        for _ in range(stop_after):
+            next(generator)
+        generator.close()
+    epochs, result = _run(job, digits)
+    assert [(e.stage, e.epoch, e.loss, e.accuracy) for e in epochs] == [
+        (e.stage, e.epoch, e.loss, e.accuracy) for e in whole_epochs
+    ]
+    assert result.accuracy == whole.accuracy
+    assert result.score == whole.score
+
+
+def test_a_dense_training_is_shared_through_the_store(tmp_path: Path, digits: SearchData) -> None:
+    store = tmp_path / "store"
+    _run(_job(PLAIN, store=store), digits)
+    [path] = store.iterdir()
+    written = path.stat().st_ino
+    rounded = dataclasses.replace(PLAIN, bits=Bits.uniform(8, 8))
+    epochs, result = _run(_job(rounded, store=store), digits)
+    assert [file.stat().st_ino for file in store.iterdir()] == [written]  # read, not written anew
+    assert sum(epoch.stage == "dense" for epoch in epochs) == 6
+    assert result.accuracies["dense"] > 0.7
+
+
+def test_the_key_of_a_dense_training_is_what_it_depends_on() -> None:
+    key = dense_key(_job(PLAIN), "d")
+    assert key == dense_key(_job(COMPRESSED), "d")
+    assert key != dense_key(_job(PLAIN), "e")
+    assert key != dense_key(dataclasses.replace(_job(PLAIN), seed=1), "d")
+    slower = dataclasses.replace(PLAIN, recipe=dataclasses.replace(PLAIN.recipe, learning_rate=0.01))
+    assert key != dense_key(_job(slower), "d")
+
+
+def test_without_validation_nothing_is_measured(digits: SearchData) -> None:
+    pipeline = Pipeline(_job(PLAIN), digits, validate=False)
+    assert all(epoch.accuracy is None for epoch in pipeline.run())
+    assert pipeline.accuracies == {}
+
+
+def test_half_precision_is_really_rounded(digits: SearchData) -> None:
+    pipeline = Pipeline(_job(dataclasses.replace(PLAIN, bits=Bits.uniform(16, 16))), digits)
+    for _ in pipeline.run():
+        pass
+    weight = pipeline.network.stem.conv.weight.detach()
+    assert (weight == weight.half().float()).all()
+
+
+def test_an_unknown_teacher_is_a_reason(digits: SearchData) -> None:
+    recipe = dataclasses.replace(PLAIN.recipe, teacher="nobody", distillation=0.5)
+    with pytest.raises(TrainingError, match="nobody"):
+        _run(_job(dataclasses.replace(PLAIN, recipe=recipe)), digits)
+    assert "nobody" not in presets

@@ -1,0 +1,156 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spaces import presets
+
+ROOT = Path(__file__).parents[1]
+QUICK = """
+name = "tiny"
+dataset = "digits"
+trials = 3
+startup_trials = 2
+[space.architecture.residual]
+stem_width = [6, 8]
+stages = 1
+width = [8, 12]
+depth = 1
+[space.augmentation]
+flip = false
+crop = 0
+[space.recipe]
+epochs = 4
+batch_size = 64
+"""
+
+
+def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_search.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "tiny.toml").write_text(QUICK)
+    done = _run("search", "tiny.toml", "--workers", "1", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "out.json").write_text(done.stdout)
+    return folder
+
+
+def test_search_prints_one_json_object(searched: Path) -> None:
+    summary = json.loads((searched / "out.json").read_text())
+    assert summary["study"] == "tiny"
+    assert summary["bar"] == 0.9
+    assert summary["trials"]["complete"] == 3
+    assert {"trial", "digest", "accuracy", "score", "score_params", "score_ops", "strict_score"} <= set(
+        (summary["front"] or summary["nearest"])[0]
+    )
+    assert (searched / "runs" / "tiny" / "front.png").exists()
+
+
+def test_front_reads_the_study(searched: Path) -> None:
+    done = _run("front", "--json", "--bar", "0.05", "--csv", "f.csv", "--plot", "f.png", cwd=searched)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["bar"] == 0.05
+    assert 1 <= len(summary["front"]) <= 3
+    assert (searched / "f.csv").exists()
+    assert (searched / "f.png").read_bytes()[:4] == b"\x89PNG"
+    shown = _run("front", cwd=searched)
+    assert "hypervolume" in shown.stdout
+
+
+def test_an_empty_front_is_said_plainly(searched: Path) -> None:
+    done = _run("front", "--bar", "1.0", cwd=searched)
+    assert done.returncode == 0
+    assert "No trial of tiny reaches 100.00%" in done.stdout
+
+
+def test_score_of_resnet18_in_half_precision() -> None:
+    done = _run("score", "resnet18", "--weight-bits", "16", "--activation-bits", "16", "--json")
+    result = json.loads(done.stdout)
+    assert round(result["score"], 2) == 1.99
+    assert result["parameters"] == 11_173_962
+    assert result["macs"] == 555_422_720
+    assert result["formula"] == pytest.approx(result["score"], rel=1e-12)
+    assert result["digest"] == presets["resnet18"].digest
+
+
+def test_score_takes_a_candidate_file(tmp_path: Path) -> None:
+    path = tmp_path / "candidate.json"
+    path.write_text(presets["resnet8"].to_json())
+    shown = _run("score", str(path))
+    assert shown.returncode == 0, shown.stderr
+    assert "78,042 parameters" in shown.stdout
+    assert "stem.conv" in shown.stdout
+
+
+def test_formula_takes_nominal_ratios() -> None:
+    done = _run("score", "resnet20", "--structured", "0.2", "--unstructured", "0.3", "--json")
+    result = json.loads(done.stdout)
+    expected = 0.5 * result["weights"] / 5.6e6 + 0.8 * result["macs"] / 2.8e8
+    assert result["formula"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "resnet19"], ["resnet19", "resnet18"]),
+        (["score", "resnet20", "--weight-bits", "9"], ["--weight-bits", "9"]),
+        (["score", "resnet20", "--structured", "0.7", "--unstructured", "0.7"], ["p_s", "p_u"]),
+        (["search", "none.toml"], ["none.toml", "No such file"]),
+        (["search", "--trials", "many"], ["--trials", "integer"]),
+        (["search", "--device", "tpu"], ["tpu"]),
+        (["front", "--storage", "sqlite:///none.db"], ["none.db", "does not exist"]),
+        (["front", "--storage", "postgresql://me:secret@127.0.0.1:1/x"], ["127.0.0.1", "***"]),
+        (["data", "mnist"], ["mnist", "digits"]),
+        (["fly"], ["fly"]),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    done = _run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+def test_data_says_where_it_lies() -> None:
+    done = _run("data", "digits", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "digits"
+
+
+COMMANDS = ["search", "front", "dashboard", "score", "data"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    done = _run(command, "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, run_search; run_search.main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert "search" in done.stdout
