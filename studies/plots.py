@@ -77,7 +77,7 @@ def finding(trials: Sequence[FrozenTrial], bar: float) -> str:
     return "No trial has finished yet"
 
 
-def _is_cifar10(trials: Iterable[FrozenTrial]) -> bool:
+def is_cifar10(trials: Iterable[FrozenTrial]) -> bool:
     """Whether the ladder belongs in the picture: its numbers are CIFAR-10's."""
     names = [data.get("name") for t in trials if isinstance(data := t.user_attrs.get("data"), dict)]
     return bool(names) and all(name == "cifar10" for name in names)
@@ -106,11 +106,11 @@ def front_plot(
     Raises:
         StudyError: The file cannot be written.
     """
-    marks = rungs() if (_is_cifar10(trials) if ladder is None else ladder) else ()
+    marks = rungs() if (is_cifar10(trials) if ladder is None else ladder) else ()
     figure = Figure(figsize=(10, 6.4), dpi=200, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.07, 0.145, 0.905, 0.715))
-    _draw(axes, trials, bar, marks)
+    draw_front(axes, trials, bar, marks)
     figure.text(0.07, 0.945, finding(trials, bar), fontsize=14, fontweight="bold", color=INK)
     figure.text(0.07, 0.902, _caption(trials, name), fontsize=9.5, color=MUTED, parse_math=False)  # a name may hold $
     target = Path(path)
@@ -146,7 +146,8 @@ def _limits(points: Sequence[Point], bar: float, marks: Sequence[Rung]) -> tuple
     return left / margin, right * margin, low, min(1.0, top + 0.12 * (top - low)) if top < 1 else 1.004
 
 
-def _draw(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Sequence[Rung]) -> None:
+def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Sequence[Rung]) -> None:
+    """The whole picture on empty axes of a figure with an Agg canvas; `marks` are the ladder's rungs to show."""
     best, kinds = sort_kinds(trials, bar)
     best_points = [(trial.values[0], trial.values[1]) for trial in best]
     points = [point for kind in kinds.values() for _, point in kind] + best_points
