@@ -49,42 +49,46 @@ def plot_sweep(summary: dict[str, Any], path: Path) -> None:
         _frame(axes, summary)
         for name, line in lines.items():
             _draw(axes, name, line)
-        axes.set_xlabel("share removed (asked for): of the weights, or of each layer's filters")
+        axes.set_xlabel("share removed (asked for): of the weights, or of each layer's filters", fontsize=10)
         axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         epochs = summary["retrain_epochs"]
         text = f"after {epochs} epochs of retraining" if retrained else "right after pruning, no retraining"
         axes.set_title(text, loc="left", fontsize=10.5, color=INK)
-    panels[0].set_ylabel(f"accuracy on the {summary['split']} images")
+    panels[0].set_ylabel(f"accuracy on the {summary['split']} images", fontsize=10)
     _name_lines(panels[-1], _lines(points, halves[-1], "ratio"))
     _title(figure, summary, "Accuracy against what pruning removes")
     figure.savefig(path, format="png")
 
 
 def plot_scores(summary: dict[str, Any], path: Path) -> None:
-    """Accuracy against the measured score in the end: where filters and weights can be compared."""
+    """Accuracy against the measured score in the end, on the same axes for single weights and for filters."""
     points: list[Row] = summary["points"]
-    retrained = any(row["retrained"] for row in points)
-    figure = _figure(8.6, 5.4)
-    axes = figure.subplots()
-    figure.subplots_adjust(left=0.09, right=0.8, top=0.83, bottom=0.13)
-    _frame(axes, summary)
-    lines = _lines(points, retrained, "score")
-    for name, line in lines.items():
-        _draw(axes, name, line)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
-    axes.invert_xaxis()  # as in the other picture: more is removed to the right
-    axes.set_xlabel("measured score, log scale (lower is cheaper); float32")
-    axes.set_ylabel(f"accuracy on the {summary['split']} images")
-    _name_lines(axes, lines)
+    lines = _lines(points, any(row["retrained"] for row in points), "score")
+    kinds = [kind for kind in CONTROLS if any(METHODS[name]["granularity"] == kind for name in lines)]
+    figure = _figure(5.6 * len(kinds) + 1.0, 5.4)
+    panels = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(left=0.08, right=0.88, top=0.83, bottom=0.13, wspace=0.06)
+    for axes, kind in zip(panels, kinds, strict=True):
+        _frame(axes, summary)
+        for name, line in lines.items():
+            if METHODS[name]["granularity"] == kind:
+                _draw(axes, name, line)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+        axes.set_xlabel("measured score in float32, log scale (lower is cheaper)", fontsize=10)
+        axes.set_title(f"{kind} removed", loc="left", fontsize=10.5, color=INK)
+    panels[0].invert_xaxis()  # as in the other picture: more is removed to the right
+    panels[0].set_ylabel(f"accuracy on the {summary['split']} images", fontsize=10)
+    for axes, kind in zip(panels, kinds, strict=True):
+        _name_lines(axes, {name: line for name, line in lines.items() if METHODS[name]["granularity"] == kind})
     _title(figure, summary, "Accuracy against what the network then costs")
     figure.savefig(path, format="png")
 
 
 def plot_sensitivity(summary: dict[str, Any], path: Path) -> None:
     """A row a layer: accuracy with only that layer pruned, darker marks for higher shares."""
-    kinds = list(dict.fromkeys(row["granularity"] for row in summary["sensitivity"]))
+    kinds = sorted({row["granularity"] for row in summary["sensitivity"]})
     layers = {
         kind: list(dict.fromkeys(row["layer"] for row in summary["sensitivity"] if row["granularity"] == kind))
         for kind in kinds
@@ -107,10 +111,12 @@ def plot_sensitivity(summary: dict[str, Any], path: Path) -> None:
             axes.scatter(found, [place] * len(found), c=colours, s=30, zorder=2, edgecolors="white", linewidths=0.4)
         axes.set_yticks(range(len(layers[kind])), layers[kind], fontsize=8)
         axes.set_ylim(len(layers[kind]) - 0.4, -0.6)
-        axes.set_xlabel(f"accuracy on the {summary['split']} images")
+        axes.set_xlabel(f"accuracy on the {summary['split']} images", fontsize=10)
         what = "filters (with all that go along)" if kind == "filters" else "single weights"
         axes.set_title(f"only this layer's {what} pruned by L1", loc="left", fontsize=10.5, color=INK)
-    marks = [Line2D([], [], color=shades[ratio], marker="o", linestyle="", label=f"{ratio:.0%}") for ratio in ratios]
+    marks = [
+        Line2D([], [], color=shades[ratio], marker="o", linestyle="", label=f"{ratio * 100:g} %") for ratio in ratios
+    ]
     figure.legend(handles=marks, loc="upper right", ncols=len(marks), frameon=False, fontsize=9, title="share removed")
     _title(figure, summary, "What each layer can bear, without retraining")
     figure.savefig(path, format="png")
@@ -140,7 +146,7 @@ def _frame(axes: Axes, summary: dict[str, Any], *, upright: bool = False) -> Non
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GREY)
-    axes.tick_params(colors=INK, labelsize=9)
+    axes.tick_params(which="both", colors=INK, labelsize=9)
     (axes.xaxis if upright else axes.yaxis).set_major_formatter(PercentFormatter(1, symbol=" %"))
     dense = next((row["accuracy"] for row in summary["dense"] if not row["penalty"]), None)
     if dense is not None:
@@ -173,8 +179,10 @@ def _draw(axes: Axes, name: str, line: list[tuple[float, float]]) -> None:
 
 
 def _name_lines(axes: Axes, lines: dict[str, list[tuple[float, float]]]) -> None:
-    """Write each method's name beside its last point, pushed apart where names would lie on each other."""
+    """Write each method's name right of where the lines end, pushed apart where names would lie on each other."""
     low, high = axes.get_ylim()
+    ends = [axes.transLimits.transform(axes.transScale.transform(line[-1]))[0] for line in lines.values()]
+    side = max(ends) + 0.05
     gap = (high - low) * 0.047
     wanted = sorted(((line[-1][1], name) for name, line in lines.items()), reverse=True)
     places: list[float] = []
@@ -191,7 +199,7 @@ def _name_lines(axes: Axes, lines: dict[str, list[tuple[float, float]]]) -> None
         axes.annotate(
             DESCRIPTIONS[name].title,
             xy=(x, height),
-            xytext=(1.03, (place - low) / (high - low)),
+            xytext=(side, (place - low) / (high - low)),
             textcoords=axes.transAxes,
             fontsize=9,
             color=MUTED if name in CONTROLS.values() else colour,

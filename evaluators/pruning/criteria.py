@@ -13,9 +13,9 @@ front of one can be scaled at will without changing anything: its own first-orde
 a batch norm behind it is judged by |sum of w g|.
 
 Filters that can only go together (`groups`) are judged together, by the mean over the layers that make them. L1 and L2
-norms are divided by their layer's mean first, and Taylor terms by their group's root of the sum of squares (section 2.2
-of arXiv:1611.06440; without it the last layers lose nearly everything), so that layers of different size can be
-compared; the other criteria can be compared as they are.
+norms are divided by their layer's mean, and Taylor terms by their group's, so that layers of different size can be
+compared over the network (section 2.2 of arXiv:1611.06440 scales by layer, too: as they are, the last layers would lose
+nearly everything). The other criteria can be compared as they are.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def filter_importance(
         for _ in _gradients(network, sample):
             for group in groups:
                 result[group.name] += _taylor(group)
-        return {name: effects / effects.norm().clamp_min(1e-12) for name, effects in result.items()}
+        return {name: effects / effects.mean().clamp_min(1e-12) for name, effects in result.items()}
     if criterion == "batch_norm":
         for group in groups:
             if not group.norms:
