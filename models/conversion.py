@@ -123,7 +123,8 @@ def deploy(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             _simplify(module, half=norms_are_half(network))
-    network.eval()
+    # Another memory order may take another convolution routine, which rounds differently.
+    network.to(memory_format=torch.channels_last).eval()
 
 
 def norms_are_half(network: nn.Module) -> bool:

@@ -1,0 +1,155 @@
+"""The outside of a `.slim` file: a safetensors file of a few flat tensors, JSON beside them, and a seal over it all.
+
+The header's metadata has two entries: `slimfront`, a JSON text, and `sha256`, the digest of the whole file with the
+digest's own 64 digits replaced by zeros. So no bit of the file can change unnoticed, header and offsets included.
+
+Files may come from strangers. Everything is read as plain bytes and numbers, nothing is allocated that is larger than
+the file, and whatever is wrong is an ArtifactError of one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+LARGEST_FILE = 2**30  # bytes
+LARGEST_HEADER = 2**20  # bytes
+DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+_MARK = b'"sha256":"'
+_BLANK = b"0" * 64
+
+Array = NDArray[Any]
+
+
+class ArtifactError(ValueError):
+    """A file that is no artifact, or a network that cannot become one: one line that says what and where."""
+
+
+class TamperedError(ArtifactError):
+    """An artifact whose contents contradict each other or its seal: it was changed, or written wrongly."""
+
+
+def seal(arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> bytes:
+    """The bytes of a file with one-dimensional `arrays` (uint8, float16, float32) and JSON-able `facts`."""
+    text = json.dumps(facts, separators=(",", ":"), allow_nan=False)
+    data = safetensors.numpy.save(dict(arrays), {"slimfront": text, "sha256": _BLANK.decode()})
+    place = _place_of_digest(data, _header_length(data))
+    return data[:place] + _digest(data, place) + data[place + 64 :]
+
+
+def unseal(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The inverse of `seal`.
+
+    Raises:
+        ArtifactError: not a file of ours, or not all of it.
+        TamperedError: a file of ours whose digest does not fit.
+    """
+    length = _header_length(data)
+    header = parse_json(data[8 : 8 + length], "the header")
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("slimfront", "sha256")):
+        raise ArtifactError("it is a safetensors file, but was not written by slimfront.")
+    arrays = _arrays(data, 8 + length, header)
+    place = _place_of_digest(data, length)
+    if _digest(data, place) != data[place : place + 64]:
+        raise TamperedError("its checksum does not fit: the file was changed after it was written.")
+    return arrays, parse_json(metadata["slimfront"].encode(), "its description")
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes. Raises ArtifactError where it cannot be read or is too large for an artifact."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ArtifactError("it is not a file.")
+        if size > LARGEST_FILE:
+            raise ArtifactError(f"it has {size:,} bytes, more than the {LARGEST_FILE:,} that are read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"it cannot be read: {error.strerror or type(error).__name__}.") from None
+
+
+def parse_json(text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object without repeated names, NaN or infinity. Raises ArtifactError for anything else."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            raise ValueError("a repeated name")
+        return result
+
+    def constant(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"{what} is not valid JSON.") from None
+    if not isinstance(found, dict):
+        raise ArtifactError(f"{what} is not a JSON object.")
+    return found
+
+
+def _header_length(data: bytes) -> int:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 10 or not 2 <= length <= min(LARGEST_HEADER, len(data) - 8):
+        raise ArtifactError("it is not a safetensors file, or not all of one.")
+    return length
+
+
+def _arrays(data: bytes, start: int, header: Mapping[str, Any]) -> dict[str, Array]:
+    """The tensors that the header describes. They have to fill the file without gaps and overlaps."""
+    found = []
+    for name, entry in header.items():
+        right = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
+        dtype = DTYPES.get(entry["dtype"]) if right and isinstance(entry["dtype"], str) else None
+        if not right or dtype is None or not _whole(entry["shape"], 1) or not _whole(entry["data_offsets"], 2):
+            raise ArtifactError(f"tensor {name[:40]!r} is not described as one of ours.")
+        (count,), (first, last) = entry["shape"], entry["data_offsets"]
+        if last - first != count * dtype.itemsize:
+            raise ArtifactError(f"tensor {name[:40]!r} has another number of bytes than its shape says.")
+        found.append((first, last, name, dtype, count))
+    end = 0
+    arrays = {}
+    for first, last, name, dtype, count in sorted(found):
+        if first != end or start + last > len(data):
+            raise ArtifactError("its tensors do not fill the file: it was cut off, or never was an artifact.")
+        end = last
+        arrays[name] = np.frombuffer(data, dtype=dtype, count=count, offset=start + first)
+    if start + end != len(data):
+        raise ArtifactError(f"it has {len(data) - start - end:,} bytes behind its tensors.")
+    return arrays
+
+
+def _whole(value: object, count: int) -> bool:
+    """Whether `value` is a list of `count` whole numbers that a file's size could hold."""
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(type(v) is int and 0 <= v <= LARGEST_FILE for v in value)
+    )
+
+
+def _place_of_digest(data: bytes, length: int) -> int:
+    header = data[8 : 8 + length]
+    if header.count(_MARK) != 1:  # quotes inside the JSON text are escaped: the mark can only be the real one
+        raise ArtifactError("it has no checksum where artifacts have one.")
+    place = 8 + header.index(_MARK) + len(_MARK)
+    if place + 64 > 8 + length:
+        raise ArtifactError("its checksum is cut off.")
+    return place
+
+
+def _digest(data: bytes, place: int) -> bytes:
+    digest = hashlib.sha256(data[:place])
+    digest.update(_BLANK)
+    digest.update(data[place + 64 :])
+    return digest.hexdigest().encode()
