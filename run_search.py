@@ -193,6 +193,76 @@ def data(
         print_source(found)
 
 
+@app.command(epilog="Example: python run_search.py sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7")
+def sweep(
+    candidate: Annotated[str, typer.Option(help="A preset's name, or a candidate's JSON file.")] = "resnet8",
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; default: the lab's four and the controls.")] = (
+        None
+    ),
+    ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
+    retrain_epochs: Annotated[int, typer.Option(help="After pruning, the same for every method.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    dataset: Annotated[str, typer.Option(help="Data set; its validation part is what accuracy is measured on.")] = (
+        "cifar10"
+    ),
+    data_dir: DataDir = None,
+    workers: Annotated[int, typer.Option(help="Trainings side by side.")] = 1,
+    device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.cpu,
+    out: Annotated[Path, typer.Option(help="Folder of everything; the same command goes on where it stopped.")] = Path(
+        "runs/sweep"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Measure accuracy against pruning ratio for several methods on one network."""
+    from search.show import print_sweep, read_candidate, run_sweep
+
+    names = methods.split(",") if methods else None
+    summary = run_sweep(
+        read_candidate(candidate),
+        name=candidate,
+        methods=names,
+        ratios=ratios,
+        epochs=epochs,
+        retrain_epochs=retrain_epochs,
+        seed=seed,
+        dataset=dataset,
+        data_dir=data_dir,
+        workers=workers,
+        device="cuda" if device is Device.cuda else "cpu",
+        out=out,
+    )
+    if as_json:
+        _print_json(summary)
+    else:
+        print_sweep(summary, out)
+    if not summary["complete"]:
+        typer.echo("not complete; what is finished is kept, and the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)
+
+
+@app.command(epilog="Example: python run_search.py report --out quick.html --slides quick-slides.html")
+def report(
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    bar: Annotated[float | None, typer.Option(help="Accuracy that the front demands; default: the study's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; default: NAME.html.")] = None,
+    slides: Annotated[Path | None, typer.Option(help="Write slides for a talk here; print them to get a PDF.")] = None,
+    retrained: Annotated[
+        list[Path] | None, typer.Option(help="A retraining's folder or summary.json; default: those in runs/final.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a study up as one self-contained HTML page, and as slides."""
+    from search.reporting import print_written, write_report
+
+    written = write_report(storage, name, bar, out, slides, retrained or [])
+    if as_json:
+        _print_json(written)
+    else:
+        print_written(written)
+
+
 def _fail(text: str, code: int) -> NoReturn:
     one_line = " ".join(text.split())
     typer.echo(f"slimfront: {one_line}", err=True)

@@ -70,7 +70,6 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
 def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
     """Draw the panels anew and serve optuna-dashboard until interrupted."""
     from studies.dashboard import serve, update_panels
-
     from studies.storage import load_study, open_storage, study_names
 
     opened = open_storage(storage, must_exist=True)
@@ -162,3 +161,57 @@ def print_source(found: dict[str, Any]) -> None:
     console = Console()
     for key, value in found.items():
         console.print(f"{key.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
+    """Run `search.sweep.sweep` with a progress bar; `ratios` as the command line gives them."""
+    import shlex
+    import sys
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from search import sweep as sweeps
+
+    try:
+        numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
+    except ValueError:
+        raise CandidateError(f"--ratios must be numbers with commas between, but got {ratios!r}.") from None
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sweep", total=None)
+        last = ""
+
+        def show(progress: sweeps.Progress) -> None:
+            nonlocal last
+            bar.update(task, total=progress.total, completed=progress.done, description=progress.text)
+            if not console.is_terminal and progress.text != last:
+                console.print(
+                    f"{progress.done:.0f}/{progress.total:.0f}  {progress.text}", markup=False, soft_wrap=True
+                )
+            last = progress.text
+
+        return sweeps.sweep(
+            candidate,
+            methods=methods or sweeps.DEFAULT_METHODS,
+            ratios=numbers,
+            command="python run_search.py " + shlex.join(sys.argv[1:]),
+            progress=show,
+            **other,
+        )
+
+
+def print_sweep(summary: dict[str, Any], out: Path) -> None:
+    """Accuracy by method and ratio, after retraining where there was any."""
+    console = Console()
+    points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
+    ratios = sorted({point["ratio"] for point in points})
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method")
+    for ratio in ratios:
+        table.add_column(f"{ratio:g}", justify="right")
+    for method in dict.fromkeys(point["method"] for point in points):
+        found = {point["ratio"]: point["accuracy"] for point in points if point["method"] == method}
+        table.add_row(method, *(f"{found[ratio]:.2%}" if ratio in found else "" for ratio in ratios))
+    console.print(table)
+    console.print(f"tables and pictures: {out}", markup=False, soft_wrap=True, highlight=False)

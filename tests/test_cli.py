@@ -119,6 +119,9 @@ def test_formula_takes_nominal_ratios() -> None:
         (["front", "--storage", "sqlite:///none.db"], ["none.db", "does not exist"]),
         (["front", "--storage", "postgresql://me:secret@127.0.0.1:1/x"], ["127.0.0.1", "***"]),
         (["data", "mnist"], ["mnist", "digits"]),
+        (["sweep", "--ratios", "1.5"], ["1.5"]),
+        (["sweep", "--ratios", "half"], ["--ratios", "half"]),
+        (["sweep", "--methods", "magic"], ["magic", "thinet"]),
         (["fly"], ["fly"]),
     ],
 )
@@ -139,7 +142,7 @@ def test_data_says_where_it_lies() -> None:
     assert json.loads(done.stdout)["name"] == "digits"
 
 
-COMMANDS = ["search", "front", "dashboard", "score", "data"]
+COMMANDS = ["search", "front", "dashboard", "score", "data", "sweep", "retrain"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
