@@ -15,10 +15,12 @@ from typing import Any, cast
 from evaluators.data import FinalData, SearchData, final_data
 from evaluators.job import Job, Result
 from evaluators.train import Epoch
+from models.network import Network
 from search.final_test import FinalTest
 from spaces import Candidate
 
 RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"
+PROBES = 64  # training images on which the artifact must give the same logits
 
 
 class RetrainError(ValueError):
@@ -130,11 +132,12 @@ def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
     known = test.known()
     measured = test.read(lambda: accuracy(network, data.test(), job.device)) if known is None else known
     facts: dict[str, Any] = dict(pipeline.facts)
-    artifact = _save_artifact(job, pipeline, data, measured)
-    if artifact is not None:
-        facts["artifact"] = str(artifact)
+    problems = _save_artifact(job, network, data, measured, plan)
+    artifact = job.folder / ARTIFACT
+    if artifact.exists():
+        facts["artifact"], facts["verified"] = str(artifact), not problems
     seconds = sum(epoch.seconds for epoch in curve)
-    result = Result(measured, counted, tuple(curve), {}, seconds, tuple(pipeline.notes), facts)
+    result = Result(measured, counted, tuple(curve), {}, seconds, (*pipeline.notes, *problems), facts)
     write_json(job.folder / RESULT, asdict(result))
     return result
 
@@ -152,9 +155,39 @@ def finished(folder: Path) -> Result | None:
         return None
 
 
-def _save_artifact(job: Job, pipeline: Any, data: FinalData, measured: float) -> Path | None:
-    """The compressed network as one file in the seed's folder; None where this version cannot write artifacts."""
-    return None
+def _save_artifact(job: Job, network: Network, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
+    """Write the network as one file in the seed's folder and verify it there; returns what is wrong with it.
+
+    The test images stay closed: the accuracy was just measured, and what is verified is that the file holds this very
+    network, by its logits on training images.
+    """
+    import torch
+
+    from evaluators.artifact import ArtifactError, load, save
+    from evaluators.augmentation import normalise
+    from evaluators.verify import verify
+    from studies.record import environment
+
+    assert job.folder is not None
+    path = job.folder / ARTIFACT
+    provenance = {
+        "digest": plan.get("digest"),
+        "candidate": job.candidate.to_dict(),
+        "seed": job.seed,
+        "data": {"name": data.name, "digest": data.digest},
+        "commit": environment()["commit"],
+    }
+    network = network.to("cpu").eval()
+    try:
+        save(network, path, data.input_shape, accuracy=measured, provenance=provenance)
+    except ArtifactError as error:
+        return [f"no artifact: {error}"]
+    problems = list(verify(path).problems)
+    some = normalise(data.train.images[:PROBES])
+    with torch.inference_mode():
+        if not torch.equal(network(some), load(path).network(some)):
+            problems.append("the network in the artifact gives other logits")
+    return [f"{ARTIFACT}: {problem}" for problem in problems]
 
 
 _loaded: dict[tuple[object, ...], FinalData] = {}

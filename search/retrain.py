@@ -19,6 +19,7 @@ from typing import Any
 from evaluators.job import Failure, Job, Result
 from evaluators.train import Epoch
 from search.final_job import (
+    RESULT,
     expected_epochs,
     finished,
     prepare,
@@ -172,7 +173,7 @@ def _handle(
 
 def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
     """All networks; where it is one, its keys stand on top as well."""
-    from studies.record import commit, machine
+    from studies.record import environment
 
     networks = []
     for choice in {seed.choice.candidate.digest: seed.choice for seed in seeds}.values():
@@ -181,8 +182,8 @@ def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
     both = [(n["validation_accuracy"], n["mean"]) for n in networks if n["gap"] is not None]
     summary: dict[str, Any] = {
         "command": "python run_search.py " + shlex.join(sys.argv[1:]),
-        "commit": commit(),
-        "machine": machine(),
+        "commit": environment()["commit"],
+        "machine": environment()["machine"],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "study": plan.study,
         "bar": plan.bar,
@@ -216,7 +217,8 @@ def _network(choice: Choice, seeds: Sequence[_Seed], plan: Plan) -> dict[str, An
         "score_ops": highest.get("score_ops"),
         "artifact": artifacts[0] if artifacts else None,
         "artifacts": artifacts,
-        "curves": [[[e.stage, e.epoch, round(e.loss, 5)] for e in result.curve] for _, result in done],
+        "verified": bool(artifacts) and all(result.facts.get("verified") for _, result in done),
+        "curves": [str(seed.folder / RESULT) for seed, _ in done],  # key "curve" in each: every epoch of every stage
         "notes": list(dict.fromkeys(note for _, result in done for note in result.notes)),
         "failed": [{"seed": s.number, "reason": s.failure.reason, "text": s.failure.text} for s in seeds if s.failure],
         "open": [seed.number for seed in seeds if seed.result is None and seed.failure is None],

@@ -154,6 +154,10 @@ def print_retrained(summary: dict[str, Any]) -> None:
     for row in summary["networks"]:
         for failed in row["failed"]:
             console.print(f"{row['digest'][:8]}, seed {failed['seed']} failed: {failed['text']}", markup=False)
+        for note in row["notes"]:
+            console.print(f"{_name(row)}: {note}", markup=False)
+        if row["verified"]:
+            console.print(f"{_name(row)}: every artifact holds the network that was measured", markup=False)
         for path in row["artifacts"]:
             console.print(f"artifact: {path}", markup=False, soft_wrap=True, highlight=False)
     console.print(f"test set read {summary['test_evaluations']} times: once for each finished seed")

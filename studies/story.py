@@ -53,8 +53,10 @@ class Network:
 
     @property
     def layers(self) -> list[Mapping[str, Any]]:
-        """The score's table; empty where it was not kept."""
-        return list(self.record.score.get("layers") or ())
+        """The score's table; empty where it was not kept as a whole."""
+        layers = list(self.record.score.get("layers") or ())
+        needed = ("name", "weights", "macs", "weight_bits", "activation_bits")
+        return [] if any(layer.get(key) is None for layer in layers for key in needed) else layers
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def terms(layer: Mapping[str, Any]) -> tuple[float, float]:
 def worked_score(network: Network) -> Markup | None:
     """The table and the sum of a network; None where its layers were not kept."""
     layers = network.layers
-    if not layers or any(layer.get("activation_bits") is None for layer in layers):
+    if not layers:
         return None
     every = [terms(layer) for layer in layers]
     # In millionths: terms of single layers are tiny, and a column of zeros helps nobody.
