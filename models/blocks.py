@@ -40,8 +40,8 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         # A 1x1 kernel reads only the pixels that its stride hits: they are picked first. The same function, and
-        # torch 2.14's strided 1x1 convolution writes past its memory in the backward pass (CPU, channels_last, fewer
-        # than 8 input channels, which is what pruning leaves).
+        # oneDNN's strided 1x1 convolution writes past its memory in the backward pass where there are fewer input
+        # channels than a vector has places, which is what pruning leaves (channels_last; uxlfoundation/oneDNN#6035).
         self.picked = stride if kernel == 1 else 1
         self.conv = convolution(inputs, outputs, kernel, stride // self.picked, groups)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
