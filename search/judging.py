@@ -49,7 +49,7 @@ class Judge:
     def after(self, candidate: Candidate, score: float, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""
         last = curve[-1]
-        if last.accuracy is None:
+        if last.accuracy is None or _is_last(candidate, last):
             return None
         running = Running(
             score,
@@ -69,3 +69,12 @@ class Judge:
         curve: dict[Position, float] = {(stage, epoch): value for stage, epoch, value in rows if value is not None}
         schedule = schedule_of(Candidate.from_dict(attributes["candidate"]), self._data_digest)
         return Finished(trial.number, trial.values[0], trial.values[1], schedule, curve)
+
+
+def _is_last(candidate: Candidate, epoch: Epoch) -> bool:
+    """Whether no training follows: then there is nothing to be saved by stopping."""
+    pruning, bits = candidate.pruning, candidate.bits
+    trained = ["dense", *(step.granularity for step in (pruning.filters, pruning.weights) if step and step.epochs)]
+    if not bits.is_float and bits.epochs:
+        trained.append("bits")
+    return epoch.epoch == epoch.epochs and epoch.stage == trained[-1]
