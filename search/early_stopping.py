@@ -12,10 +12,12 @@ useless it is.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1)"""
@@ -24,6 +26,10 @@ BELOW_BAR = "below_bar"
 DOMINATED = "dominated"
 MAX_SCORE = "max_score"
 REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE)
+
+
+class RulesError(ValueError):
+    """Rules that cannot be: the text names the key, the value and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,20 @@ class Rules:
         for name in ("quantile", "least_share", "recovery", "spared"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"early_stopping.{name} must be in [0, 1], but got {value!r}.")
+                raise RulesError(f"early_stopping.{name} must be in [0, 1], but got {value!r}.")
         if self.least_finished < 1:
-            raise ValueError(f"early_stopping.least_finished must be at least 1, but got {self.least_finished!r}.")
+            raise RulesError(f"early_stopping.least_finished must be at least 1, but got {self.least_finished!r}.")
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Rules:
+        """From the table [early_stopping] of a study file. Raises RulesError."""
+        known = {item.name for item in dataclasses.fields(cls)} - {"max_score"}
+        for key, value in written.items():
+            if key not in known:
+                raise RulesError(f"early_stopping.{key} is unknown (known: {', '.join(sorted(known))}).")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise RulesError(f"early_stopping.{key} must be a number, but got {value!r}.")
+        return cls(**written)
 
 
 @dataclass(frozen=True)

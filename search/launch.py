@@ -14,11 +14,12 @@ import optuna
 from rich.console import Console
 
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from search.early_stopping import Rules
 from search.ownership import Ownership, study_lock
 from search.patience import PatientStorage
 from search.progress import make_show
 from search.trials import Ledger
-from search.workers import Evaluate, InProcess, LocalProcesses, Workers, evaluate_job
+from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
 from studies import storage as storages
 from studies.errors import StudyError
 from studies.front import summary, to_csv
@@ -61,7 +62,11 @@ def launch(
     """
     from evaluators.data import search_data
 
-    device, workers, threads = resources(options)
+    cluster = None
+    if options.ray is None:
+        device, workers, threads = resources(options)
+    else:
+        cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = PatientStorage(storages.open_storage(options.storage), console.print)
@@ -89,6 +94,7 @@ def launch(
             threads=threads,
             changed=refresh.if_due,
             ownership=Ownership(study, shared=not alone),
+            rules=Rules.from_dict(settings.early_stopping),
         )
         ledger.enqueue_presets()
         frame = JobFrame(
@@ -102,8 +108,13 @@ def launch(
             work=out / "work",
             store=out / "dense",
         )
-        del data  # the evaluators load their own
-        with make_workers(workers, evaluate) as pool, make_show(console) as show:
+        if cluster is None:
+            chosen = make_workers(workers, evaluate)
+        else:
+            key = data_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
+            chosen = _ray_workers(cluster, workers, evaluate, data, key, device, threads)
+        del data  # the evaluators load, or are sent, their own
+        with chosen as pool, make_show(console) as show:
             storage.say = show.say
             limits = Limits(settings.trials, settings.hours)
             outcome = Coordinator(ledger, pool, frame, limits, show).run()
@@ -128,6 +139,32 @@ def resources(options: Options) -> tuple[str, int, int]:
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     workers = options.workers or (torch.cuda.device_count() if device == "cuda" else cores)
     return device, workers, max(1, cores // workers)
+
+
+def _cluster(options: Options) -> tuple[Any, str, int, int]:
+    """(Ray, device, trainings side by side, threads of each)"""
+    from search.ray_workers import cluster_slots, connect
+
+    if options.workers < 0:
+        raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
+    ray = connect(str(options.ray))
+    device = options.device
+    if device == "auto":
+        device = "cuda" if ray.cluster_resources().get("GPU") else "cpu"
+    return ray, device, options.workers or cluster_slots(ray, device, threads=1), 1
+
+
+@contextmanager
+def _ray_workers(
+    ray: Any, count: int, evaluate: Evaluate, data: Any, key: tuple[object, ...], device: str, threads: int
+) -> Iterator[Workers]:
+    from search.ray_workers import RayWorkers
+
+    pool = RayWorkers(ray, count, evaluate, data=data, key=key, device=device, threads=threads)
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 @contextmanager

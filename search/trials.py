@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evaluators.job import Failure, Result
 from evaluators.train import Epoch
-from search.early_stopping import Verdict
+from search.early_stopping import Rules, Verdict, is_spared
+from search.judging import Judge
 from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility
@@ -96,10 +97,13 @@ class Ledger:
         threads: int,
         changed: Callable[[], None] = lambda: None,
         ownership: Ownership | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self._study, self._settings = study, settings
         self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
+        self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)
+        self._judge = Judge(settings.bar, self._rules, data_digest)
         self._rate, self._changed = rate, changed
         self._data_digest, self._device, self._threads = data_digest, device, threads
         self._open: dict[str, Work] = {}  # in training, by digest
@@ -218,11 +222,12 @@ class Ledger:
 
     def _settle(self, work: Work) -> None:
         """Take over the result of an earlier trial with the same candidate, wait for it, or refuse the score."""
-        limit = self._settings.max_score
-        if limit is not None and work.score > limit:
-            record = dataclasses.replace(self._record(work), reason="max_score")
-            self._tell_stopped(work, record, bound=1.0)
-            work.settled = f"not trained, its score {work.score:.4g} is above {limit:g}"
+        self._judge.learn(self._trials())
+        verdict = self._judge.before(work.candidate, work.score)
+        if verdict is not None:
+            record = dataclasses.replace(self._record(work), reason=verdict.reason, bound=verdict.bound)
+            self._tell_stopped(work, record, verdict.bound)
+            work.settled = f"not trained, {verdict.text}"
             return
         digest = work.candidate.digest
         if digest in self._open:
@@ -269,7 +274,19 @@ class Ledger:
             work.trial.set_user_attr("starts", work.starts)
 
     def judge(self, work: Work, curve: Sequence[Epoch]) -> Verdict | None:
-        """None: go on. Otherwise why it stops."""
+        """None: go on. Otherwise why it stops.
+
+        A share of those that would be stopped is spared, so that false stops can be counted: the first verdict is
+        noted in the trial's attribute "spared", and it runs to its end.
+        """
+        if not curve or "spared" in work.trial.user_attrs:
+            return None
+        self._judge.learn(self._trials())
+        verdict = self._judge.after(work.candidate, work.score, curve)
+        if verdict is None or not is_spared(work.number, self._settings.seed, self._rules.spared):
+            return verdict
+        told = {"reason": verdict.reason, "bound": verdict.bound, "stage": curve[-1].stage, "epoch": curve[-1].epoch}
+        work.trial.set_user_attr("spared", told)
         return None
 
     def finished(self, work: Work, result: Result) -> bool:

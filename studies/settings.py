@@ -34,6 +34,7 @@ class Settings:
         presets: Candidates that are tried first.
         max_score: Candidates above this score are not trained; None: no limit.
         image_size: Side that an image folder's pictures are resized to.
+        early_stopping: Rules of early stopping (`search.early_stopping.Rules`); what is absent has its default.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Settings:
     presets: tuple[str, ...] = ()
     max_score: float | None = None
     image_size: int | None = None
+    early_stopping: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         def need(condition: bool, key: str, allowed: str) -> None:

@@ -12,6 +12,7 @@ from search.early_stopping import (
     MAX_SCORE,
     Finished,
     Rules,
+    RulesError,
     Running,
     decide,
     is_spared,
@@ -130,5 +131,5 @@ def test_about_the_asked_share_is_spared() -> None:
 
 
 def test_rules_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
+    with pytest.raises(RulesError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
         Rules(quantile=1.5)

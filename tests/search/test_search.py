@@ -32,6 +32,7 @@ SPACE = {
 
 def _settings(**changes: object) -> Settings:
     values: dict[str, object] = {"name": "s", "dataset": "digits", "space": SPACE, "trials": 12, "startup_trials": 4}
+    values["early_stopping"] = {"spared": 1.0}  # every trial runs to its end, unless a test says otherwise
     return Settings(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -117,6 +118,26 @@ def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
     assert summary["trials"]["pruned"] == len(refused) > 0
     assert {trial.user_attrs["reason"] for trial in refused} == {"max_score"}
     assert all(trial.values[1] <= 0.002 for trial in trials if trial.state == TrialState.COMPLETE)
+
+
+def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path) -> None:
+    rules = {"least_finished": 3, "spared": 0.2}
+    _, summary, _ = launch(_settings(trials=40, early_stopping=rules), _options(tmp_path), stub_evaluator.evaluate)
+    study = _study(tmp_path)
+    stopped = [
+        trial for trial in study.trials if trial.state == TrialState.PRUNED and "copied_from" not in trial.user_attrs
+    ]
+    assert stopped
+    assert {trial.user_attrs["reason"] for trial in stopped} <= {"below_bar", "dominated"}
+    for trial in stopped:
+        record = read(trial)
+        assert record is not None
+        assert record.bound is not None
+        assert 0 < len(record.curve) < stub_evaluator.EPOCHS
+        assert trial.constraints == {"0": pytest.approx(0.9 - record.bound)}
+    assert not {row["trial"] for row in summary["front"]} & {trial.number for trial in stopped}
+    spared = [trial for trial in study.trials if "spared" in trial.user_attrs]
+    assert all(trial.state == TrialState.COMPLETE for trial in spared)
 
 
 def test_a_bug_in_every_candidate_stops_the_search(tmp_path: Path) -> None:
