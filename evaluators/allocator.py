@@ -24,4 +24,4 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     done = mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) == 1
-    return mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM) == 1 and done
+    return bool(mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM) == 1 and done)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 def _averaged_tensors(network: nn.Module) -> dict[str, Tensor]:
     # Masks and other buffers are facts, not weights: an average of two masks is no mask.
-    tensors = dict(network.named_parameters())
+    tensors: dict[str, Tensor] = dict(network.named_parameters())
     for name, buffer in network.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             tensors[name] = buffer

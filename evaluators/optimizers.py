@@ -77,7 +77,13 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 class Muon(torch.optim.Optimizer):
@@ -112,7 +118,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[parameter]
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
-            momentum, gradient = state["momentum"], parameter.grad
+            momentum, gradient = state["momentum"], _gradient(parameter)
             momentum.lerp_(gradient, 1.0 - group["momentum"])
             update = gradient.lerp(momentum, group["momentum"])  # Nesterov
             by_shape[tuple(parameter.shape)].append((parameter, update.reshape(len(update), -1)))
@@ -124,7 +130,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.add_(update.reshape(shape), alpha=step)
 
     def _adam_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [_gradient(parameter) for parameter in parameters]
         for parameter in parameters:
             state = self.state[parameter]
             if not state:

@@ -109,7 +109,7 @@ def train(
     """
     total = recipe.epochs if epochs is None else epochs
     device = torch.device(device)
-    network.to(device=device, memory_format=torch.channels_last)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = images.to(device)
     optimizer = make_optimizer(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
@@ -164,7 +164,9 @@ class _Step:
     ) -> None:
         self._network, self._recipe, self._hooks = network, recipe, hooks
         self._classes = classes
-        self._teacher = teacher.to(device=device, memory_format=torch.channels_last).eval() if teacher else None
+        self._teacher = teacher
+        if teacher is not None:
+            teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
         if device.type == "cuda":
@@ -178,10 +180,10 @@ class _Step:
             loss = self._loss(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         if self._scaler is None:
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         else:
-            self._scaler.scale(loss).backward()
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self._scaler.step(optimizer)
             self._scaler.update()
         return loss.detach()

@@ -212,7 +212,7 @@ class Screen:
         bar = Progress(TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[left]}"))
         of = f" of {totals.trials}" if totals.trials else ""
         left = f"about {duration(totals.seconds_left)} left" if totals.seconds_left is not None else ""
-        bar.add_task(f"{totals.finished}{of} trials", total=1.0, completed=totals.share, left=left)
+        bar.add_task(f"{totals.finished}{of} trials", total=1.0, completed=totals.share, left=left)  # type: ignore[arg-type]
         return Group(table, bar, _best(totals))
 
 

@@ -262,7 +262,7 @@ class Space:
 
         def choose(key: str, name: str) -> Value:
             domain = self.domain(key)
-            value = source(key)
+            value: Value = source(key)
             if key == "bits.per_stage" and value not in domain:
                 value = True  # equal widths everywhere can be said by stage, too
             if value not in domain:
