@@ -14,8 +14,9 @@ import traceback
 from collections.abc import Generator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Protocol
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
 
 from evaluators.job import Failure, Job, Result
 from evaluators.train import Epoch
@@ -67,25 +68,31 @@ def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
     return result
 
 
-_loaded: dict[tuple[object, ...], object] = {}
+loaded_data: dict[tuple[object, ...], object] = {}
+"""The data set that this process holds, by `data_key`."""
+
+
+def data_key(dataset: str, data_dir: Path | None, image_size: int | None, digest: str) -> tuple[object, ...]:
+    """What a data set is told apart by."""
+    return dataset, str(data_dir), image_size, digest
 
 
 def _data(job: Job):  # type: ignore[no-untyped-def]
     from evaluators.data import search_data
     from evaluators.train import TrainingError
 
-    key = (job.dataset, job.data_dir, job.image_size, job.data_digest)
-    if key not in _loaded:
-        _loaded.clear()  # one data set a process
+    key = data_key(job.dataset, job.data_dir, job.image_size, job.data_digest)
+    if key not in loaded_data:
+        loaded_data.clear()  # one data set a process
         data = search_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
         if job.data_digest and data.digest != job.data_digest:
             text = f"The data set {job.dataset} is not the one that the study was begun with: {data.digest}, not "
             raise TrainingError("files", f"{text}{job.data_digest}. Put its files back, or begin another study.")
-        _loaded[key] = data
-    return _loaded[key]
+        loaded_data[key] = data
+    return loaded_data[key]
 
 
-def _advance(generator: Generator[Epoch, None, Result]) -> Message:
+def advance(generator: Generator[Epoch, None, Result]) -> Message:
     """The next thing that a job does; whatever it raises becomes a Failure."""
     try:
         return next(generator)
@@ -128,7 +135,7 @@ class InProcess:
         """See Workers."""
         if self._generator is None:
             return None
-        message = _advance(self._generator)
+        message = advance(self._generator)
         if not isinstance(message, Epoch):
             self._generator = None
         return 0, message
@@ -158,7 +165,7 @@ def _serve(connection: Connection, evaluate: Evaluate) -> None:
                 return
             generator = evaluate(job)
             while True:
-                message = _advance(generator)
+                message = advance(generator)
                 connection.send(message)
                 if not isinstance(message, Epoch):
                     break
@@ -171,9 +178,21 @@ def _serve(connection: Connection, evaluate: Evaluate) -> None:
 
 @dataclass
 class _Slot:
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
     busy: bool = False
+
+
+def _context() -> Any:
+    """How worker processes are made: forked from a helper that has imported torch, which takes seconds, once.
+
+    A plain fork of the coordinator would copy its threads' locks and its database connections; the helper has neither.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")  # Windows
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["evaluators.evaluate", "evaluators.data"])
+    return context
 
 
 class LocalProcesses:
@@ -184,7 +203,7 @@ class LocalProcesses:
 
     def __init__(self, slots: int, evaluate: Evaluate = evaluate_job) -> None:
         self.slots = slots
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _context()
         self._evaluate = evaluate
         self._slots = [self._start() for _ in range(slots)]
 
