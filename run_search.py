@@ -263,6 +263,41 @@ def report(
         print_written(written)
 
 
+@app.command(epilog="Example: python run_search.py verify runs/final/0.slim")
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
+    dataset: Annotated[str | None, typer.Option(help="Data set of the accuracy; default: what the file names.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
+    from search.artifacts import print_verified, verify_file
+
+    facts = verify_file(artifact, dataset, data_dir)
+    if as_json:
+        _print_json(facts)
+    else:
+        print_verified(facts)
+    if not facts["ok"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: python run_search.py export runs/final/0.slim --onnx network.onnx")
+def export(
+    artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
+    onnx: Annotated[Path, typer.Option(help="File to write; it runs without slimfront.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write an artifact as ONNX and time it in onnxruntime."""
+    from search.artifacts import export_file, print_exported
+
+    facts = export_file(artifact, onnx)
+    if as_json:
+        _print_json(facts)
+    else:
+        print_exported(facts)
+
+
 def _fail(text: str, code: int) -> NoReturn:
     one_line = " ".join(text.split())
     typer.echo(f"slimfront: {one_line}", err=True)
