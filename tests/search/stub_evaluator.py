@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -51,3 +52,26 @@ def slow(job: Job) -> Generator[Epoch, None, Result]:
         time.sleep(0.05)
         yield Epoch("dense", epoch, 1000, 1.0, 0.5, 0.05)
     raise AssertionError("nobody waits that long")
+
+
+def always_dies(job: Job) -> Generator[Epoch, None, Result]:
+    """Ends its process in every start of trial 1."""
+    yield Epoch("dense", 1, EPOCHS, 1.0, 0.5, 0.0)
+    if job.folder is not None and job.folder.name == "trial-1":
+        os._exit(9)
+    return (yield from evaluate(job))
+
+
+def stuck(job: Job) -> Generator[Epoch, None, Result]:
+    """An epoch that takes a minute."""
+    time.sleep(60)
+    yield Epoch("dense", 1, 2, 1.0, 0.5, 60.0)
+    raise AssertionError("nobody waits that long")
+
+
+def kills_the_search(job: Job) -> Generator[Epoch, None, Result]:
+    """Trial 1 takes the coordinator with it, in whose process it runs."""
+    yield Epoch("dense", 1, EPOCHS, 1.0, 0.5, 0.0)
+    if job.folder is not None and job.folder.name == "trial-1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return (yield from evaluate(job))
