@@ -30,7 +30,8 @@ def verify_file(path: Path, dataset: str | None, data_dir: Path | None) -> dict[
         provenance = load(path).provenance
     except ArtifactError:
         provenance = {}  # changed, or no artifact at all: `verify` tells the two apart
-    name = dataset or provenance.get("dataset")
+    source = provenance.get("data")
+    name = dataset or (source.get("name") if isinstance(source, dict) else None)
     if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
         test = final_data(name, data_dir=data_dir).test()
