@@ -266,6 +266,8 @@ class _Refresh:
 
     def _panels(self) -> None:
         from studies.dashboard import update_panels
+        from studies.trial_pages import artifacts_folder, update_pages
 
         with study_lock(self._study):  # in many pieces, which must not mix with another coordinator's
             update_panels(self._study, self._settings.bar)
+            update_pages(self._study, self._settings.bar, artifacts_folder(self._url))

@@ -12,6 +12,7 @@ from spaces import Candidate, CandidateError, Pruning, presets
 from spaces.candidate import BIT_WIDTHS
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
+LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
 INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
 
 
@@ -71,13 +72,18 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     """Draw the panels anew and serve optuna-dashboard until interrupted."""
     from studies.dashboard import serve, update_panels
     from studies.storage import load_study, open_storage, study_names
+    from studies.trial_pages import artifacts_folder, update_pages
 
     opened = open_storage(storage, must_exist=True)
+    folder = artifacts_folder(storage)
+    folder.mkdir(parents=True, exist_ok=True)
     for found in [name] if name is not None else study_names(opened):
         study = load_study(opened, found)
-        update_panels(study, float(study.user_attrs.get("identity", {}).get("bar", 0.9)))
+        bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
+        update_panels(study, bar)
+        update_pages(study, bar, folder, latest=LATEST_PAGES)
     Console(stderr=True).print(f"optuna-dashboard on http://{host}:{port} (Ctrl-C ends it)", markup=False)
-    serve(storage, port=port, host=host)
+    serve(storage, port=port, host=host, artifacts=str(folder))
 
 
 def read_candidate(text: str) -> Candidate:

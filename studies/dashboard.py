@@ -23,10 +23,13 @@ from optuna_dashboard import _app
 
 from studies.errors import StudyError
 from studies.figures import curves_figure, front_figure
+from studies.panels import importance_figure, spending_figure
 from studies.storage import open_storage
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
+SPENDING_PANEL = "slimfront-epochs"
+IMPORTANCE_PANEL = "slimfront-importance"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -36,7 +39,12 @@ def update_panels(study: Study, bar: float) -> None:
     A panel is some ten to thirty writes: call it every minute or so while a search runs, and once at its end.
     """
     trials = study.get_trials(deepcopy=False)
-    figures = {FRONT_PANEL: front_figure(trials, bar), CURVES_PANEL: curves_figure(trials, bar)}
+    figures = {
+        FRONT_PANEL: front_figure(trials, bar),
+        CURVES_PANEL: curves_figure(trials, bar),
+        SPENDING_PANEL: spending_figure(trials),
+        IMPORTANCE_PANEL: importance_figure(trials),
+    }
     for panel, figure in figures.items():
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=panel)
 

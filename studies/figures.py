@@ -37,7 +37,7 @@ def front_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
         "below": ("below the bar", {"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": GREY}}),
         "above": ("above the bar", {"symbol": "circle", "color": SKY, "size": 6, "opacity": 0.7}),
     }
-    figure = go.Figure(layout=_layout(finding(trials, bar)))
+    figure = go.Figure(layout=layout(finding(trials, bar)))
     for kind, (name, marker) in styles.items():
         some = kinds[kind][-MOST_POINTS:]
         if some:
@@ -100,7 +100,7 @@ def curves_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
         "other latest trials": ([t for t in others if t.state != TrialState.PRUNED], {"color": GREY, "width": 1.2}),
         "front": (best, {"color": BRIGHT_BLUE, "width": 2}),
     }
-    figure = go.Figure(layout=_layout("Learning curves of the front and of the latest trials"))
+    figure = go.Figure(layout=layout("Learning curves of the front and of the latest trials"))
     for name, (some, line) in styles.items():
         for index, trial in enumerate(some):
             shares = _curve(trial)
@@ -144,7 +144,8 @@ def _curve(trial: FrozenTrial) -> list[float | None]:
     return [None if accuracy is None else round(100 * accuracy, 3) for accuracy in found]
 
 
-def _layout(title: str) -> dict[str, Any]:
+def layout(title: str) -> dict[str, Any]:
+    """What all figures share."""
     axis = {"gridcolor": LINES, "linecolor": LINES, "zeroline": False, "automargin": True, "title_font": {"size": 13}}
     return {
         "template": "none",  # the default one alone is seven thousand characters

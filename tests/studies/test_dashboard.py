@@ -15,7 +15,15 @@ from made_trials import made_study, made_trial
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from test_plots import many
 
-from studies.dashboard import CURVES_PANEL, FRONT_PANEL, make_dashboard, serve, update_panels
+from studies.dashboard import (
+    CURVES_PANEL,
+    FRONT_PANEL,
+    IMPORTANCE_PANEL,
+    SPENDING_PANEL,
+    make_dashboard,
+    serve,
+    update_panels,
+)
 from studies.errors import StudyError
 from studies.front import front
 from studies.storage import create_or_load, open_storage
@@ -30,7 +38,7 @@ def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
     study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
     study.add_trials(many(60))
     update_panels(study, 0.9)
-    assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL}
+    assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL}
     update_panels(study, 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == []

@@ -1,0 +1,73 @@
+"""Which parameters matter: how much of the differences between complete trials each of them explains.
+
+A random forest (Breiman 2001) predicts accuracy and the logarithm of the score from the parameters; a parameter's
+importance is its share of the variance that the trees' splits explain. Parameters that a trial does not have, as in
+other families, are a value of their own: conditional spaces are understood, which Optuna's evaluators leave out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+LEAST_TRIALS = 10
+MOST_TRIALS = 1000  # the latest
+TREES = 64
+
+
+def importances(trials: Sequence[FrozenTrial]) -> dict[str, tuple[float, float]]:
+    """(share for accuracy, share for score) by parameter, the most important first; each column sums to 1.
+
+    Empty with fewer than LEAST_TRIALS complete trials, or where nothing differs.
+    """
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 2]
+    usable = [t for t in complete if t.params and math.isfinite(t.values[0]) and 0 < t.values[1] < math.inf]
+    usable = usable[-MOST_TRIALS:]
+    if len(usable) < LEAST_TRIALS:
+        return {}
+    names = sorted({name for trial in usable for name in trial.params})
+    columns, owners = _columns(usable, names)
+    if not owners:
+        return {}
+    accuracy = _shares(columns, owners, np.array([trial.values[0] for trial in usable]))
+    score = _shares(columns, owners, np.log([trial.values[1] for trial in usable]))
+    found = {name: (accuracy.get(name, 0.0), score.get(name, 0.0)) for name in dict.fromkeys(owners)}
+    return dict(sorted(found.items(), key=lambda entry: (-max(entry[1]), entry[0])))
+
+
+def _columns(trials: Sequence[FrozenTrial], names: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
+    """Features (trials, columns) and the parameter that each column belongs to; constant columns are left out."""
+    columns: list[list[float]] = []
+    owners: list[str] = []
+    for name in names:
+        values = [trial.params.get(name) for trial in trials]
+        kind = next(trial.distributions[name] for trial in trials if name in trial.distributions)
+        if isinstance(kind, CategoricalDistribution):
+            made = [[float(value == choice) for value in values] for choice in kind.choices]
+        else:
+            log = bool(getattr(kind, "log", False))
+            numbers = [math.nan if v is None else math.log(float(v)) if log else float(v) for v in values]
+            least = np.nanmin(numbers)
+            made = [[least - 1 if math.isnan(v) else v for v in numbers]]
+        for column in made:
+            if len(set(column)) > 1:
+                columns.append(column)
+                owners.append(name)
+    return np.array(columns).T, owners
+
+
+def _shares(columns: NDArray[np.float64], owners: Sequence[str], target: NDArray[np.float64]) -> dict[str, float]:
+    from sklearn.ensemble import RandomForestRegressor
+
+    if np.ptp(target) == 0:
+        return {}
+    forest = RandomForestRegressor(TREES, random_state=0, min_samples_leaf=2).fit(columns, target)
+    shares: dict[str, float] = {}
+    for owner, share in zip(owners, forest.feature_importances_, strict=True):
+        shares[owner] = shares.get(owner, 0.0) + float(share)
+    return shares

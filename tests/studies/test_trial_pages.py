@@ -1,0 +1,146 @@
+"""A trial's page in the dashboard: a note that people can read, and files that download."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from made_trials import made_study, made_trial
+from optuna.trial import TrialState
+from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+
+from studies.dashboard import make_dashboard
+from studies.front import front
+from studies.importance import LEAST_TRIALS, importances
+from studies.panels import importance_figure, spending_figure
+from studies.storage import create_or_load, open_storage
+from studies.trial_pages import artifacts_folder, score_csv, update_pages
+
+LAYER = {"name": "stem.conv", "kind": "conv", "weights": 560, "macs": 28_000, "weight_bits": 4, "activation_bits": 8}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    made = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    trials = [
+        made_trial(0, 0.95, 0.1),
+        made_trial(1, 0.92, 0.05),
+        made_trial(2, 0.7, 0.01, TrialState.PRUNED, reason="below_bar"),
+        made_trial(3, 0.0, 0.01, TrialState.FAIL, reason="loss_not_finite"),
+        made_trial(4, 0.93, 0.07, foreign=True),
+    ]
+    made.add_trials(trials)
+    return made
+
+
+def note_of(study: optuna.Study, number: int) -> str:
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    return str(get_note_from_system_attrs(attributes, study.trials[number]._trial_id)["body"])
+
+
+def test_pages_of_the_front_first_and_of_the_latest_on_request(study: optuna.Study, tmp_path: Path) -> None:
+    assert [trial.number for trial in front(study.trials, 0.9)] == [1, 4, 0]
+    assert update_pages(study, 0.9, tmp_path / "files") == 2  # trial 4 has no record to tell of
+    assert "92 % on the validation images, at or above the bar of 90 %" in note_of(study, 1)
+    assert "residual 16-32-64 × 3-3-3" in note_of(study, 1)
+    assert "retrain --trial 1" in note_of(study, 1)
+    assert note_of(study, 2) == ""
+    assert update_pages(study, 0.9, tmp_path / "files", latest=3) == 2
+    assert "stopped: could no longer reach the bar" in note_of(study, 2)
+    assert "failed: its training diverged" in note_of(study, 3)
+
+
+def test_a_note_that_somebody_edited_stays(study: optuna.Study, tmp_path: Path) -> None:
+    update_pages(study, 0.9, tmp_path)
+    save_note_with_version(study._storage, study._study_id, study.trials[1]._trial_id, 2, "mine")
+    assert update_pages(study, 0.9, tmp_path) == 0
+    assert note_of(study, 1) == "mine"
+
+
+def test_artifacts_download_through_the_dashboard(study: optuna.Study, tmp_path: Path) -> None:
+    (tmp_path / "network.slim").write_bytes(b"packed")
+    left = made_trial(5, 0.97, 0.2, artifacts=(str(tmp_path / "network.slim"), "absent.slim"))
+    study.add_trial(left)
+    update_pages(study, 0.9, tmp_path / "files")
+    with make_dashboard(f"sqlite:///{tmp_path}/a.db", 0, artifacts=str(tmp_path / "files")) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        shown = json.load(fetch(f"{address}/api/studies/{study._study_id}?after=0"))
+        trial = next(trial for trial in shown["trials"] if trial["number"] == 5)
+        files = {artifact["filename"]: artifact["artifact_id"] for artifact in trial["artifacts"]}
+        assert set(files) == {"learning-curve.png", "score.csv", "candidate.json", "network.slim"}
+        place = f"{address}/artifacts/{study._study_id}/{trial['trial_id']}"
+        assert fetch(f"{place}/{files['network.slim']}").read() == b"packed"
+        assert fetch(f"{place}/{files['learning-curve.png']}").read()[:4] == b"\x89PNG"
+        candidate = json.load(fetch(f"{place}/{files['candidate.json']}"))
+        assert candidate["architecture"]["family"] == "residual"
+        server.shutdown()
+        thread.join()
+
+
+def fetch(url: str) -> Any:
+    return urllib.request.urlopen(url, timeout=20)
+
+
+def test_files_lie_beside_the_database() -> None:
+    assert artifacts_folder("sqlite:////data/night.db") == Path("/data/night.artifacts")
+    assert artifacts_folder("sqlite:///slimfront.db") == Path("slimfront.artifacts")
+    assert artifacts_folder("postgresql://me:secret@host/studies") == Path("runs/artifacts")
+
+
+def test_the_score_table_adds_up() -> None:
+    (row,) = csv.DictReader(io.StringIO(score_csv([LAYER]).decode()))
+    assert float(row["params_term"]) == pytest.approx(560 * 4 / 32 / 5.6e6)
+    assert float(row["ops_term"]) == pytest.approx(28_000 * 8 / 32 / 2.8e8)
+    (unknown,) = csv.DictReader(io.StringIO(score_csv([{"name": "a", "weights": 1}]).decode()))
+    assert unknown["params_term"] == ""
+
+
+def test_epochs_are_shown_by_how_trials_ended(study: optuna.Study) -> None:
+    figure = spending_figure(study.trials)
+    (bars,) = figure.data
+    assert dict(zip(bars.y, bars.x, strict=True)) == {
+        "trained to the end": 6,
+        "stopped: could not reach the bar": 3,
+        "failed: training diverged": 3,
+    }
+    assert figure.layout.xaxis.title.text == "training epochs (number)"
+    assert "nothing trained yet" in spending_figure([]).layout.title.text
+
+
+def conditional_study(trials: int) -> optuna.Study:
+    """Accuracy follows from `width` in one branch and from `growth` in the other; `noise` does nothing."""
+    made = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(trials):
+        trial = made.ask()
+        family = trial.suggest_categorical("family", ["a", "b"])
+        size = trial.suggest_int("a.width" if family == "a" else "b.growth", 1, 8)
+        trial.suggest_float("noise", 0.01, 1.0, log=True)
+        made.tell(trial, [0.5 + 0.05 * size, float(size)])
+    return made
+
+
+def test_importance_understands_conditional_parameters() -> None:
+    found = importances(conditional_study(60).trials)
+    assert set(found) == {"family", "a.width", "b.growth", "noise"}
+    for column in range(2):
+        assert sum(shares[column] for shares in found.values()) == pytest.approx(1)
+        assert found["a.width"][column] + found["b.growth"][column] > 0.8
+        assert found["noise"][column] < 0.1
+    figure = importance_figure(conditional_study(60).trials)
+    assert {trace.name for trace in figure.data} == {"for accuracy", "for score"}
+
+
+def test_importance_of_too_little_is_nothing() -> None:
+    assert importances(conditional_study(LEAST_TRIALS - 1).trials) == {}
+    assert importances([]) == {}
+    assert importances(made_study([made_trial(n, 0.91, 0.05) for n in range(12)]).trials) == {}  # no parameters
+    assert f"from {LEAST_TRIALS} complete trials on" in importance_figure([]).layout.title.text
