@@ -55,6 +55,9 @@ def search(
     trials: Annotated[int | None, typer.Option(help="Trials of the whole study.")] = None,
     hours: Annotated[float | None, typer.Option(help="Hours of the whole study, across restarts.")] = None,
     workers: Annotated[int, typer.Option(help="Trainings side by side; 0: one for each core or GPU.")] = 0,
+    ray: Annotated[
+        str | None, typer.Option(help="Train on a Ray cluster: auto, or its address.", metavar="auto|ADDRESS")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set, instead of the study's.")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Of sampling and training, instead of the study's.")] = None,
@@ -68,7 +71,7 @@ def search(
     from studies.settings import Settings
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
-    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out)
+    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out, ray=ray)
     outcome, summary, files = launch(settings, options)
     if as_json:
         _print_json(summary)

@@ -13,6 +13,9 @@ from spaces import CandidateError, Space, SpaceError, presets
 from studies.samplers import SAMPLERS
 
 
+LARGEST_FILE = 2**20  # bytes of a study file
+
+
 class SettingsError(ValueError):
     """Settings that cannot be: the text names the key and what is allowed."""
 
@@ -80,6 +83,8 @@ class Settings:
     def from_toml(cls, path: Path) -> Self:
         """Read a study file. Raises SettingsError naming the file and the key."""
         try:
+            if path.stat().st_size > LARGEST_FILE:
+                raise SettingsError(f"{path} is too large for a study file ({path.stat().st_size} bytes).")
             written = tomllib.loads(path.read_text())
         except OSError as error:
             raise SettingsError(f"{path}: {error.strerror or error}.") from None
