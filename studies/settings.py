@@ -12,7 +12,6 @@ from typing import Any, Self
 from spaces import CandidateError, Space, SpaceError, presets
 from studies.samplers import SAMPLERS
 
-
 LARGEST_FILE = 2**20  # bytes of a study file
 
 
