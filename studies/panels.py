@@ -30,6 +30,7 @@ def spending_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
         go.Bar(
             name="epochs",
             orientation="h",
+            width=0.6,
             x=[ending.epochs for ending in found],
             y=[ending.short for ending in found],
             customdata=[[ending.trials, max(0, ending.planned - ending.epochs)] for ending in found],

@@ -75,8 +75,7 @@ def retrained_table(networks: Sequence[Mapping[str, Any]]) -> Markup:
     head = (
         "network",
         "seeds",
-        "test accuracy\u00a0(%)",
-        "std (points)",
+        "test accuracy ± std (%)",
         "lower 95\u00a0% limit\u00a0(%)",
         "score",
         "gap (points)",
@@ -90,15 +89,14 @@ def retrained_table(networks: Sequence[Mapping[str, Any]]) -> Markup:
             (
                 f"trial {trial}" if trial is not None else str(network.get("digest"))[:8],
                 str(len(network.get("accuracies") or ())),
-                percent_number(_float(network, "mean")),
-                number(_times(network, "std"), 2),
+                _with_deviation(network),
                 percent_number(_float(network, "lower")),
                 number(_float(network, "score"), places),
                 "–" if network.get("gap") is None else f"{100 * float(network['gap']):+.2f}".replace("-", "−"),
                 element("span", words, class_=VERDICT_CLASSES.get(words, "")),
             )
         )
-    return table(head, rows, words=(0, 7))
+    return table(head, rows, words=(0, 6))
 
 
 def _float(network: Mapping[str, Any], key: str) -> float | None:
@@ -106,9 +104,11 @@ def _float(network: Mapping[str, Any], key: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _times(network: Mapping[str, Any], key: str) -> float | None:
-    value = _float(network, key)
-    return None if value is None else 100 * value
+def _with_deviation(network: Mapping[str, Any]) -> str:
+    """ "97.13 ± 1.10"."""
+    deviation = _float(network, "std")
+    told = "" if deviation is None else f" ± {100 * deviation:.2f}"
+    return percent_number(_float(network, "mean")) + told
 
 
 def meaning(score: float) -> str:

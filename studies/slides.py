@@ -12,6 +12,7 @@ from studies.story import Network, Story, space_rows
 from studies.worked import FORMULA, worked_sum
 
 MOST_ROWS = 7  # of a table on a slide
+MOST_FINAL = 5  # of the last slide's, which says more below
 
 
 def slides(story: Story) -> str:
@@ -157,11 +158,13 @@ def _spent(story: Story) -> list[Markup]:
 def _final(story: Story) -> list[Markup]:
     title = element("h2", "Final numbers: all training images, one test a seed")
     if story.retrained:
-        chosen = list(story.retrained)[:MOST_ROWS]
+        chosen = list(story.retrained)[:MOST_FINAL]
         ranks = ""
         if story.rank_correlation is not None:
             ranks = f" Search and test rank the networks alike to {story.rank_correlation:.2f} (Spearman)."
-        note = f"The test set was read {story.test_evaluations} times, once for each seed.{ranks}"
+        left_out = len(story.retrained) - len(chosen)
+        more = f" {left_out} more are in the report." if left_out else ""
+        note = f"The test set was read {story.test_evaluations} times, once for each seed.{ranks}{more}"
         shown = [sections.retrained_table(chosen), element("p", note, class_="note")]
     else:
         shown = [empty("No network was retrained yet.")]

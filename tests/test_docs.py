@@ -1,0 +1,59 @@
+"""What the documentation tells people to type is understood, and what it links to exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+import run_search
+from studies.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("README.md")])
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    """(page, text) of every block of that language."""
+    pattern = re.compile(rf"^```{kind}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(page.name, found) for page in PAGES for found in pattern.findall(page.read_text())]
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(page, line) for page, text in blocks("sh") for line in text.replace("\\\n", " ").splitlines()]
+    return [(page, line) for page, line in lines if "run_search.py" in line or line.startswith("slimfront ")]
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(commands()) > 10
+    assert blocks("toml")
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_are_understood(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    start = next(i for i, word in enumerate(words) if word.endswith("run_search.py") or word == "slimfront")
+    name, *arguments = words[start + 1 :]
+    group = typer.main.get_command(run_search.app)
+    command = group.commands[name] if not name.startswith("-") else group  # type: ignore[attr-defined]
+    if "--help" not in arguments and command is not group:
+        command.make_context(name, arguments)  # raises for an option or argument that does not exist
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_settings_can_be_read(page: str, text: str) -> None:
+    written = tomllib.loads(text)
+    if "space" in written:
+        Settings.from_dict(written, "example")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        made_by_runs = target.startswith("results/") or target == "quantization.md"
+        if "://" not in target and not made_by_runs:
+            assert (page.parent / target).exists(), target
