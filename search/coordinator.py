@@ -82,13 +82,15 @@ class Coordinator:
         with Interrupt() as interrupt, self._ledger.ownership:
             while True:
                 ending = interrupt.asked or self._out_of_time() or self._failures >= FAILURES_IN_A_ROW
+                waiting = False
                 if not ending:
                     self._take_up()
-                    self._fill()
+                    waiting = self._fill()
                 if not self._running:
-                    if ending or not self._ledger.others_in_doubt():
+                    if ending or not (waiting or self._ledger.others_in_doubt()):
                         break
-                    time.sleep(_PULSE)  # until another coordinator's trial stirs, or is known to be abandoned
+                    # Until a slot is ready, or another coordinator's trial stirs or is known to be abandoned.
+                    time.sleep(_PULSE)
                     continue
                 event = self._workers.next(_PULSE)
                 self._ledger.beat(self._seconds())
@@ -126,14 +128,20 @@ class Coordinator:
             if number.isdigit() and int(number) in finished:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _fill(self) -> None:
-        """Give every free slot a trial, as long as there are any to give."""
+    def _fill(self) -> bool:
+        """Give every free slot a trial, as long as there are any to give; True: some may wait for a slot."""
+        waiting = False
         for slot in range(self._workers.slots):
-            while slot not in self._running:
-                work = self._again.popleft() if self._again else self._new()
-                if work is None:
-                    return
-                self._start(slot, work)
+            if slot in self._running:
+                continue
+            if not self._workers.ready(slot):
+                waiting = True
+                continue
+            work = self._again.popleft() if self._again else self._new()
+            if work is None:
+                return False
+            self._start(slot, work)
+        return waiting
 
     def _new(self) -> Work | None:
         """The next trial that has to be trained; those that need no training are told at once."""

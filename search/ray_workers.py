@@ -27,6 +27,7 @@ from evaluators.train import Epoch
 from search.workers import Evaluate, Message, advance, evaluate_job, loaded_data
 from studies.errors import StudyError
 
+_STILLBORN_IN_A_ROW = 10  # then the code is not there, say, and no further attempt will help
 _MARK = ".coordinator"  # a file whose content says whether two paths are the same folder
 Files = Mapping[str, bytes]
 
@@ -156,9 +157,37 @@ class RayWorkers:
         needs = {"num_gpus": 1} if device == "cuda" else {"num_cpus": threads}
         self._class = ray.remote(**needs)(Evaluator)
         self._arguments = (evaluate, ray.put(data), key)
-        self._actors = [self._class.remote(*self._arguments) for _ in range(slots)]
+        self._actors: dict[int, Any] = {}
+        self._stillborn = 0
+        self._awaited: dict[int, Any] = {}  # the first sign of life of actors that may still wait for a node
+        for slot in range(slots):
+            self._make(slot)
         self._next: dict[int, Any] = {}
         self._folders: dict[int, Path | None] = {}
+
+    def _make(self, slot: int) -> None:
+        self._actors[slot] = self._class.remote(*self._arguments)
+        self._awaited[slot] = self._actors[slot].stop.remote()
+
+    def ready(self, slot: int) -> bool:
+        """See Workers."""
+        awaited = self._awaited.get(slot)
+        if awaited is None:
+            return True
+        if not self._ray.wait([awaited], timeout=0)[0]:
+            return False
+        try:
+            self._ray.get(awaited)
+        except self._ray.exceptions.RayError as error:  # it died before it lived
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN_IN_A_ROW:
+                reason = " ".join(str(error).split())[-300:]
+                raise StudyError(f"No evaluator starts on the Ray cluster: {reason}") from None
+            self._replace(slot)
+            return False
+        self._stillborn = 0
+        del self._awaited[slot]
+        return True
 
     def submit(self, slot: int, job: Job) -> None:
         """See Workers."""
@@ -205,10 +234,10 @@ class RayWorkers:
     def _replace(self, slot: int) -> None:
         with contextlib.suppress(Exception):
             self._ray.kill(self._actors[slot])
-        self._actors[slot] = self._class.remote(*self._arguments)
+        self._make(slot)
 
     def close(self) -> None:
         """See Workers."""
-        for actor in self._actors:
+        for actor in self._actors.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(actor)

@@ -36,6 +36,9 @@ class Workers(Protocol):
 
     slots: int
 
+    def ready(self, slot: int) -> bool:
+        """Whether a free slot can begin a job now; on a cluster it may have to wait for a node."""
+
     def submit(self, slot: int, job: Job) -> None:
         """Begin `job` in a free slot."""
 
@@ -126,6 +129,10 @@ class InProcess:
     def __init__(self, evaluate: Evaluate = evaluate_job) -> None:
         self._evaluate = evaluate
         self._generator: Generator[Epoch, None, Result] | None = None
+
+    def ready(self, slot: int) -> bool:
+        """See Workers."""
+        return True
 
     def submit(self, slot: int, job: Job) -> None:
         """See Workers."""
@@ -218,6 +225,10 @@ class LocalProcesses:
     def process_ids(self) -> list[int]:
         """Of the worker processes, by slot."""
         return [slot.process.pid or 0 for slot in self._slots]
+
+    def ready(self, slot: int) -> bool:
+        """See Workers."""
+        return True
 
     def submit(self, slot: int, job: Job) -> None:
         """See Workers."""
