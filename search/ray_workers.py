@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import secrets
 import shutil
 import tempfile
@@ -46,7 +47,7 @@ def connect(address: str) -> Any:
     try:
         if not ray.is_initialized():
             environment = {"env_vars": {"PYTHONPATH": path}}
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StudyError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -91,7 +92,7 @@ def test_a_node_that_goes_away_costs_no_trial(cluster: Any, tmp_path: Path, monk
     ray.init(
         address=cluster.address,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": f"{root}:{tests}"}},
     )
     told: list[object] = []
