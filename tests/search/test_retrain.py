@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Generator, Iterator
@@ -48,6 +49,12 @@ class FakePipeline:
             if self.stop_after is not None and epoch > self.stop_after:
                 raise TrainingError("loss_not_finite", "The loss of epoch 2 is nan.")
             yield Epoch("dense", epoch, EPOCHS, 1.0 / epoch, None, 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of a single training wait for each other wherever tests share the cores."""
+    monkeypatch.setattr("search.retrain.resources", lambda options: ("cpu", 1, 1))
 
 
 @pytest.fixture
@@ -246,6 +253,26 @@ def test_longer_schedules_stretch_every_stage() -> None:
     assert expected_epochs(lengthened(candidate, 1)) == 3  # but what there is stays
 
 
+@pytest.mark.slow
+def test_a_compressed_network_ends_as_a_verified_artifact(tmp_path: Path) -> None:
+    """The real stages, a little of each: filters and weights pruned, 4 bits, two seeds."""
+    pruning = Pruning(sparsity("li_filters", 0.25, 1), sparsity("global_l1", 0.3, 1))
+    recipe = dataclasses.replace(DIGITS.recipe, epochs=2)
+    bits = Bits.uniform(4, 4, edges=8, epochs=1)
+    candidate = dataclasses.replace(DIGITS, pruning=pruning, bits=bits, recipe=recipe)
+    how, summary = retrain(plan(candidate, seeds=2, epochs=2), options(tmp_path))
+    assert how == "done"
+    assert summary["verified"], summary["notes"]
+    assert len(summary["artifacts"]) == 2
+    assert summary["test_evaluations"] == 2
+    from evaluators.verify import verify
+
+    told = verify(Path(summary["artifacts"][0]), final_data("digits").test())
+    assert told.ok, told.problems
+    assert told.accuracy == summary["accuracies"][0]
+    assert told.score == pytest.approx(summary["scores"][0])
+
+
 # The command line
 
 
@@ -288,8 +315,6 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
 
 
 def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
     from evaluators import teacher
     from evaluators.data import search_data
 
