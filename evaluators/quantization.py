@@ -29,8 +29,9 @@ CALIBRATION_IMAGES = 512
 NORM_IMAGES = 2048
 BATCH = 128
 
-# The dense network is near its optimum: rounding moves it a little, so a rate a little above fine-tuning's is enough.
-LEARNING_RATE_SHARE = 0.3
+# Of the dense training's rate. The network is near its optimum and rounding moves it a little; signs move it far.
+LEARNING_RATE_SHARE = {1: 1.0}
+OTHER_LEARNING_RATE_SHARE = 0.5
 # LSQ, table 2 (arXiv:1902.08153): the fewer the bits, the more they regularise by themselves.
 WEIGHT_DECAY_SHARE = {1: 0.0, 2: 0.25, 3: 0.5}
 
@@ -133,7 +134,7 @@ def fine_tuning(recipe: Recipe, widths: dict[str, tuple[int, int]]) -> Recipe:
     least = min(width for pair in widths.values() for width in pair)
     return dataclasses.replace(
         recipe,
-        learning_rate=recipe.learning_rate * LEARNING_RATE_SHARE,
+        learning_rate=recipe.learning_rate * LEARNING_RATE_SHARE.get(least, OTHER_LEARNING_RATE_SHARE),
         weight_decay=recipe.weight_decay * WEIGHT_DECAY_SHARE.get(least, 1.0),
     )
 
