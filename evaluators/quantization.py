@@ -91,7 +91,8 @@ def quantize(
             observed = observe(network, layers, _batches(images, CALIBRATION_IMAGES, seed, device))
             lower(network, widths, observed)
         if epochs == 0:
-            estimate_norms(network, _batches(images, NORM_IMAGES, seed, device))
+            if any(width in INTEGER_WIDTHS for pair in widths.values() for width in pair):  # float16 shifts nothing
+                estimate_norms(network, _batches(images, NORM_IMAGES, seed, device))
             continue
         for epoch in train(
             network,
