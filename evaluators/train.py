@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from evaluators.augmentation import augment, normalise
-from evaluators.data import Images
 from torch import Tensor, nn
 
 from evaluators import checkpoint as files
+from evaluators.augmentation import augment, normalise
 from evaluators.averaging import Averaging
+from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
 from spaces.candidate import Augmentation, Recipe
 
