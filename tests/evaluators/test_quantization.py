@@ -73,7 +73,7 @@ def test_eight_bits_without_training_cost_little_and_one_bit_learns_something(tr
     assert epochs == []
     assert accuracy(rounded, data.validation) > reference - 0.03
     blunt = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8))[0], data.validation)
-    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8, epochs=3))[0], data.validation)
+    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8, epochs=2))[0], data.validation)
     assert learned > blunt
 
 

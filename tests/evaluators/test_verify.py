@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from evaluators.artifact import ArtifactError, save
+from evaluators.artifact import ArtifactError, save, to_bytes
 from evaluators.container import seal, unseal
 from evaluators.data import Images
 from evaluators.score import score
@@ -24,17 +24,22 @@ def test_images():
     return Images(pixels(400, seed=9), labels)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
     return finished(PADDED, FOUR, filters=True, masked=0.5)
 
 
-@pytest.fixture
-def path(network, tmp_path, test_images):
-    path = tmp_path / "a.slim"
+@pytest.fixture(scope="module")
+def honest(network, test_images):
     with torch.no_grad():
         right = (network(images(400, seed=9)).argmax(1) == test_images.labels).float().mean()
-    save(network, path, SHAPE, accuracy=float(right))
+    return to_bytes(network, SHAPE, accuracy=float(right))
+
+
+@pytest.fixture
+def path(honest, tmp_path):
+    path = tmp_path / "a.slim"
+    path.write_bytes(honest)
     return path
 
 
@@ -61,9 +66,9 @@ def test_an_honest_file_is_confirmed(path, network, test_images):
 
 @pytest.mark.parametrize("architecture", ALL, ids=lambda a: f"{a.family}-{a.shortcut}")
 @pytest.mark.parametrize("bits", [Bits.uniform(1, 1), Bits.uniform(3, 2), Bits.uniform(16, 16), Bits()], ids=range(4))
-@pytest.mark.parametrize("masked", [0.0, 0.6])
-def test_every_kind_of_network_is_confirmed(architecture, bits, masked, tmp_path):
+def test_every_kind_of_network_is_confirmed(architecture, bits, tmp_path):
     path = tmp_path / "a.slim"
+    masked = 0.6 if architecture.depths[0] == 1 else 0.0
     save(finished(architecture, bits, masked=masked), path, SHAPE)
     found = verify(path)
     assert found.ok, found.problems
@@ -73,11 +78,10 @@ def test_every_kind_of_network_is_confirmed(architecture, bits, masked, tmp_path
 @pytest.mark.parametrize(
     "name", ["parameters", "weights", "stored_weights", "macs", "score", "strict_score", "accuracy"]
 )
-@pytest.mark.parametrize("factor", [0.5, 1.01])
-def test_every_false_claim_is_found(path, test_images, name, factor):
+def test_every_false_claim_is_found(path, test_images, name):
     def lie(arrays, facts):
         claim = facts["claims"][name]
-        facts["claims"][name] = int(claim * factor) + 1 if isinstance(claim, int) else claim * factor
+        facts["claims"][name] = claim + 1 if isinstance(claim, int) else claim * 1.01
 
     rewrite(path, lie)
     found = verify(path, test_images)
@@ -145,7 +149,7 @@ def test_tampering_that_only_changes_predictions_is_found_with_images(path, test
 def test_any_flipped_bit_behind_the_header_makes_it_not_ok(path, test_images):
     data = bytearray(path.read_bytes())
     header = 8 + int.from_bytes(data[:8], "little")
-    for place in range(header, len(data), 131):
+    for place in range(header, len(data), 331):
         changed = bytearray(data)
         changed[place] ^= 4
         path.write_bytes(changed)

@@ -9,6 +9,7 @@ import pytest
 chaos = pytest.importorskip("benchmarks.chaos", reason="benchmarks/ is not beside the tests")
 
 
+@pytest.mark.slow
 def test_a_search_survives_being_killed_again_and_again(tmp_path: Path) -> None:
     found = chaos.chaos(tmp_path, kills=10, workers=2, pause=0.1, coordinator_share=0.2)
     assert found["kills"] == 10

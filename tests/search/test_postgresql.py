@@ -203,6 +203,7 @@ def test_a_result_of_a_trial_that_was_taken_over_is_dropped(url: str, tmp_path: 
     assert [trial.user_attrs["starts"] for trial in trials] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_costs_nothing(server: Server, url: str, tmp_path: Path) -> None:
     processes = _coordinators(2, url, tmp_path, 10, partial(_logged, tmp_path / "log", 0.2))
     _wait_for(url, lambda trials: sum(trial.state.is_finished() for trial in trials) >= 2)

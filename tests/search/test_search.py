@@ -22,6 +22,14 @@ from studies.front import front
 from studies.record import read
 from studies.settings import Settings, SettingsError
 
+
+@pytest.fixture(autouse=True)
+def _no_panels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dashboard's pages take seconds to draw and have tests of their own; one search here draws them."""
+    if request.node.name != "test_a_search_ends_with_a_front[1]":
+        monkeypatch.setattr("search.launch._Refresh._panels", lambda self: None)
+
+
 SPACE = {
     "architecture": {
         "residual": {"stem_width": [4, 8], "stages": 2, "width": {"low": 4, "high": 40, "step": 4}, "depth": 1}
@@ -122,7 +130,7 @@ def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
 
 def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path) -> None:
     rules = {"least_finished": 3, "spared": 0.2}
-    _, summary, _ = launch(_settings(trials=40, early_stopping=rules), _options(tmp_path), stub_evaluator.evaluate)
+    _, summary, _ = launch(_settings(trials=24, early_stopping=rules), _options(tmp_path), stub_evaluator.evaluate)
     study = _study(tmp_path)
     stopped = [
         trial for trial in study.trials if trial.state == TrialState.PRUNED and "copied_from" not in trial.user_attrs
@@ -228,7 +236,7 @@ def _wait_for_running(folder: Path, count: int) -> None:
     raise AssertionError("the search did not start")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Signals) -> None:
     process = _start(tmp_path, "slow")
     _wait_for_running(tmp_path, 2)

@@ -96,6 +96,7 @@ def test_a_finished_sweep_is_not_done_again_and_grows(finished: tuple[Path, dict
     assert len(more["points"]) == len(summary["points"]) + 2
 
 
+@pytest.mark.slow
 def test_interrupted_at_any_point_it_comes_to_the_same(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"methods": ["han"], "ratios": [0.6], "retrain_epochs": 3}
     wanted = run(tmp_path / "whole", **settings)
