@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import run_search
 from spaces import presets
 
 ROOT = Path(__file__).parents[1]
@@ -81,9 +83,21 @@ def test_an_empty_front_is_said_plainly(searched: Path) -> None:
     assert "No trial of tiny reaches 100.00%" in done.stdout
 
 
-def test_score_of_resnet18_in_half_precision() -> None:
-    done = _run("score", "resnet18", "--weight-bits", "16", "--activation-bits", "16", "--json")
-    result = json.loads(done.stdout)
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run_search.main([*arguments, "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_a_wrong_command_ends_its_process_with_2(tmp_path: Path) -> None:
+    done = _run("score", "resnet19", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_score_of_resnet18_in_half_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    result = _json(capsys, "score", "resnet18", "--weight-bits", "16", "--activation-bits", "16")
     assert round(result["score"], 2) == 1.99
     assert result["parameters"] == 11_173_962
     assert result["macs"] == 555_422_720
@@ -91,18 +105,17 @@ def test_score_of_resnet18_in_half_precision() -> None:
     assert result["digest"] == presets["resnet18"].digest
 
 
-def test_score_takes_a_candidate_file(tmp_path: Path) -> None:
+def test_score_takes_a_candidate_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "candidate.json"
     path.write_text(presets["resnet8"].to_json())
-    shown = _run("score", str(path))
-    assert shown.returncode == 0, shown.stderr
-    assert "78,042 parameters" in shown.stdout
-    assert "stem.conv" in shown.stdout
+    assert run_search.main(["score", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "78,042 parameters" in shown
+    assert "stem.conv" in shown
 
 
-def test_formula_takes_nominal_ratios() -> None:
-    done = _run("score", "resnet20", "--structured", "0.2", "--unstructured", "0.3", "--json")
-    result = json.loads(done.stdout)
+def test_formula_takes_nominal_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+    result = _json(capsys, "score", "resnet20", "--structured", "0.2", "--unstructured", "0.3")
     expected = 0.5 * result["weights"] / 5.6e6 + 0.8 * result["macs"] / 2.8e8
     assert result["formula"] == pytest.approx(expected)
 
@@ -125,24 +138,29 @@ def test_formula_takes_nominal_ratios() -> None:
         (["fly"], ["fly"]),
     ],
 )
-def test_wrong_usage_is_one_clear_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    done = _run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "secret" not in done.stderr
-    assert done.stdout == ""
+def test_wrong_usage_is_one_clear_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_search.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert "secret" not in err
+    assert out == ""
     for word in words:
-        assert word in done.stderr
+        assert word in err
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
-def test_data_says_where_it_lies() -> None:
-    done = _run("data", "digits", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["name"] == "digits"
+def test_data_says_where_it_lies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _json(capsys, "data", "digits")["name"] == "digits"
 
 
-COMMANDS = ["search", "front", "dashboard", "score", "data", "sweep", "retrain"]
+COMMANDS = ["search", "front", "dashboard", "score", "data", "sweep", "retrain", "verify", "export", "report"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
