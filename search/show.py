@@ -43,11 +43,13 @@ def front_of(
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     """The front as a table; where it is empty, that, and the nearest trials."""
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 100)  # a file or pipe has no width to cut numbers at
     counts = summary["trials"]
     networks = summary["front"] or summary["nearest"]
     bar = f"{summary['bar']:.2%}"
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
+    for column in ("trial", "accuracy", "score", "params", "ops", "strict", "digest"):
         table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
     for row in networks:
         numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
