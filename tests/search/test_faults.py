@@ -150,7 +150,10 @@ def test_stopping_on_purpose_is_no_death(tmp_path: Path) -> None:
     assert summary["trials"]["complete"] == 2
 
 
-@pytest.mark.parametrize(("sampler", "parameters"), [("random", 0), ("random", 2), ("tpe", 1)])
+@pytest.mark.parametrize(
+    ("sampler", "parameters"),
+    [("random", 0), pytest.param("random", 2, marks=pytest.mark.slow), pytest.param("tpe", 1, marks=pytest.mark.slow)],
+)
 def test_a_trial_that_was_cut_short_while_it_was_sampled_is_sampled_again(
     tmp_path: Path, sampler: str, parameters: int
 ) -> None:

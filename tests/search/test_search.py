@@ -109,7 +109,7 @@ def test_a_larger_limit_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 
 def test_a_candidate_met_before_is_not_trained_again(tmp_path: Path) -> None:
     space = {"architecture": {"residual": {"stem_width": [4, 8], "stages": 1, "width": [8, 16], "depth": 1}}}
-    launch(_settings(space=space, trials=15), _options(tmp_path, workers=2), stub_evaluator.evaluate)
+    launch(_settings(space=space, trials=10), _options(tmp_path, workers=2), stub_evaluator.evaluate)
     trials = _study(tmp_path).trials
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
     trained = [trial for trial in trials if "copied_from" not in trial.user_attrs]
