@@ -79,6 +79,8 @@ def search(
         print_front(summary, files)
     if outcome.how == "failures":
         _fail(f"stopped after repeated failures, the last: {outcome.failure}", FAILED)
+    if outcome.how == "done" and summary["trials"]["failed"] and not summary["trials"]["complete"]:
+        _fail(f"no trial came to a result, the last failure: {outcome.failure}", FAILED)
     if outcome.how == "interrupted":
         typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -191,6 +191,7 @@ class Coordinator:
                 self._workers.go_on(slot)
                 return
             self._workers.stop(slot)
+            self._failures = 0  # it trained well enough to be judged
             kept = self._ledger.stopped(running.work, running.curve, verdict, time.monotonic() - running.started)
             self._ended(slot, f"stopped, {verdict.text}", kept)
         elif isinstance(message, Result):

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evaluators.job import Failure, Result
 from evaluators.train import Epoch
-from search.early_stopping import Rules, Verdict, is_spared
+from search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
 from search.judging import Judge
 from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from spaces import Candidate, Space, presets
-from studies.constraint import set_bound, set_feasibility
+from studies.constraint import set_bound, set_feasibility, set_refused
 from studies.errors import StudyError
 from studies.front import front
 from studies.record import Record, environment, read, write
@@ -304,6 +304,8 @@ class Ledger:
         def tell() -> None:
             if result.notes:
                 work.trial.set_user_attr("notes", list(result.notes))
+            if "account" in result.facts:  # of pruning: the measured score beside the closed formula's
+                work.trial.set_user_attr("account", result.facts["account"])
             self._tell_complete(work, record, (result.accuracy, float(result.score["score"])))
 
         return self._end(work, tell)
@@ -394,7 +396,11 @@ class Ledger:
 
     def _tell_stopped(self, work: Work, record: Record, bound: float) -> None:
         write(work.trial, record)
-        set_bound(self._study, work.trial, bound, self._settings.bar)
+        bar, limit = self._settings.bar, self._settings.max_score
+        if limit is not None and record.reason == MAX_SCORE:
+            set_refused(self._study, work.trial, work.score, limit, bar)
+        else:
+            set_bound(self._study, work.trial, bound, bar)
         self._study.tell(work.trial, state=TrialState.PRUNED)
         self._changed()
 

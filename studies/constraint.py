@@ -74,6 +74,22 @@ def set_bound(study: Study, trial: Trial | FrozenTrial, bound: float, bar: float
     set_feasibility(study, trial, min(bound, 1.0) if bound == bound else bound, bar)
 
 
+def set_refused(study: Study, trial: Trial | FrozenTrial, score: float, limit: float, bar: float) -> None:
+    """Write the constraint of a trial that is not trained because its score is above the study's limit.
+
+    Its violation is that of accuracy 0, and grows by 1 for every decade of score above the limit. So it ranks behind
+    every trained network that misses the bar, and a sampler learns the way back below the limit. Told with the
+    accuracy that it might have reached, it would pass for feasible and be preferred to all of them.
+
+    Raises:
+        StudyError: `score` is not above `limit`, or `limit` is not positive.
+    """
+    if not 0 < limit < score < math.inf:
+        raise StudyError(f"A refused score must be above its limit {limit!r}, but got {score!r}.")
+    worst = violation(0.0, bar) + math.log10(score / limit)
+    study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [worst])
+
+
 def is_feasible(trial: FrozenTrial, bar: float) -> bool:
     """Whether the trial is complete and its accuracy is at or above `bar`, which need not be the study's own.
 

@@ -119,6 +119,7 @@ def note(trial: FrozenTrial, record: Record, bar: float) -> str:
         places = decimals(parts)
         shown = [number(part, places) for part in parts]
         lines += [f"**Score {shown[0]}** = params term {shown[1]} + ops term {shown[2]}; strict score {shown[3]}.", ""]
+        lines += _account(trial.user_attrs.get("account"))
         lines += _layer_table(totals.get("layers") or ())
     lines += [
         "",
@@ -127,6 +128,24 @@ def note(trial: FrozenTrial, record: Record, bar: float) -> str:
     ]
     lines += [f"    python run_search.py retrain --trial {trial.number}", ""]
     return "\n".join(lines)
+
+
+def _account(account: Any) -> list[str]:
+    """The books of pruning: what was asked for and what is gone, measured and by the closed formula."""
+    if not isinstance(account, Mapping):
+        return []
+    try:
+        asked, gone = account["nominal_p_s"], account["p_s"]
+        asked_weights, gone_weights = account["nominal_p_u"], account["p_u"]
+        measured, nominal = account["score"], account["nominal_formula"]
+    except KeyError:
+        return []
+    return [
+        f"Pruned, before its bits were lowered: filters {asked:.1%} asked, {gone:.1%} of all weights gone with them; "
+        f"single weights {asked_weights:.1%} asked, {gone_weights:.1%} masked. Measured score {measured:.4g}; "
+        f"the closed formula with the ratios that were asked for says {nominal:.4g}.",
+        "",
+    ]
 
 
 def _outcome(trial: FrozenTrial, record: Record, bar: float) -> str:

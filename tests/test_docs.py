@@ -54,6 +54,5 @@ def test_settings_can_be_read(page: str, text: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-        made_by_runs = target.startswith("results/") or target == "quantization.md"
-        if "://" not in target and not made_by_runs:
+        if "://" not in target:
             assert (page.parent / target).exists(), target

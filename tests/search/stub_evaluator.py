@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -75,3 +76,9 @@ def kills_the_search(job: Job) -> Generator[Epoch, None, Result]:
     if job.folder is not None and job.folder.name == "trial-1":
         os.kill(os.getpid(), signal.SIGKILL)
     return (yield from evaluate(job))
+
+
+def with_books(job: Job) -> Generator[Epoch, None, Result]:
+    """As `evaluate`, with an account of pruning."""
+    result = yield from evaluate(job)
+    return dataclasses.replace(result, facts={"account": {"p_s": 0.25}}, notes=("one filter too few",))

@@ -84,6 +84,13 @@ def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
         assert _settings().make_space().sample(optuna.trial.FixedTrial(trial.params)) == record.candidate
 
 
+def test_the_books_of_pruning_are_kept(tmp_path: Path) -> None:
+    launch(_settings(trials=1), _options(tmp_path), stub_evaluator.with_books)
+    [trial] = _study(tmp_path).trials
+    assert trial.user_attrs["account"] == {"p_s": 0.25}
+    assert trial.user_attrs["notes"] == ["one filter too few"]
+
+
 def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
     def values(folder: str, **more: object) -> list[list[float]]:
         place = tmp_path / folder
@@ -126,6 +133,16 @@ def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
     assert summary["trials"]["pruned"] == len(refused) > 0
     assert {trial.user_attrs["reason"] for trial in refused} == {"max_score"}
     assert all(trial.values[1] <= 0.002 for trial in trials if trial.state == TrialState.COMPLETE)
+    assert all(trial.constraints["0"] > 0 for trial in refused)
+
+
+def test_the_sampler_learns_to_stay_below_the_largest_score(tmp_path: Path) -> None:
+    # Nothing reaches this bar: what is refused must not look better than what merely misses it.
+    settings = _settings(trials=40, bar=0.99, max_score=0.004)
+    launch(settings, _options(tmp_path), stub_evaluator.evaluate)
+    trials = _study(tmp_path).trials
+    refused = [trial.number for trial in trials if trial.user_attrs.get("reason") == "max_score"]
+    assert sum(number >= 20 for number in refused) < sum(number < 20 for number in refused)
 
 
 def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path) -> None:

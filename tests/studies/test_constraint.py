@@ -13,7 +13,14 @@ from made_trials import made_study, made_trial
 from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 
-from studies.constraint import is_feasible, set_bound, set_feasibility, system_attributes, violation
+from studies.constraint import (
+    is_feasible,
+    set_bound,
+    set_feasibility,
+    set_refused,
+    system_attributes,
+    violation,
+)
 from studies.errors import StudyError
 from studies.samplers import make_sampler
 from studies.storage import create_or_load, open_storage
@@ -144,3 +151,18 @@ def test_imported_trials_carry_their_constraint() -> None:
     study = made_study([made_trial(0, 0.95, 0.1), made_trial(1, 0.4, 0.01)])
     assert [trial.number for trial in study.best_trials] == [0]
     assert system_attributes(0.95, 0.9) == {"constraints": [pytest.approx(-0.05)]}
+
+
+def test_what_is_too_expensive_ranks_behind_all_that_misses_the_bar() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    violations = []
+    for score in (0.011, 0.1, 1.0):
+        trial = study.ask()
+        set_refused(study, trial, score, 0.01, 0.9)
+        study.tell(trial, state=TrialState.PRUNED)
+        violations.append(study.trials[-1].constraints["0"])
+    assert violations == sorted(violations)
+    assert violations[0] > violation(0.0, 0.9)
+    assert violations[2] - violations[1] == pytest.approx(1.0)
+    with pytest.raises(StudyError, match="above its limit"):
+        set_refused(study, study.ask(), 0.01, 0.01, 0.9)

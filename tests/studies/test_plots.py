@@ -53,7 +53,8 @@ def test_unusual_studies(tmp_path: Path, trials: list[FrozenTrial]) -> None:
 
 
 def test_a_name_is_text_and_not_mathematics(tmp_path: Path) -> None:
-    front_plot(many(5), 0.9, tmp_path / "front.png", name=r"$\frac{1}$ " + "x" * 300)
+    path = front_plot(many(5), 0.9, tmp_path / "front.png", name=r"$\frac{1}$ " + "x" * 300)
+    assert path.stat().st_size > 10_000  # drawn: as mathematics, the name would raise
 
 
 def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

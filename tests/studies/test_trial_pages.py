@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import threading
@@ -16,12 +17,15 @@ from made_trials import made_study, made_trial
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
+from evaluators.expected import expected_score
+from evaluators.pruning import account
+from spaces import Pruning, presets, sparsity
 from studies.dashboard import make_dashboard
 from studies.front import front
 from studies.importance import LEAST_TRIALS, importances
 from studies.panels import importance_figure, spending_figure
 from studies.storage import create_or_load, open_storage
-from studies.trial_pages import artifacts_folder, score_csv, update_pages
+from studies.trial_pages import _account, artifacts_folder, score_csv, update_pages
 
 LAYER = {"name": "stem.conv", "kind": "conv", "weights": 560, "macs": 28_000, "weight_bits": 4, "activation_bits": 8}
 
@@ -144,3 +148,14 @@ def test_importance_of_too_little_is_nothing() -> None:
     assert importances([]) == {}
     assert importances(made_study([made_trial(n, 0.91, 0.05) for n in range(12)]).trials) == {}  # no parameters
     assert f"from {LEAST_TRIALS} complete trials on" in importance_figure([]).layout.title.text
+
+
+def test_the_books_of_pruning_stand_in_the_note() -> None:
+    asked = Pruning(weights=sparsity("global_l1", 0.5))
+    candidate = presets["resnet8"]
+    dense = expected_score(candidate, (3, 32, 32), 10)
+    pruned = expected_score(dataclasses.replace(candidate, pruning=asked), (3, 32, 32), 10)
+    [text, _] = _account(account(dense, pruned, asked).to_dict())
+    assert "single weights 50.0% asked, 50.0% masked" in text
+    assert f"{pruned.score:.4g}" in text
+    assert _account(None) == _account({"p_s": 0.1}) == []
