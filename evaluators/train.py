@@ -24,6 +24,7 @@ from evaluators.augmentation import augment, normalise
 from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
+from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
 EVALUATION_BATCH = 500
@@ -150,6 +151,18 @@ def train(
         yield done[-1]
 
 
+def half_precision(network: nn.Module, device: torch.device) -> torch.dtype | None:
+    """The type of half the width that multiplications train in (weights and sums stay float32); None: float32.
+
+    On a CPU that is bfloat16, where the processor multiplies it in hardware: emulated it is slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() and not quantized_layers(network):
+        return torch.bfloat16
+    return None
+
+
 class _Step:
     """Forward, loss, backward and update of one batch."""
 
@@ -169,9 +182,9 @@ class _Step:
             teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
-        if device.type == "cuda":
-            half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-            self._autocast = torch.autocast("cuda", half)
+        half = half_precision(network, device)
+        if half is not None:
+            self._autocast = torch.autocast(device.type, half)
             if half == torch.float16:
                 self._scaler = torch.amp.GradScaler("cuda")
 
