@@ -8,6 +8,7 @@ a module owns parameters that no rule knows, that is an error.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.network import WeightLayer, weight_layers
@@ -95,14 +97,14 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
     image = _blank(network, input_shape)
     try:
         # One pass for each counter: thop's own bookkeeping is many small operations, slow under torch's counter.
-        with unchanged(network):
+        with one_thread(), unchanged(network):
             network.eval()
             for module in names:
                 module.register_forward_pre_hook(begin)
                 module.register_forward_hook(end)
-            with counter:
+            with _no_compiler(), counter:
                 network(image)
-        with unchanged(network):
+        with one_thread(), unchanged(network):
             total, _ = thop.profile(network, inputs=(image,), custom_ops=_rules(network, rule), verbose=False)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -122,6 +124,38 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
             "Use nn.Conv2d or nn.Linear there."
         )
     return ours
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One image is too little work for several threads, and beside running trainings they wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _no_compiler() -> Iterator[None]:
+    """Spare the import of torch's compiler, two seconds of the command `score`, where nothing else has imported it.
+
+    torch keeps its compiler out of every dispatch mode, and at a mode's first operation imports it to tell it so. As
+    long as it is not imported there is nobody to tell. Where torch does this in another way, the import happens again
+    and nothing else.
+    """
+    mode = getattr(flop_counter, "_FlopCounterMode", None)
+    dispatch = getattr(getattr(mode, "__torch_dispatch__", None), "__wrapped__", None)
+    told = "__dynamo_disable"  # torch/_compile.py: the function as the compiler leaves it alone
+    if dispatch is None or hasattr(dispatch, told) or "torch._dynamo" in sys.modules:
+        yield
+        return
+    setattr(dispatch, told, dispatch)
+    try:
+        yield
+    finally:
+        delattr(dispatch, told)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from evaluators.counting import one_thread
 from evaluators.data import Images
 from evaluators.pruning import prune_stage
 from evaluators.score import Score, score
@@ -15,6 +16,7 @@ from models.precision import assign_bits
 from spaces.candidate import Candidate, Sparsity
 
 
+@one_thread()
 def expected_score(
     candidate: Candidate,
     input_shape: tuple[int, int, int],

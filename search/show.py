@@ -124,7 +124,9 @@ def score_of(
             raise CandidateError(f"{option} must be one of {', '.join(map(str, BIT_WIDTHS))}, but got {value}.")
     overridden = bits if weight_bits is not None or activation_bits is not None else None
     measured = expected_score(chosen, INPUT_SHAPE, CLASSES, overridden)
-    unpruned = expected_score(dataclasses.replace(chosen, pruning=Pruning()), INPUT_SHAPE, CLASSES)
+    unpruned = measured
+    if chosen.pruning != Pruning():
+        unpruned = expected_score(dataclasses.replace(chosen, pruning=Pruning()), INPUT_SHAPE, CLASSES)
     closed = formula(unpruned.weights, unpruned.macs, structured, unstructured, *bits)
     return {"digest": chosen.digest, **measured.to_dict(), "formula": closed}
 

@@ -175,3 +175,16 @@ def test_help_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
     assert "search" in done.stdout
+
+
+def test_score_imports_no_more_than_it_needs() -> None:
+    """torch's compiler and Optuna would double the two seconds that torch takes to be imported."""
+    code = (
+        "import sys, run_search; code = run_search.main(['score', 'resnet8', '--json']);"
+        "print([name for name in ('torch._dynamo', 'optuna', 'matplotlib', 'pandas', 'torchvision') "
+        "if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["parameters"] == 78_042
+    assert done.stderr.strip() == "[]"

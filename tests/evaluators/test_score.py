@@ -459,3 +459,22 @@ class TestStrictStorage:
         folded = score(nn.Sequential(conv, nn.BatchNorm2d(4)), IMAGE).strict_bits
         kept = score(nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(4)), IMAGE).strict_bits
         assert (folded - alone, kept - alone) == (4 * 32, 2 * 4 * 32)
+
+
+def test_counting_takes_one_thread_and_gives_the_others_back() -> None:
+    """With as many threads as cores, the coordinator would wait for its own workers at every candidate."""
+    seen = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.get_num_threads())
+            return super().forward(x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        score(nn.Sequential(Watched(3, 4, 3)), IMAGE)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
