@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.norm_act import norm_act
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -51,8 +53,7 @@ class ConvNorm(nn.Module):
         """(N, C, H, W) -> (N, outputs, H/s, W/s)."""
         if self.picked > 1:
             x = x[:, :, :: self.picked, :: self.picked]
-        out: Tensor = self.act(self.norm(self.conv(x)))
-        return out
+        return norm_act(self.conv(x), self.norm, self.act)
 
 
 class PaddingShortcut(nn.Module):
@@ -140,9 +141,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H/s, W/s)."""
-        inside = self.act1(self.norm1(self.conv1(x)))
-        out: Tensor = self.act2(self.norm2(self.conv2(inside)) + self.shortcut(x))
-        return out
+        inside = norm_act(self.conv1(x), self.norm1, self.act1)
+        return norm_act(self.conv2(inside), self.norm2, self.act2, self.shortcut(x))
 
 
 class InvertedBlock(nn.Module):
@@ -181,8 +181,8 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, inputs + growth, H, W)."""
-        new = self.conv1(self.act1(self.norm1(x)))
-        new = self.conv2(self.act2(self.norm2(new)))
+        new = self.conv1(norm_act(x, self.norm1, self.act1))
+        new = self.conv2(norm_act(new, self.norm2, self.act2))
         return torch.cat((x, new), 1)
 
 
@@ -198,7 +198,7 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H/s, W/s)."""
-        out: Tensor = self.pool(self.conv(self.act(self.norm(x))))
+        out: Tensor = self.pool(self.conv(norm_act(x, self.norm, self.act)))
         return out
 
 
@@ -212,8 +212,7 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> the same shape."""
-        out: Tensor = self.act(self.norm(x))
-        return out
+        return norm_act(x, self.norm, self.act)
 
 
 def halving() -> nn.Module:

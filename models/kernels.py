@@ -1,4 +1,6 @@
-"""Compiles `kernels.c` once for this machine and loads it; without a C compiler everything still works, more slowly.
+"""Compiles the C files of this folder once for this machine and loads them.
+
+Without a C compiler everything still works, more slowly.
 
 The library lies in the user's cache under a name that depends on the source, the compiler's flags and the processor, so
 that a home directory shared by different machines is safe. SLIMFRONT_KERNELS=0 switches the kernels off.
@@ -18,7 +20,9 @@ from pathlib import Path
 
 # No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-_SOURCE = Path(__file__).with_name("kernels.c")
+_FOLDER = Path(__file__).parent
+_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c"))
+_HEADERS = (_FOLDER / "storage.h",)
 _SECONDS = 60  # a compiler that takes longer is stuck
 
 
@@ -35,7 +39,7 @@ def library() -> ctypes.CDLL | None:
 
 def _built() -> Path:
     """Path of the library, compiled if it is not there yet. Raises OSError or SubprocessError where that fails."""
-    source = _SOURCE.read_bytes()
+    source = b"".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS))
     key = hashlib.sha256(source + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slimfront"
     target = folder / f"kernels-{key}.so"
@@ -54,7 +58,7 @@ def _built() -> Path:
 
 def _compile(compiler: str, target: Path) -> None:
     for threading in (["-fopenmp"], []):
-        command = [compiler, *_FLAGS, *threading, "-o", str(target), str(_SOURCE), "-lm"]
+        command = [compiler, *_FLAGS, *threading, "-o", str(target), *map(str, _SOURCES), "-lm"]
         done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
         if done.returncode == 0:
             return
@@ -84,6 +88,27 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
             (pointer, pointer, pointer, count, count, pointer, number, number, pointer),
         ),
     }
+    signatures["norm_act"] = (
+        None,
+        (
+            *(pointer,) * 3,
+            count,
+            count,
+            integer,
+            pointer,
+            pointer,
+            integer,
+            number,
+            number,
+            *(pointer,) * 5,
+            count,
+            integer,
+        ),
+    )
+    signatures["norm_act_backward"] = (
+        None,
+        (*(pointer,) * 5, count, count, integer, pointer, pointer, integer, *(pointer,) * 5, count, integer),
+    )
     for name, (result, arguments) in signatures.items():
         function = getattr(loaded, f"slimfront_{name}")
         function.restype, function.argtypes = result, arguments

@@ -1,0 +1,158 @@
+"""Where the time of a training step goes: parts of the loop, and operators.
+
+The parts (augmentation, forward, backward, update, moving average) are timed one after the other over many steps
+with one thread, as a worker trains; evaluation of 5,000 images is given as a share of an epoch of 45,000. The operators
+are torch.profiler's, by their own time.
+
+    python benchmarks/profile_step.py --networks resnet20 small_residual small_inverted small_dense
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from evaluators.allocator import keep_freed_memory
+from evaluators.augmentation import augment
+from evaluators.averaging import Averaging
+from evaluators.data import Images
+from evaluators.optimizers import make_optimizer
+from evaluators.train import accuracy, half_precision
+from models import build
+from spaces import Augmentation, presets
+
+CLASSES = 10
+EPOCH_IMAGES, VALIDATION_IMAGES = 45_000, 5_000
+
+
+def random_images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(CLASSES, (count,), generator=generator))
+
+
+def measure(
+    name: str, optimizer_name: str, batch: int, steps: int, augmentation: Augmentation, rows: int
+) -> dict[str, Any]:
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    network = build(presets[name].architecture, CLASSES, seed=0).to(memory_format=torch.channels_last).train()
+    recipe = dataclasses.replace(presets[name].recipe, optimizer=optimizer_name, learning_rate=0.01)
+    optimizer = make_optimizer(network, recipe)
+    averaging = Averaging(network, 0.999)
+    images = random_images(2048)
+    generator = torch.Generator().manual_seed(0)
+    half = half_precision(network, device)
+    seconds: dict[str, list[float]] = defaultdict(list)
+
+    def step() -> None:
+        marks = [time.perf_counter()]
+        chosen = torch.randint(len(images.labels), (batch,), generator=generator)
+        inputs, targets = augment(images.images[chosen], images.labels[chosen], augmentation, CLASSES, generator)
+        marks.append(time.perf_counter())
+        with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
+            loss = F.cross_entropy(network(inputs), targets)
+        marks.append(time.perf_counter())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        marks.append(time.perf_counter())
+        optimizer.step()
+        marks.append(time.perf_counter())
+        averaging.update()
+        marks.append(time.perf_counter())
+        parts = ("augmentation", "forward", "backward", "update", "averaging")
+        for part, start, end in zip(parts, marks[:-1], marks[1:], strict=True):
+            seconds[part].append(end - start)
+
+    for _ in range(3):
+        step()
+    seconds.clear()
+    for _ in range(steps):
+        step()
+    validation = random_images(VALIDATION_IMAGES)
+    accuracy(network, validation)
+    start = time.perf_counter()
+    accuracy(network, validation)
+    evaluation = time.perf_counter() - start
+    parts = {part: statistics.median(values) for part, values in seconds.items()}
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for _ in range(3):
+            step()
+    events = sorted(recorded.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    whole = sum(event.self_cpu_time_total for event in events)
+    total = sum(parts.values())
+    return {
+        "network": name,
+        "optimizer": optimizer_name,
+        "policy": augmentation.policy,
+        "batch": batch,
+        "precision": str(half or torch.float32).removeprefix("torch."),
+        "step_seconds": round(total, 5),
+        "parts": {part: round(value / total, 4) for part, value in parts.items()},
+        "evaluation_share_of_epoch": round(evaluation / (total * (EPOCH_IMAGES // batch)), 4),
+        "operators": [
+            {
+                "operator": event.key,
+                "share": round(event.self_cpu_time_total / whole, 4),
+                "milliseconds": round(event.self_cpu_time_total / 3000, 3),
+                "calls": event.count // 3,
+            }
+            for event in events[:rows]
+        ],
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    print(
+        f"\n{row['network']}, {row['optimizer']}, {row['policy']}, {row['precision']}: "
+        f"{row['step_seconds'] * 1e3:.1f} ms a step, evaluation {row['evaluation_share_of_epoch']:.1%} of an epoch",
+        file=sys.stderr,
+    )
+    print("  " + ", ".join(f"{part} {share:.1%}" for part, share in row["parts"].items()), file=sys.stderr)
+    for one in row["operators"]:
+        print(
+            f"  {one['share']:6.1%} {one['milliseconds']:8.2f} ms {one['calls']:5}  {one['operator']}", file=sys.stderr
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--networks", nargs="+", default=["resnet20", "small_residual", "small_inverted", "small_dense"]
+    )
+    parser.add_argument("--optimizers", nargs="+", default=["sgd", "muon"])
+    parser.add_argument("--policies", nargs="+", default=["none"])
+    parser.add_argument("--strength", type=float, default=0.5)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=20)
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    rows = []
+    for name in options.networks:
+        for optimizer in options.optimizers:
+            for policy in options.policies:
+                augmentation = Augmentation(
+                    flip=True, crop=4, policy=policy, strength=options.strength if policy != "none" else 0.0
+                )
+                rows.append(measure(name, optimizer, options.batch, options.steps, augmentation, options.rows))
+                show(rows[-1])
+    print(json.dumps({"torch": torch.__version__, "threads": 1, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
