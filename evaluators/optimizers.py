@@ -74,9 +74,16 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    # Every iteration multiplies x by a polynomial p of its Gram matrix g, and g by p twice. All of them commute, so the
+    # large matrix is needed twice only: for the first g, and at the end.
+    gram = x @ x.mT
+    product = None
     for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = polynomial if product is None else polynomial @ product
+        gram = polynomial @ gram @ polynomial
+    x = x if product is None else product @ x
     result: Tensor = x.mT if tall else x
     return result
 

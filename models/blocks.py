@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.depthwise import Convolution
 from models.norm_act import norm_act
 
 Pairs = tuple[tuple[str, str], ...]
@@ -24,7 +25,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias, padded so that stride 1 keeps H x W (odd kernels)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return Convolution(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def activation() -> nn.Module:

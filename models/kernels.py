@@ -18,10 +18,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from torch import Tensor
+
 # No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _FOLDER = Path(__file__).parent
-_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c"))
+_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c"))
 _HEADERS = (_FOLDER / "storage.h",)
 _SECONDS = 60  # a compiler that takes longer is stuck
 
@@ -35,6 +37,11 @@ def library() -> ctypes.CDLL | None:
         return _declare(ctypes.CDLL(str(_built())))
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
+
+
+def pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Addresses of the tensors' numbers, null for None; the caller holds on to the tensors."""
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def _built() -> Path:
@@ -109,6 +116,9 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
         None,
         (*(pointer,) * 5, count, count, integer, pointer, pointer, integer, *(pointer,) * 5, count, integer),
     )
+    geometry = (count,) * 6
+    signatures["depthwise_room"] = (count, (*geometry, integer))
+    signatures["depthwise_backward"] = (None, (*(pointer,) * 5, *geometry, integer, pointer, integer))
     for name, (result, arguments) in signatures.items():
         function = getattr(loaded, f"slimfront_{name}")
         function.restype, function.argtypes = result, arguments

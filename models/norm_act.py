@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.kernels import library
+from models.kernels import library, pointers
 
 SLICES = 32  # sums are taken slice by slice, whatever the number of threads
 MOST_CHANNELS = 8192  # rows of numbers lie on the stack
@@ -92,13 +92,13 @@ class _NormAct(Function):
         mean, inverse = torch.empty(2, channels).unbind()
         sums = _sums(channels)
         kernels.slimfront_norm_act(
-            *_pointers(x, shortcut, y),
+            *pointers(x, shortcut, y),
             *_shape(x),
-            *_pointers(weight, bias),
+            *pointers(weight, bias),
             relu,
             eps,
             momentum,
-            *_pointers(mean, inverse, running_mean, running_variance, sums),
+            *pointers(mean, inverse, running_mean, running_variance, sums),
             SLICES,
             torch.get_num_threads(),
         )
@@ -120,11 +120,11 @@ class _NormAct(Function):
         gradient_weight, gradient_bias = torch.empty_like(weight), torch.empty_like(bias)
         sums = _sums(channels)
         kernels.slimfront_norm_act_backward(
-            *_pointers(gradient, x, y, passed, gradient_x),
+            *pointers(gradient, x, y, passed, gradient_x),
             *_shape(x),
-            *_pointers(weight, bias),
+            *pointers(weight, bias),
             ctx.relu,
-            *_pointers(mean, inverse, gradient_weight, gradient_bias, sums),
+            *pointers(mean, inverse, gradient_weight, gradient_bias, sums),
             SLICES,
             torch.get_num_threads(),
         )
@@ -139,8 +139,3 @@ def _sums(channels: int) -> Tensor:
 def _shape(x: Tensor) -> tuple[int, int, bool]:
     """Rows, channels, and whether numbers are bfloat16."""
     return x.numel() // x.shape[1], x.shape[1], x.dtype == torch.bfloat16
-
-
-def _pointers(*tensors: Tensor | None) -> list[int | None]:
-    """Addresses for C; the caller holds on to the tensors."""
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from models.depthwise import Convolution
 from models.straight_through import SMALLEST_RATIO, quantize_activations, quantize_weights, round_to_half
 
 INTEGER_WIDTHS = range(1, 9)
@@ -216,7 +217,7 @@ class _QuantizedLayer(nn.Module):
         return f", weight_bits={self.weight_bits}{ternary}, activation_bits={self.activation_bits}{sign}"
 
 
-class QuantConv2d(_QuantizedLayer, nn.Conv2d):
+class QuantConv2d(_QuantizedLayer, Convolution):
     """A convolution that quantizes its input and weight: (N, inputs, H, W) -> (N, outputs, H', W')."""
 
     @classmethod

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import build, depthwise, kernels
+from models.depthwise import Convolution
+from spaces import presets
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    if kernels.library() is None:
+        pytest.skip("no C compiler here")
+
+
+def _random(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
+    numbers = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return numbers.to(dtype, memory_format=torch.channels_last)
+
+
+def _layer(channels: int, kernel: int, stride: int) -> Convolution:
+    return Convolution(channels, channels, kernel, stride, padding=kernel // 2, groups=channels, bias=False)
+
+
+def _is_ours(y: Tensor) -> bool:
+    return "Depthwise" in str(y.grad_fn)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [2, 3, 5, 16, 17, 33])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (5, 7)])
+def test_gradients_equal_torch(
+    dtype: torch.dtype, channels: int, kernel: int, stride: int, shape: tuple[int, int]
+) -> None:
+    layer = _layer(channels, kernel, stride)
+    x = _random((19, channels, *shape), dtype, seed=0).requires_grad_()
+    y = layer(x)
+    assert _is_ours(y)
+    gradient = _random(tuple(y.shape), dtype, seed=1)
+    y.backward(gradient)
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+    exact, weight = x.detach().float().requires_grad_(), layer.weight.detach().clone().requires_grad_()
+    theirs = F.conv2d(exact, weight, None, stride, kernel // 2, 1, channels)
+    theirs.backward(gradient.float())
+    for one, other in ((y, theirs), (x.grad, exact.grad), (layer.weight.grad, weight.grad)):
+        assert other is not None
+        error = (one.detach().float() - other).abs().max() / other.abs().max()
+        assert error < (1e-5 if dtype == torch.float32 else 2**-7)
+
+
+def test_one_and_two_threads_give_the_same_bits() -> None:
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        layer, x = _layer(20, 3, 2), _random((37, 20, 9, 9), torch.float32, seed=0).requires_grad_()
+        layer(x).square().sum().backward()
+        assert x.grad is not None
+        results.append((x.grad, layer.weight.grad))
+    torch.set_num_threads(1)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("why", ["evaluation", "no gradient", "layout", "groups", "padding", "7x7"])
+def test_torch_runs_where_the_kernels_would_not_do(why: str) -> None:
+    x, layer = _random((2, 4, 8, 8), torch.float32, seed=0), _layer(4, 3, 1)
+    if why == "evaluation":
+        layer.eval()
+    elif why == "layout":
+        x = x.contiguous()
+    elif why == "groups":
+        layer = Convolution(4, 4, 3, padding=1, groups=2, bias=False)
+    elif why == "padding":
+        layer = Convolution(4, 4, 3, groups=4, bias=False)
+    elif why == "7x7":
+        layer = _layer(4, 7, 1)
+    with torch.set_grad_enabled(why != "no gradient"):
+        y = layer(x)
+    assert not _is_ours(y)
+    plain = F.conv2d(x, layer.weight, None, 1, layer.padding, 1, layer.groups)  # type: ignore[arg-type]
+    torch.testing.assert_close(y, plain)
+
+
+def test_the_first_layer_needs_no_gradient_of_its_input() -> None:
+    layer, x = _layer(3, 3, 1), _random((2, 3, 5, 5), torch.float32, seed=0)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert x.grad is None
+
+
+def test_networks_take_it_under_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = []
+    fits = depthwise._fits
+    monkeypatch.setattr(depthwise, "_fits", lambda x, weight: (kinds.append(x.dtype), fits(x, weight))[1])
+    network = build(presets["small_inverted"].architecture, 10, seed=0).to(memory_format=torch.channels_last).train()
+    images = _random((2, 3, 32, 32), torch.float32, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(images).sum().backward()
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    assert kinds == [torch.bfloat16] * len(layers) == [torch.bfloat16] * 9
