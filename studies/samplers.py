@@ -14,9 +14,10 @@ import warnings
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler
 
 from studies.errors import StudyError
+from studies.window import WindowedTPE
 
 SAMPLERS = ("tpe", "nsga2", "random", "qmc", "gp")
 
@@ -52,7 +53,7 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
             case "tpe":
                 # group: parameters of different branches of the space are modelled apart. constant_liar (the default):
                 # candidates still in training count as bad, so that parallel proposals differ.
-                return TPESampler(n_startup_trials=startup or 10, multivariate=True, group=True, seed=drawn)
+                return WindowedTPE(n_startup_trials=startup or 10, multivariate=True, group=True, seed=drawn)
             case "nsga2":
                 return NSGAIISampler(population_size=startup or 50, seed=drawn)
             case "random":

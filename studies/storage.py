@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from studies.errors import StudyError
+from studies.reading import PlainStorage
 
 __all__ = [
     "DIRECTIONS",
@@ -168,7 +169,7 @@ def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
     text = url.render_as_string(hide_password=False)
     for attempt in range(_CREATION_ATTEMPTS):
         try:
-            return RDBStorage(text, engine_kwargs=engine)
+            return PlainStorage(text, engine_kwargs=engine)
         except ImportError:
             raise StudyError(
                 f"Storage {shown} needs the PostgreSQL driver, which is not installed: "
