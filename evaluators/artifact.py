@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from evaluators.container import Array, ArtifactError, TamperedError, parse_json
 from evaluators.packing import PackingError, decode, encode, from_codes, pad_mask, stored_bytes, to_codes
 from evaluators.score import score
 from evaluators.strict import side_bits
-from evaluators.structure import Row, empty_network, remaining_norms, row_of, shortcuts, to_runs
+from evaluators.structure import Row, empty_network, give_memory, remaining_norms, row_of, shortcuts, to_runs
 from models.conversion import absorb_activations, norms_are_half, set_plain_norm
 from models.folding import foldable_pairs
 from models.network import Network, WeightLayer, weight_layers
@@ -39,9 +39,11 @@ from models.quantizers import INTEGER_WIDTHS, QuantConv2d, QuantizedLayer, Quant
 __all__ = ["Artifact", "ArtifactError", "TamperedError", "load", "save"]
 
 FORMAT = 1
+Json = TypeVar("Json", list[list[int]], dict[str, Any])
+
 COUNTED = ("parameters", "weights", "stored_weights", "macs", "score", "strict_score")
-PLAIN_TABLE = 1500  # characters; a longer table of layers is compressed
-LARGEST_TABLE = 2**20  # characters, decompressed
+PLAIN_TEXT = 1500  # characters of JSON; a longer table of layers, or provenance, is compressed
+LARGEST_TEXT = 2**20  # characters, decompressed
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def to_bytes(
         "norms": [norm.num_features for norm in norms.values()],
         "shortcuts": [to_runs(shortcut.source.tolist()) for shortcut in shortcuts(network)],
         "claims": {name: getattr(counted, name) for name in COUNTED} | {"accuracy": accuracy},
-        "provenance": dict(provenance or {}),
+        "provenance": _squeeze(dict(provenance or {})),
     }
     arrays: dict[str, Array] = {"weights": np.frombuffer(b"".join(streams), dtype=np.uint8)}
     for bits, dtype in ((16, np.dtype("<f2")), (32, np.dtype("<f4"))):
@@ -166,7 +168,7 @@ def from_bytes(data: bytes) -> Artifact:
     arrays, facts = unseal(data)
     if facts.get("format") != FORMAT:
         raise ArtifactError(f"its format is {facts.get('format')!r}, but only {FORMAT} is known.")
-    claims, provenance = facts.get("claims"), facts.get("provenance")
+    claims, provenance = facts.get("claims"), _expand(facts.get("provenance"))
     if not isinstance(claims, dict) or not isinstance(provenance, dict):
         raise TamperedError("it has no claims or no provenance.")
     network, rows = empty_network(
@@ -177,7 +179,9 @@ def from_bytes(data: bytes) -> Artifact:
         norms=facts.get("norms"),
         sources=facts.get("shortcuts"),
     )
-    _fill(network, rows, arrays)
+    lengths = _lengths(network, rows, arrays)
+    give_memory(network)
+    _fill(network, rows, lengths, arrays)
     absorb_activations(network)
     network.to(memory_format=torch.channels_last).eval()
     channels, height, width = facts["input"]
@@ -210,8 +214,8 @@ class _Numbers:
             raise TamperedError("it has more biases and scales than its layers need.")
 
 
-def _fill(network: Network, rows: Mapping[str, Row], arrays: Mapping[str, Array]) -> None:
-    """Read every number of the network from the tensors; no more and no fewer than are there."""
+def _lengths(network: Network, rows: Mapping[str, Row], arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Bytes of each layer's stream. Raises TamperedError where they are not those that the file has."""
     weights = arrays.get("weights")
     if weights is None or weights.dtype != np.uint8 or not set(arrays) <= {"weights", "numbers16", "numbers32"}:
         raise TamperedError("it has other tensors than artifacts have.")
@@ -221,6 +225,12 @@ def _fill(network: Network, rows: Mapping[str, Row], arrays: Mapping[str, Array]
     }
     if sum(lengths.values()) != weights.size:
         raise TamperedError(f"its layers take {sum(lengths.values()):,} bytes, but it has {weights.size:,}.")
+    return lengths
+
+
+def _fill(network: Network, rows: Mapping[str, Row], lengths: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    """Read every number of the network from the tensors; no more and no fewer than are there."""
+    weights, layers = arrays["weights"], weight_layers(network)
     numbers = _Numbers(arrays)
     start = 0
     for name, row in rows.items():
@@ -350,19 +360,21 @@ def _zero(bits: int) -> int:
     return 2 ** (bits - 1) if 1 < bits <= 8 else 0
 
 
-def _squeeze(rows: list[list[int]]) -> list[list[int]] | str:
-    text = json.dumps(rows, separators=(",", ":"))
-    return rows if len(text) <= PLAIN_TABLE else base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+def _squeeze(value: Json) -> Json | str:
+    """A list or an object as it is, or compressed where that keeps the metadata small."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return value if len(text) <= PLAIN_TEXT else base64.b85encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def _expand(rows: object) -> object:
-    if not isinstance(rows, str):
-        return rows
+def _expand(value: object) -> object:
+    """The inverse of `_squeeze`. Raises ArtifactError."""
+    if not isinstance(value, str):
+        return value
     try:
         engine = zlib.decompressobj()
-        text = engine.decompress(base64.b85decode(rows), LARGEST_TABLE)
+        text = engine.decompress(base64.b85decode(value), LARGEST_TEXT)
     except (ValueError, zlib.error):
-        raise TamperedError("its table of layers cannot be decompressed.") from None
+        raise TamperedError("its table of layers, or its provenance, cannot be decompressed.") from None
     if not engine.eof:
-        raise TamperedError("its table of layers is cut off or too large.")
-    return parse_json(b'{"rows":' + text + b"}", "its table of layers").get("rows")
+        raise TamperedError("its table of layers, or its provenance, is cut off or too large.")
+    return parse_json(b'{"value":' + text + b"}", "a compressed part").get("value")

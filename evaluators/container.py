@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 LARGEST_FILE = 2**30  # bytes
@@ -25,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "F16": np.dtype("<f2")
 
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64
+_SIGNS = (_MARK, b'"slimfront":"{')  # of a header of ours; one changed byte cannot spoil both
 
 Array = NDArray[Any]
 
@@ -37,10 +37,26 @@ class TamperedError(ArtifactError):
     """An artifact whose contents contradict each other or its seal: it was changed, or written wrongly."""
 
 
+class IncompleteError(ArtifactError):
+    """A file that was cut off, or that something was added to."""
+
+
 def seal(arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> bytes:
     """The bytes of a file with one-dimensional `arrays` (uint8, float16, float32) and JSON-able `facts`."""
+    # Written here, not by the library, whose metadata come in a random order: equal networks give equal files.
     text = json.dumps(facts, separators=(",", ":"), allow_nan=False)
-    data = safetensors.numpy.save(dict(arrays), {"slimfront": text, "sha256": _BLANK.decode()})
+    header: dict[str, Any] = {"__metadata__": {"slimfront": text, "sha256": _BLANK.decode()}}
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    place, parts = 0, []
+    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # the widest first: all are aligned
+        array = np.ascontiguousarray(arrays[name])
+        offsets = [place, place + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": [array.size], "data_offsets": offsets}
+        place += array.nbytes
+        parts.append(array.tobytes())
+    packed = json.dumps(header, separators=(",", ":")).encode()
+    packed += b" " * (-len(packed) % 8)
+    data = len(packed).to_bytes(8, "little") + packed + b"".join(parts)
     place = _place_of_digest(data, _header_length(data))
     return data[:place] + _digest(data, place) + data[place + 64 :]
 
@@ -50,8 +66,19 @@ def unseal(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
 
     Raises:
         ArtifactError: not a file of ours, or not all of it.
-        TamperedError: a file of ours whose digest does not fit.
+        TamperedError: a file of ours that was changed.
     """
+    try:
+        return _unseal(data)
+    except (TamperedError, IncompleteError):
+        raise
+    except ArtifactError as error:
+        if _is_damaged(data):
+            raise TamperedError(f"its header was changed after it was written: {error}") from None
+        raise
+
+
+def _unseal(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     length = _header_length(data)
     header = parse_json(data[8 : 8 + length], "the header")
     metadata = header.pop("__metadata__", None)
@@ -121,12 +148,26 @@ def _arrays(data: bytes, start: int, header: Mapping[str, Any]) -> dict[str, Arr
     arrays = {}
     for first, last, name, dtype, count in sorted(found):
         if first != end or start + last > len(data):
-            raise ArtifactError("its tensors do not fill the file: it was cut off, or never was an artifact.")
+            raise IncompleteError("its tensors do not fill the file: it was cut off, or never was an artifact.")
         end = last
         arrays[name] = np.frombuffer(data, dtype=dtype, count=count, offset=start + first)
     if start + end != len(data):
-        raise ArtifactError(f"it has {len(data) - start - end:,} bytes behind its tensors.")
+        raise IncompleteError(f"it has {len(data) - start - end:,} bytes behind its tensors.")
     return arrays
+
+
+def _is_damaged(data: bytes) -> bool:
+    """Whether a file that cannot be read has all of a header of ours: then it was changed, not cut off."""
+    start = data[8 : 8 + LARGEST_HEADER]
+    if not any(sign in start for sign in _SIGNS):
+        return False
+    if int.from_bytes(data[:8], "little") <= len(start):
+        return True
+    try:  # The length itself may be what was changed.
+        json.JSONDecoder().raw_decode(start.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _whole(value: object, count: int) -> bool:

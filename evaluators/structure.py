@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evaluators.container import ArtifactError, TamperedError
 from models.blocks import PaddingShortcut
 from models.folding import foldable_pairs
-from models.network import Network, WeightLayer, build, weight_layers
+from models.network import Network, WeightLayer, weight_layers
 from models.quantizers import INTEGER_WIDTHS, QuantizedLayer
 from spaces.candidate import BIT_WIDTHS, Architecture, CandidateError
 
@@ -147,7 +147,9 @@ def from_runs(runs: object, most: int) -> list[int]:
 def empty_network(
     architecture: Any, classes: Any, input_shape: Any, layers: Any, norms: Any, sources: Any
 ) -> tuple[Network, dict[str, Row]]:
-    """A network of plain layers in the right shapes, folded, with memory but without numbers; and its rows by layer.
+    """A network of plain layers in the right shapes, folded, on the meta device; and its rows by layer.
+
+    Nothing that grows with the network is allocated: `give_memory` does that, once the file has proved to hold it.
 
     Args:
         architecture: `Architecture.to_dict()`.
@@ -171,7 +173,8 @@ def empty_network(
     size = largest_weights(described, classes, shape[0])
     if size > LARGEST_NETWORK:
         raise ArtifactError(f"its architecture may have {size:,} weights, more than the {LARGEST_NETWORK:,} allowed.")
-    network = build(described, classes, channels=shape[0], seed=0)
+    with torch.device("meta"):
+        network = Network(described, classes, shape[0])
     full = weight_layers(network)
     if not all(isinstance(part, list) for part in (layers, norms, sources)) or len(layers) != len(full):
         raise TamperedError(f"it does not describe the {len(full)} layers of its architecture.")
@@ -246,7 +249,7 @@ def _resize_norms(network: Network, channels: list[Any]) -> None:
     for (name, norm), count in zip(found.items(), channels, strict=True):
         if type(count) is not int or not 1 <= count <= norm.num_features:
             raise TamperedError(f"batch norm {name} has an impossible number of channels.")
-        _replace(network, name, nn.BatchNorm2d(count))
+        _replace(network, name, nn.BatchNorm2d(count, device="meta"))
 
 
 def _set_sources(network: Network, described: list[Any]) -> None:
@@ -261,7 +264,7 @@ def _set_sources(network: Network, described: list[Any]) -> None:
 
 def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> None:
     """Run an image of no memory through the network of no memory: do the shapes fit, and is nothing huge?"""
-    sources = [shortcut.source.clone() for shortcut in shortcuts(network)]
+    sources = {shortcut: shortcut.source for shortcut in shortcuts(network)}
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if output.numel() > LARGEST_ACTIVATION:
@@ -271,7 +274,7 @@ def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> Non
             if largest >= inputs[0].shape[1]:
                 raise TamperedError(f"a shortcut takes channel {largest} of {inputs[0].shape[1]}.")
 
-    highest = {s: source.tolist() or [-1] for s, source in zip(shortcuts(network), sources, strict=True)}
+    highest = {shortcut: source.tolist() or [-1] for shortcut, source in sources.items()}
     network.to("meta").eval()
     handles = [module.register_forward_hook(watch) for module in network.modules()]
     try:
@@ -284,6 +287,13 @@ def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> Non
             handle.remove()
     if logits.shape != (1, classes):
         raise TamperedError(f"it has {logits.shape[-1]} logits for {classes} classes.")
+    for shortcut, source in sources.items():
+        shortcut.source = source  # whose channels are data, and small
+
+
+def give_memory(network: Network) -> None:
+    """Memory on the CPU for a network on the meta device; its numbers are whatever was there before."""
+    sources = {shortcut: shortcut.source for shortcut in shortcuts(network)}
     network.to_empty(device="cpu")
-    for shortcut, source in zip(shortcuts(network), sources, strict=True):
+    for shortcut, source in sources.items():
         shortcut.load_state_dict({"source": source})

@@ -24,6 +24,7 @@ from models.network import WeightLayer, weight_layers
 from models.quantizers import QuantizedLayer
 
 TOLERANCE = 2e-4  # of accuracy: two of 10,000 images, which another processor's rounding may turn
+LARGEST_CLAIM = 2**62  # JSON may hold whole numbers that no float does
 _BATCH = 250
 _PROBES = 8  # random images where there are no others
 
@@ -173,7 +174,7 @@ def _false_claims(claims: Any, facts: dict[str, Any]) -> Iterator[str]:
         claim = claims.get(name)
         if name == "accuracy" and (fact is None or claim is None):
             continue
-        if isinstance(claim, bool) or not isinstance(claim, int | float):
+        if isinstance(claim, bool) or not isinstance(claim, int | float) or abs(claim) > LARGEST_CLAIM:
             yield f"it claims no {name}, which is {fact}."
         elif isinstance(fact, int):
             if claim != fact:

@@ -73,7 +73,7 @@ class PaddingShortcut(nn.Module):
         super().__init__()
         self.stride = stride
         before = (outputs - inputs) // 2  # negative where the output is narrower
-        index = torch.arange(outputs) - before
+        index = torch.arange(outputs, device="cpu") - before  # data: needed even where a network gets no memory
         index[(index < 0) | (index >= inputs)] = -1
         self.register_buffer("source", index)
         self._margins: tuple[int, int, int] | None = None

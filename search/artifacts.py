@@ -35,7 +35,12 @@ def verify_file(path: Path, dataset: str | None, data_dir: Path | None) -> dict[
     if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
         test = final_data(name, data_dir=data_dir).test()
-    return verify(path, test).to_dict()
+    facts = verify(path, test).to_dict()
+    if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:
+        # A file could leave out what its claim would be measured on.
+        facts["ok"] = False
+        facts["problems"] = ["it claims an accuracy that was not measured: name its data set with --dataset."]
+    return facts
 
 
 def print_verified(facts: dict[str, Any]) -> None:
@@ -76,7 +81,8 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
 def print_exported(facts: dict[str, Any]) -> None:
     """Sizes and latencies."""
     console = Console()
-    console.print(f"{facts['onnx']}: {facts['bytes']:,} bytes (artifact {facts['artifact_bytes']:,})", markup=False)
+    sizes = f"{facts['onnx']}: {facts['bytes']:,} bytes (artifact {facts['artifact_bytes']:,})"
+    console.print(sizes, markup=False, soft_wrap=True)
     for row in facts["latency"]:
         milliseconds = 1000 * row["seconds_per_image"]
         console.print(f"batch {row['batch']}: {milliseconds:.3f} ms an image, median of {row['runs']} runs, one thread")

@@ -1,4 +1,4 @@
-"""Random small architectures of every family, for property tests."""
+"""Random small architectures of every family, and bits for them, for property tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from spaces.candidate import FAMILIES, SHORTCUTS, Architecture
+from spaces.candidate import BIT_WIDTHS, FAMILIES, SHORTCUTS, Architecture, Bits
 
 
 @st.composite
@@ -35,4 +35,19 @@ def architectures(draw: st.DrawFn, families: tuple[str, ...] = FAMILIES) -> Arch
         strides=per_stage(st.integers(1, 2)),
         head_width=draw(st.sampled_from((0, 5))),
         **special,
+    )
+
+
+@st.composite
+def mixed_bits(draw: st.DrawFn, architecture: Architecture) -> Bits:
+    """Any mix of widths by stage, at the edges, and for the stem's input and weight on their own."""
+    width, stages = st.sampled_from(BIT_WIDTHS), len(architecture.widths)
+    weights, activations = (tuple(draw(st.lists(width, min_size=stages, max_size=stages))) for _ in range(2))
+    return Bits(
+        weights=weights,
+        activations=activations,
+        stem=draw(width),
+        classifier=draw(width),
+        layers=draw(st.sampled_from(((), (("stem.conv", draw(width), draw(width)),)))),
+        ternary=2 in weights and draw(st.booleans()),
     )

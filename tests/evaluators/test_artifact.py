@@ -13,14 +13,14 @@ from evaluators import artifact as files
 from evaluators.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
 from evaluators.container import seal, unseal
 from evaluators.score import score
-from evaluators.structure import from_runs, largest_weights, to_runs
+from evaluators.structure import from_runs, largest_weights, row_of, to_runs
 from models import build
-from models.network import weight_layers
+from models.network import Network, weight_layers
 from models.precision import assign_bits
 from spaces import presets
-from spaces.candidate import Bits
+from spaces.candidate import Architecture, Bits, Candidate
 from tests.evaluators.finished_networks import ALL, DENSE, PADDED, RESIDUAL, SHAPE, finished, images
-from tests.random_architectures import architectures
+from tests.random_architectures import architectures, mixed_bits
 
 FOUR = Bits.uniform(4, 4, edges=8)
 MIXES = [
@@ -65,11 +65,26 @@ def test_a_loaded_network_is_the_saved_one_bit_for_bit(architecture, mix, prunin
     assert [found.name for found in tmp_path.iterdir()] == ["network.slim"]
 
 
-@settings(max_examples=15, deadline=None)
-@given(architecture=architectures(), bits=st.sampled_from(MIXES[:4]), masked=st.sampled_from([0.0, 0.4, 0.95]))
-def test_any_architecture_survives(architecture, bits, masked):
-    network = finished(architecture, bits, masked=masked)
-    assert torch.equal(logits(from_bytes(to_bytes(network, SHAPE)).network), logits(network))
+@settings(max_examples=12, deadline=None)
+@given(
+    data=st.data(),
+    architecture=architectures(),
+    filters=st.booleans(),
+    masked=st.sampled_from([0.0, 0.4, 0.95, 1.0]),
+    taken_away=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_any_candidate_survives_bit_for_bit(data, architecture, filters, masked, taken_away, seed):
+    bits = data.draw(mixed_bits(architecture))
+    network = finished(architecture, bits, filters=filters, masked=masked, taken_away=taken_away, seed=seed)
+    raw = to_bytes(network, SHAPE)
+    loaded = from_bytes(raw)
+    assert torch.equal(logits(loaded.network), logits(network))
+    measured = score(network, SHAPE)
+    assert score(loaded.network, SHAPE) == measured
+    assert 0 <= loaded.payload_bytes - measured.strict_bits / 8 <= 2 * len(measured.layers)  # ends of streams
+    assert loaded.bytes - loaded.payload_bytes <= 4096
+    assert to_bytes(network, SHAPE) == raw
 
 
 @pytest.mark.parametrize("name", ["resnet20", "small_inverted", "small_dense"])
@@ -135,7 +150,8 @@ def test_every_flipped_bit_is_noticed(data):
         for bit in (0, 7):
             changed = bytearray(data)
             changed[place] ^= 1 << bit
-            with pytest.raises(ArtifactError):
+            # Not merely unreadable: whoever verifies it learns that it was changed.
+            with pytest.raises(TamperedError):
                 from_bytes(bytes(changed))
 
 
@@ -150,8 +166,9 @@ def test_flips_behind_the_header_are_called_tampering(data):
 
 def test_every_truncation_and_every_appendix_is_noticed(data):
     for length in {*range(0, 40), *range(0, len(data), 97), len(data) - 1}:
-        with pytest.raises(ArtifactError):
+        with pytest.raises(ArtifactError) as caught:
             from_bytes(data[:length])
+        assert not isinstance(caught.value, TamperedError)  # cut off is not changed
     with pytest.raises(ArtifactError, match="behind its tensors"):
         from_bytes(data + b"\0")
 
@@ -270,13 +287,40 @@ def test_tensors_that_do_not_belong_are_refused(data):
         from_bytes(seal({**arrays, "numbers16": arrays["numbers16"].astype(np.float32)}, facts))
 
 
+def test_a_small_file_cannot_ask_for_much_memory(data, monkeypatch):
+    architecture = Architecture("residual", 64, 1, (512, 1024), (2, 2), (1, 2), shortcut="projection")
+    with torch.device("meta"):
+        layers = weight_layers(Network(architecture, 10))
+    rows = [row_of(layer, layer.weight.numel()).to_list(layer.weight.numel()) for layer in layers.values()]
+    arrays, facts = unseal(data)
+    facts |= {"architecture": architecture.to_dict(), "classes": 10, "layers": rows, "norms": [], "shortcuts": []}
+
+    def never(*_args):
+        raise AssertionError("memory was asked for")
+
+    monkeypatch.setattr(files, "give_memory", never)
+    with pytest.raises(TamperedError, match="its layers take"):
+        from_bytes(seal(arrays, facts))
+
+
+def test_many_layers_of_their_own_bits_keep_the_metadata_small():
+    architecture = Architecture("residual", 4, 1, (4, 4, 4), (9, 9, 9), (1, 2, 2), shortcut="padding")
+    names = list(weight_layers(build(architecture, 5, seed=0)))
+    bits = Bits(layers=tuple((name, 1 + place % 8, 8 - place % 8) for place, name in enumerate(names)))
+    provenance = {"candidate": Candidate(architecture, bits=bits).to_dict(), "commit": "0" * 40}
+    assert len(json.dumps(provenance)) > 2000
+    loaded = from_bytes(to_bytes(finished(architecture, bits, masked=0.5), SHAPE, provenance=provenance))
+    assert loaded.bytes - loaded.payload_bytes <= 4096
+    assert loaded.provenance == provenance
+
+
 def test_large_tables_are_compressed_and_bombs_are_not_opened(monkeypatch):
     rows = [[16, 16, 4, 4, 4]] * 600
     squeezed = files._squeeze(rows)
     assert isinstance(squeezed, str)
     assert len(squeezed) < 200
     assert files._expand(squeezed) == rows
-    monkeypatch.setattr(files, "LARGEST_TABLE", 1000)
+    monkeypatch.setattr(files, "LARGEST_TEXT", 1000)
     with pytest.raises(TamperedError, match="too large"):
         files._expand(squeezed)
     with pytest.raises(TamperedError, match="cannot be decompressed"):
