@@ -26,6 +26,7 @@ from models.quantizers import QuantizedLayer
 TOLERANCE = 2e-4  # of accuracy: two of 10,000 images, which another processor's rounding may turn
 LARGEST_CLAIM = 2**62  # JSON may hold whole numbers that no float does
 _BATCH = 250
+_NUMBERS = 2**26  # between two layers at once: a network with many in one image is measured in smaller batches
 _PROBES = 8  # random images where there are no others
 
 
@@ -85,12 +86,13 @@ def verify(path: Path, test: Images | None = None) -> Verification:
         return Verification(artifact=str(path), bytes=path.stat().st_size, ok=False, problems=(reason,), **nothing)
     network = artifact.network
     facts: dict[str, Any] = _counts(artifact)
+    batch = _batch(artifact)
     problems = list(_unlike_measured(artifact, facts))
     right = _Watch(network)
     images = test if test is None or test.shape == artifact.input_shape else None
     if test is not None and images is None:
         problems.append(f"it takes images of shape {artifact.input_shape}, but the given ones have {test.shape}.")
-    facts["accuracy"] = _accuracy(network, images) if images is not None else None
+    facts["accuracy"] = _accuracy(network, images, batch) if images is not None else None
     if images is None:
         _probe(artifact)
     problems += right.problems()
@@ -230,12 +232,28 @@ class _Watch:
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, images: Images) -> float:
+def _batch(artifact: Artifact) -> int:
+    """How many images at a time: a file from elsewhere must not ask for all memory there is."""
+    most = 1
+
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        nonlocal most
+        most = max(most, output.numel())
+
+    handles = [module.register_forward_hook(hook) for module in artifact.network.modules()]
+    artifact.network(torch.zeros(1, *artifact.input_shape))
+    for handle in handles:
+        handle.remove()
+    return max(1, min(_BATCH, _NUMBERS // most))
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: Images, batch: int) -> float:
     right = 0
-    for start in range(0, len(images.labels), _BATCH):
-        pixels = images.images[start : start + _BATCH].cpu()
-        batch = ((pixels.float() - 128) / 64).contiguous(memory_format=torch.channels_last)
-        right += int((network(batch).argmax(1) == images.labels[start : start + _BATCH].cpu()).sum())
+    for start in range(0, len(images.labels), batch):
+        pixels = images.images[start : start + batch].cpu()
+        inputs = ((pixels.float() - 128) / 64).contiguous(memory_format=torch.channels_last)
+        right += int((network(inputs).argmax(1) == images.labels[start : start + batch].cpu()).sum())
     return right / len(images.labels)
 
 

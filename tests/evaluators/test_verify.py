@@ -8,6 +8,7 @@ from evaluators.container import seal, unseal
 from evaluators.data import Images
 from evaluators.score import score
 from evaluators.verify import verify
+from models.network import Network
 from models.quantizers import QuantConv2d
 from spaces.candidate import Bits
 from tests.evaluators.finished_networks import ALL, CLASSES, DENSE, PADDED, SHAPE, finished, images, pixels
@@ -62,6 +63,16 @@ def test_an_honest_file_is_confirmed(path, network, test_images):
     assert found.accuracy == pytest.approx(found.claims["accuracy"])
     assert found.bytes == path.stat().st_size
     assert set(found.to_dict()) >= KEYS
+
+
+def test_networks_with_large_images_are_measured_in_small_batches(path, test_images, monkeypatch):
+    whole = verify(path, test_images).accuracy
+    seen = []
+    monkeypatch.setattr("evaluators.verify._NUMBERS", 7 * 6 * 16 * 16)  # seven images' outputs of the stem
+    forward = Network.forward
+    monkeypatch.setattr(Network, "forward", lambda network, x: (seen.append(len(x)), forward(network, x))[1])
+    assert verify(path, test_images).accuracy == whole
+    assert 1 < max(seen) <= 10
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=lambda a: f"{a.family}-{a.shortcut}")
