@@ -16,8 +16,8 @@ from rich.console import Console
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
 from search.early_stopping import Rules
 from search.ownership import Ownership, study_lock
-from search.patience import PatientStorage
 from search.progress import make_show
+from search.transactions import StudyStorage
 from search.trials import Ledger
 from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
 from studies import storage as storages
@@ -69,7 +69,7 @@ def launch(
         cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
-    storage = PatientStorage(storages.open_storage(options.storage), console.print)
+    storage = StudyStorage(storages.open_storage(options.storage), console.print)
     with _only_coordinator(options.storage) as alone:
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print

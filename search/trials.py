@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -100,6 +101,8 @@ class Ledger:
         rules: Rules | None = None,
     ) -> None:
         self._study, self._settings = study, settings
+        storage: Any = study._storage
+        self._together: Callable[[], contextlib.AbstractContextManager[None]] = storage.together
         self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
         self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)
@@ -142,9 +145,7 @@ class Ledger:
         starts = int(frozen.user_attrs.get("starts", 0))
         if starts >= STARTS:
             trial = Trial(self._study, frozen._trial_id)
-            trial.set_user_attr("reason", "worker_died")
-            trial.set_user_attr("text", f"whoever ran it died {starts} times")
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._tell_failed(trial, "worker_died", f"whoever ran it died {starts} times")
             self.ownership.drop(frozen._trial_id)
             return None
         work = self._work(frozen._trial_id, frozen.number)
@@ -169,27 +170,32 @@ class Ledger:
             if work is None:
                 continue
             self._settle_or_open(work)
+            if work.settled is not None:
+                self._changed()
             return work
 
     def _work(self, trial_id: int, number: int) -> Work | None:
         """Sample a trial's candidate, or what is missing of it; None: it is impossible, and the trial has failed."""
-        try:
-            trial, candidate = self._sample(trial_id, number)
-            work = Work(trial, candidate, self._rate(candidate))
-        except (StudyError, OptunaError, SQLAlchemyError):
-            raise
-        except Exception as error:  # no network, or a bug of ours that one candidate has found
-            trial = Trial(self._study, trial_id)
-            trial.set_user_attr("reason", "impossible")
-            trial.set_user_attr("text", " ".join(f"{type(error).__name__}: {error}".split())[:1000])
-            self._study.tell(trial, state=TrialState.FAIL)
-            self.ownership.drop(trial_id)
-            self._impossible += 1
-            if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
+        work, problem = None, None
+        with self._together():
+            try:
+                trial, candidate = self._sample(trial_id, number)
+                work = Work(trial, candidate, self._rate(candidate))
+                write(trial, self._record(work))
+            except (StudyError, OptunaError, SQLAlchemyError):
                 raise
-            return None
-        self._impossible = 0
-        return work
+            except Exception as error:  # no network, or a bug of ours that one candidate has found
+                problem = error
+                text = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+                self._tell_failed(Trial(self._study, trial_id), "impossible", text)
+        if problem is None:
+            self._impossible = 0
+            return work
+        self.ownership.drop(trial_id)
+        self._impossible += 1
+        if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
+            raise problem
+        return None
 
     def _sample(self, trial_id: int, number: int) -> tuple[Trial, Candidate]:
         """The candidate of a trial.
@@ -213,7 +219,6 @@ class Ledger:
         return trial, self._space.sample(trial)
 
     def _settle_or_open(self, work: Work) -> None:
-        write(work.trial, self._record(work))
         self._settle(work)
         if work.settled is None:
             self._open[work.candidate.digest] = work
@@ -322,8 +327,7 @@ class Ledger:
 
         def tell() -> None:
             write(work.trial, record)
-            work.trial.set_user_attr("text", failure.text)
-            self._study.tell(work.trial, state=TrialState.FAIL)
+            self._tell_failed(work.trial, failure.reason, failure.text)
 
         return self._end(work, tell)
 
@@ -333,13 +337,15 @@ class Ledger:
         kept = self.ownership.holds(trial_id)
         if kept:
             try:
-                tell()
+                with self._together():
+                    tell()
             except (UpdateFinishedTrialError, ValueError) as error:
                 ended = self._study._storage.get_trial(trial_id).state.is_finished()
                 if isinstance(error, StudyError) or not ended:
                     raise
                 kept = False
         self._close(work)
+        self._changed()
         return kept
 
     def count(self) -> int:
@@ -389,20 +395,26 @@ class Ledger:
         return dataclasses.replace(record, curve=rows, accuracy=accuracy, seconds=seconds)
 
     def _tell_complete(self, work: Work, record: Record, values: tuple[float, ...]) -> None:
-        write(work.trial, record)
-        set_feasibility(self._study, work.trial, values[0], self._settings.bar)
-        self._study.tell(work.trial, values)
-        self._changed()
+        with self._together():
+            write(work.trial, record)
+            set_feasibility(self._study, work.trial, values[0], self._settings.bar)
+            self._study.tell(work.trial, values)
 
     def _tell_stopped(self, work: Work, record: Record, bound: float) -> None:
-        write(work.trial, record)
         bar, limit = self._settings.bar, self._settings.max_score
-        if limit is not None and record.reason == MAX_SCORE:
-            set_refused(self._study, work.trial, work.score, limit, bar)
-        else:
-            set_bound(self._study, work.trial, bound, bar)
-        self._study.tell(work.trial, state=TrialState.PRUNED)
-        self._changed()
+        with self._together():
+            write(work.trial, record)
+            if limit is not None and record.reason == MAX_SCORE:
+                set_refused(self._study, work.trial, work.score, limit, bar)
+            else:
+                set_bound(self._study, work.trial, bound, bar)
+            self._study.tell(work.trial, state=TrialState.PRUNED)
+
+    def _tell_failed(self, trial: Trial, reason: str, text: str) -> None:
+        with self._together():
+            trial.set_user_attr("reason", reason)
+            trial.set_user_attr("text", text)
+            self._study.tell(trial, state=TrialState.FAIL)
 
     def _close(self, work: Work) -> None:
         """Settle those that waited for `work`."""
@@ -416,8 +428,7 @@ class Ledger:
             if frozen.state in (TrialState.COMPLETE, TrialState.PRUNED):
                 self._copy(other, frozen)
             elif frozen.state == TrialState.FAIL:
-                other.trial.set_user_attr("reason", "same_as_failed")
-                self._study.tell(other.trial, state=TrialState.FAIL)
+                self._tell_failed(other.trial, "same_as_failed", f"the same candidate as trial {frozen.number}")
             else:  # another coordinator has `work` now: it takes these over, too
                 other.trial.set_user_attr("owner", NOBODY)
             self.ownership.drop(other.trial._trial_id)
