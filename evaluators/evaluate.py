@@ -110,6 +110,7 @@ class Pipeline:
             bits=self._job.candidate.bits,
             **self._common(teacher),
             checkpoint=self._file("bits"),
+            preview=True,
         )
 
     def _watch(self, name: str, epochs: Iterator[Epoch]) -> Iterator[Epoch]:
@@ -149,6 +150,7 @@ class Pipeline:
             self._validation,
             **self._common(teacher),
             checkpoint=self._file(step.granularity),
+            preview=True,
         )
         if not report.met:
             self.notes.append(report.message)

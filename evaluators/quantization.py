@@ -7,7 +7,9 @@ squared error, batch norm measured anew behind the rounding, no gradient.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from evaluators.augmentation import normalise
 from evaluators.data import Images
-from evaluators.train import Epoch, Hook, train
+from evaluators.train import Epoch, Hook, train, untrained
 from models.calibration import estimate_norms, observe
 from models.conversion import convert, deploy, lower
 from models.network import Network, weight_layers
@@ -50,6 +52,7 @@ def quantize(
     teacher: nn.Module | None = None,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
+    preview: bool = False,
 ) -> Iterator[Epoch]:
     """Quantize `network` in place to `bits`, with `bits.epochs` epochs of training; at the end it is deployed.
 
@@ -66,6 +69,7 @@ def quantize(
         teacher: As in `train`.
         hooks: As in `train`.
         checkpoint: File as in `train`; each step of the path has its own, named after it.
+        preview: Yield an epoch 0 as well: the accuracy after rounding to the final widths, before any training.
 
     Yields:
         Epochs of the stage "bits", numbered through all steps of the path.
@@ -78,9 +82,18 @@ def quantize(
     target = layer_bits(network, bits)
     steps = path_of(bits)
     network.to(device).to(memory_format=torch.channels_last)
+    start = time.perf_counter()
     widths = _at_least(target, steps[0][0])
     layers: Mapping[str, nn.Module] = weight_layers(network)
     observed = observe(network, layers, _batches(images, CALIBRATION_IMAGES, seed, device))
+    if preview and validation is not None:
+        rounded = copy.deepcopy(network)
+        convert(rounded, target, observed, ternary=bits.ternary)
+        rounded.to(device).to(memory_format=torch.channels_last)
+        if any(width in INTEGER_WIDTHS for pair in target.values() for width in pair):
+            estimate_norms(rounded, _batches(images, NORM_IMAGES, seed, device))
+        yield untrained(rounded, validation, device, stage=STAGE, epochs=bits.epochs, start=start)
+        del rounded
     convert(network, widths, observed, ternary=bits.ternary)
     network.to(device).to(memory_format=torch.channels_last)
     done = 0

@@ -44,9 +44,9 @@ class Epoch:
 
     Attributes:
         stage: Which stage of the job it belongs to: "dense", "filters", "weights", "bits".
-        epoch: 1-based within this training.
+        epoch: 1-based within this training; 0: what pruning or rounding left, before any fine-tuning (see `untrained`).
         epochs: Length of this training.
-        loss: Mean training loss.
+        loss: Mean training loss; None before training.
         accuracy: Share of the validation images that are classified right (by the averaged weights where there are
             such); None without validation images.
         seconds: Wall time of training and evaluation.
@@ -55,7 +55,7 @@ class Epoch:
     stage: str
     epoch: int
     epochs: int
-    loss: float
+    loss: float | None
     accuracy: float | None
     seconds: float
 
@@ -149,6 +149,14 @@ def train(
         if checkpoint is not None:
             _keep(checkpoint, network, optimizer, averaging, recipe, total, seed, done)
         yield done[-1]
+
+
+def untrained(
+    network: nn.Module, validation: Images, device: torch.device | str, *, stage: str, epochs: int, start: float
+) -> Epoch:
+    """Epoch 0 of a stage: the accuracy before its fine-tuning; `start` is when the work on it began."""
+    judged = accuracy(network, validation, device)
+    return Epoch(stage, 0, epochs, None, judged, time.perf_counter() - start)
 
 
 def half_precision(network: nn.Module, device: torch.device) -> torch.dtype | None:

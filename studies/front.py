@@ -169,7 +169,7 @@ def table(trials: Sequence[FrozenTrial], bar: float) -> list[dict[str, Any]]:
                 "feasible": is_feasible(trial, bar),
                 **{key: value for key, value in measured.items() if key not in ("trial", "digest")},
                 **{name: totals.get(name) for name in ("parameters", "weights", "macs")},
-                "epochs": len(curve.get("epoch", ())) if isinstance(curve, Mapping) else None,
+                "epochs": sum(bool(epoch) for epoch in curve.get("epoch", ())) if isinstance(curve, Mapping) else None,
                 "seconds": attributes.get("seconds"),
                 "reason": attributes.get("reason"),
                 "bound": attributes.get("bound"),

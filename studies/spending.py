@@ -51,6 +51,13 @@ def curve_of(trial: FrozenTrial) -> list[float | None]:
     return list(found) if isinstance(found, list) else []
 
 
+def trained_epochs(trial: FrozenTrial) -> int:
+    """Epochs in the trial's record, those taken over from a stored dense network included; epoch 0 trains nothing."""
+    curve = trial.user_attrs.get("curve")
+    found = curve.get("epoch") if isinstance(curve, dict) else None
+    return sum(bool(epoch) for epoch in found) if isinstance(found, list) else len(curve_of(trial))
+
+
 def endings(trials: Iterable[FrozenTrial]) -> list[Ending]:
     """All ways in which the trials ended; those that ran to their end first, then by the epochs that they took."""
     groups: dict[tuple[str, str], list[FrozenTrial]] = {}
@@ -90,7 +97,7 @@ def _ending(kind: str, reason: str, trials: list[FrozenTrial]) -> Ending:
         short,
         text,
         trials=len(trials),
-        epochs=sum(len(curve_of(trial)) for trial in trained),
+        epochs=sum(trained_epochs(trial) for trial in trained),
         seconds=sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trained),
         planned=sum(_planned(trial) for trial in trained),
     )

@@ -19,6 +19,7 @@ as in ThiNet, and the other half is spread over the cuts before it.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from evaluators.data import Images
 from evaluators.pruning.cuts import make_cutter
 from evaluators.pruning.masks import apply_masks
 from evaluators.pruning.report import Report
-from evaluators.train import Epoch, Hook, train
+from evaluators.train import Epoch, Hook, train, untrained
 from spaces.candidate import Augmentation, Recipe, Sparsity
 
 FINE_TUNING_RATE = {"sgd": 0.2, "adamw": 0.3, "muon": 0.3}  # of the dense training's learning rate
@@ -101,6 +102,7 @@ def prune_stage(
     teacher: nn.Module | None = None,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
+    preview: bool = False,
 ) -> Generator[Epoch, None, Report]:
     """Prune `network` in place and fine-tune it; yields every epoch (numbered through) and returns what was removed.
 
@@ -120,6 +122,8 @@ def prune_stage(
         hooks: As in `train`.
         checkpoint: File of the fine-tuning's state; rounds after the first add their number to its name. Run again from
             the same dense network, the stage repeats its cuts and replays or resumes its trainings.
+        preview: Yield an epoch 0 as well, the accuracy after the first cut, before any training; not where weights go
+            gradually, as there is no such cut.
 
     Raises:
         PruningError: Nothing to prune, or masks where filters are to be removed.
@@ -130,6 +134,7 @@ def prune_stage(
     if not any(cutter.ratios.values()):
         return cutter.report()
     done = 0
+    start = time.perf_counter()
     for number, part in enumerate(plan(step, list(cutter.ratios))):
         more: list[Hook] = []
         if part.epochs > 0 and step.schedule == "gradual" and step.granularity == "weights":
@@ -137,6 +142,10 @@ def prune_stage(
             more.append(_GradualMasks(cutter.cut))
         else:
             cutter.cut(part.progress, part.only)
+            if preview and number == 0 and validation is not None:
+                yield untrained(
+                    network, validation, device, stage=step.granularity, epochs=step.epochs, start=start
+                )
         if part.epochs == 0:
             continue
         for epoch in train(
