@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from evaluators.train import Epoch
 from search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
-from spaces import Candidate
+from spaces import Candidate, method_name
 
 
-def schedule_of(candidate: Candidate, data_digest: str) -> str:
-    """What has to be equal for two curves to compare: the data, and how long and in which way each stage trains."""
+def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
+    """By stage, what has to be equal for two of its curves to compare: the data, and how long and how it trains."""
     recipe, pruning, bits = candidate.recipe, candidate.pruning, candidate.bits
-    stages: list[object] = [("dense", recipe.epochs, recipe.decay, recipe.warmup, recipe.distillation > 0)]
-    stages += [
-        (step.granularity, step.epochs, step.schedule, step.rounds)
-        for step in (pruning.filters, pruning.weights)
-        if step is not None
-    ]
+    stages: dict[str, object] = {"dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.distillation > 0)}
+    for step in (pruning.filters, pruning.weights):
+        if step is not None:
+            stages[step.granularity] = (step.epochs, step.schedule, step.rounds)
     if not bits.is_float:
-        stages.append(("bits", bits.epochs, len(bits.path)))
-    return json.dumps([data_digest, *stages])
+        stages["bits"] = (bits.epochs, len(bits.path))
+    return {stage: json.dumps([data_digest, how]) for stage, how in stages.items()}
+
+
+def traits_of(candidate: Candidate) -> dict[str, Any]:
+    """Settings of the compression by name: what a regression compares."""
+    pruning, bits = candidate.pruning, candidate.bits
+    traits: dict[str, Any] = {}
+    for step in (pruning.filters, pruning.weights):
+        if step is not None:
+            traits[f"{step.granularity}.method"] = method_name(step)
+            traits[f"{step.granularity}.ratio"] = step.ratio or sum(step.ratios) / max(1, len(step.ratios))
+    for name in ("weights", "activations"):
+        widths = getattr(bits, name)
+        traits[f"bits.{name}"] = sum(map(math.log2, widths)) / len(widths)
+        traits[f"bits.{name}.least"] = math.log2(min(widths))
+    return traits
 
 
 class Judge:
@@ -32,31 +47,36 @@ class Judge:
     def __init__(self, bar: float, rules: Rules, data_digest: str) -> None:
         self._bar, self._rules, self._data_digest = bar, rules, data_digest
         self._finished: dict[int, Finished] = {}
+        self._read_already: set[int] = set()
 
     def learn(self, trials: Iterable[FrozenTrial]) -> None:
-        """Take in complete trials that are new; copies of others say nothing new."""
+        """Take in trials that have ended since; copies of others say nothing new."""
         for trial in trials:
-            if trial.state == TrialState.COMPLETE and trial.number not in self._finished:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.number not in self._read_already:
+                self._read_already.add(trial.number)
                 found = self._read(trial)
                 if found is not None:
                     self._finished[trial.number] = found
 
     def before(self, candidate: Candidate, score: float) -> Verdict | None:
         """Whether training can be spared altogether."""
-        running = Running(score, schedule_of(candidate, self._data_digest))
-        return decide(running, list(self._finished.values()), self._bar, self._rules)
+        return decide(Running(score, ""), list(self._finished.values()), self._bar, self._rules)
 
     def after(self, candidate: Candidate, score: float, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""
         last = curve[-1]
         if last.accuracy is None or _is_last(candidate, last):
             return None
+        dense = [epoch.accuracy for epoch in curve if epoch.stage == "dense" and epoch.epoch == epoch.epochs]
         running = Running(
             score,
-            schedule_of(candidate, self._data_digest),
+            schedules_of(candidate, self._data_digest)[last.stage],
             position=(last.stage, last.epoch),
             accuracy=last.accuracy,
-            share=last.epoch / last.epochs,
+            share=last.epoch / last.epochs if last.epochs else 1.0,
+            traits=traits_of(candidate),
+            dense=dense[0] if dense else None,
+            last=last.stage == _trained_stages(candidate)[-1],
         )
         return decide(running, list(self._finished.values()), self._bar, self._rules)
 
@@ -64,17 +84,36 @@ class Judge:
         attributes = trial.user_attrs
         if "candidate" not in attributes or "copied_from" in attributes:
             return None
+        candidate = Candidate.from_dict(attributes["candidate"])
         columns = attributes.get("curve") or {}
         rows = zip(*(columns.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
         curve: dict[Position, float] = {(stage, epoch): value for stage, epoch, value in rows if value is not None}
-        schedule = schedule_of(Candidate.from_dict(attributes["candidate"]), self._data_digest)
-        return Finished(trial.number, trial.values[0], trial.values[1], schedule, curve)
+        complete = trial.state == TrialState.COMPLETE
+        if not complete:
+            if ("dense", candidate.recipe.epochs) not in curve:
+                return None
+            curve = {position: value for position, value in curve.items() if position[0] == "dense"}
+        return Finished(
+            trial.number,
+            accuracy=trial.values[0] if complete else 0.0,
+            score=trial.values[1] if complete else 0.0,
+            schedule=schedules_of(candidate, self._data_digest),
+            curve=curve,
+            traits=traits_of(candidate),
+            network=candidate.dense_digest,
+            complete=complete,
+        )
 
 
-def _is_last(candidate: Candidate, epoch: Epoch) -> bool:
-    """Whether no training follows: then there is nothing to be saved by stopping."""
+def _trained_stages(candidate: Candidate) -> list[str]:
     pruning, bits = candidate.pruning, candidate.bits
     trained = ["dense", *(step.granularity for step in (pruning.filters, pruning.weights) if step and step.epochs)]
     if not bits.is_float and bits.epochs:
         trained.append("bits")
-    return epoch.epoch == epoch.epochs and epoch.stage == trained[-1]
+    return trained
+
+
+def _is_last(candidate: Candidate, epoch: Epoch) -> bool:
+    """Whether no training follows: then there is nothing to be saved by stopping."""
+    trained = _trained_stages(candidate)
+    return epoch.stage not in trained or (epoch.epoch == epoch.epochs and epoch.stage == trained[-1])

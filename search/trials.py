@@ -19,16 +19,18 @@ from evaluators.train import Epoch
 from search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
 from search.judging import Judge
 from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
+from search.proposals import Proposer
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility, set_refused
 from studies.errors import StudyError
 from studies.front import front
 from studies.record import Record, environment, read, write
-from studies.samplers import make_sampler
+from studies.samplers import make_sampler, seed_of
 from studies.settings import Settings
 
 STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
+FIXED = "fixed_params"  # Optuna's name for parameters that a trial is given
 _IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us
 
 Rate = Callable[[Candidate], dict[str, Any]]
@@ -84,6 +86,12 @@ def describe(candidate: Candidate) -> str:
     return ", ".join(words)
 
 
+def _in_training(trials: Sequence[FrozenTrial], but: int) -> list[Candidate]:
+    """Candidates of running trials, those of other coordinators, too."""
+    running = (t for t in trials if t.state == TrialState.RUNNING and t._trial_id != but)
+    return [Candidate.from_dict(t.user_attrs["candidate"]) for t in running if "candidate" in t.user_attrs]
+
+
 class Ledger:
     """What the coordinator asks of the study, and tells it."""
 
@@ -108,6 +116,9 @@ class Ledger:
         self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)
         self._judge = Judge(settings.bar, self._rules, data_digest)
         self._rate, self._changed = rate, changed
+        self._proposer = Proposer(
+            self._space, settings.bar, settings.startup_trials, lambda c: float(rate(c)["score"]), settings.max_score
+        )
         self._data_digest, self._device, self._threads = data_digest, device, threads
         self._open: dict[str, Work] = {}  # in training, by digest
         self._waiting: list[Work] = []  # for another trial with the same candidate
@@ -209,6 +220,7 @@ class Ledger:
         self._study.sampler = make_sampler(
             settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=number
         )
+        self._propose(trial_id, number)
         trial = Trial(self._study, trial_id)
         partly = trial._cached_frozen_trial
         if partly.params:
@@ -217,6 +229,20 @@ class Ledger:
                 self._space.sample(trial)
             trial = Trial(self._study, trial_id)
         return trial, self._space.sample(trial)
+
+    def _propose(self, trial_id: int, number: int) -> None:
+        """Choose the parameters of a trial that has none; where there is nothing new to choose, its sampler will."""
+        storage, sampler = self._study._storage, self._study.sampler
+        frozen = storage.get_trial(trial_id)
+        if frozen.params or FIXED in frozen.system_attrs:  # cut short, or enqueued
+            return
+        trials = self._trials()
+        self._proposer.learn(trials)
+        seed = seed_of(self._settings.seed, number)
+        found = self._proposer.propose(self._study, sampler, frozen, seed, _in_training(trials, trial_id))
+        if found is not None:
+            storage.set_trial_system_attr(trial_id, FIXED, dict(found))
+            self._study.sampler = RandomSampler(seed)  # has nothing left to choose
 
     def _settle_or_open(self, work: Work) -> None:
         self._settle(work)

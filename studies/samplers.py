@@ -45,7 +45,7 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
     least = 2 if name == "nsga2" else 1
     if startup is not None and startup < least:
         raise StudyError(f"The sampler's start-up must be at least {least}, but got {startup}.")
-    drawn = _resumed_seed(seed, known_trials)
+    drawn = seed_of(seed, known_trials)
     with warnings.catch_warnings():
         # multivariate, group, QMC and GP are called experimental; they are what this project chose, knowingly.
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -69,7 +69,7 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
                 return GPSampler(seed=drawn, n_startup_trials=startup or 10, warn_independent_sampling=False)
 
 
-def _resumed_seed(seed: int, known_trials: int) -> int:
+def seed_of(seed: int, known_trials: int) -> int:
     """The seed itself for a new study; for a resumed one another, the same each time."""
     if known_trials == 0:
         return seed

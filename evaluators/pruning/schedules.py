@@ -143,9 +143,7 @@ def prune_stage(
         else:
             cutter.cut(part.progress, part.only)
             if preview and number == 0 and validation is not None:
-                yield untrained(
-                    network, validation, device, stage=step.granularity, epochs=step.epochs, start=start
-                )
+                yield untrained(network, validation, device, stage=step.granularity, epochs=step.epochs, start=start)
         if part.epochs == 0:
             continue
         for epoch in train(

@@ -48,7 +48,9 @@ def _run(job: Job, data: SearchData) -> tuple[list[Epoch], Result]:
 def test_every_stage_leaves_its_mark(digits: SearchData) -> None:
     epochs, result = _run(_job(COMPRESSED), digits)
     numbers = {"dense": range(1, 7), "filters": range(4), "weights": range(3), "bits": range(4)}
-    assert [(epoch.stage, epoch.epoch) for epoch in epochs] == [(name, n) for name, some in numbers.items() for n in some]
+    assert [(epoch.stage, epoch.epoch) for epoch in epochs] == [
+        (name, n) for name, some in numbers.items() for n in some
+    ]
     assert all((epoch.loss is None) == (epoch.epoch == 0) for epoch in epochs)
     assert set(result.accuracies) == {"dense", "filters", "weights", "bits"}
     assert result.accuracy > 0.5  # 0.1 is guessing; seeds differ by 0.1 after so few epochs

@@ -28,7 +28,7 @@ def _curve(final: float) -> dict[tuple[str, int], float]:
 
 
 def _finished(trial: int, accuracy: float, score: float, schedule: str = "s") -> Finished:
-    return Finished(trial, accuracy, score, schedule, _curve(accuracy))
+    return Finished(trial, accuracy, score, {"dense": schedule}, _curve(accuracy))
 
 
 def _running(final: float, score: float, epoch: int = 5, schedule: str = "s") -> Running:
@@ -73,7 +73,10 @@ def test_too_early_too_few_or_another_schedule_stop_nobody() -> None:
 
 
 def test_a_stage_may_recover_from_its_dip() -> None:
-    known = [Finished(i, 0.92, 0.1, "s", {("bits", 1): 0.91, ("bits", 2): 0.915, ("bits", 3): 0.92}) for i in range(10)]
+    known = [
+        Finished(i, 0.92, 0.1, {"bits": "s"}, {("bits", 1): 0.91, ("bits", 2): 0.915, ("bits", 3): 0.92})
+        for i in range(10)
+    ]
     dip = Running(0.05, "s", ("bits", 1), 0.3, 1 / 3)
     assert decide(dip, known, BAR, Rules()) is None
     late = Running(0.05, "s", ("bits", 2), 0.3, 2 / 3)

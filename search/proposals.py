@@ -1,0 +1,385 @@
+"""Which candidate is tried next: the sampler and its neighbours propose many, the most promising for its cost is taken.
+
+Promise is the expected gain of the front's hypervolume (Emmerich et al. 2006) for each epoch that would be trained.
+Accuracy is predicted in two steps, each a regression on what the study has seen:
+
+    final accuracy = accuracy of the dense network (known, once it is trained) + what its compression changes
+
+So a compression of a dense network that lies in the store costs little, is predicted well, and is chosen as long as
+one of them can still move the front; then a new dense network is. The architecture is held fixed for these, and the
+sampler proposes the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.promise import expected_gain
+from search.regression import Array, Regression, encode
+from spaces import Candidate, CandidateError, Space
+from studies.front import REFERENCE_SCORE
+
+Parameters = Mapping[str, Any]
+Indices = NDArray[np.intp]
+
+COMPRESSIONS = 3  # of each dense network, before the predictions begin
+LEAST_DENSE = 3  # dense networks that a prediction needs
+SAMPLED = 4  # proposals of the sampler
+DRAWN = 32  # at random
+NEAR = 24  # small changes of networks on the front
+EACH = 12  # compressions of each dense network
+NETWORKS = 8  # dense networks that are compressed further, the most accurate and the latest
+RATED = 4  # of the most promising, whose score is then measured instead of predicted
+MOST = 400  # trials that predictions learn from, the latest
+OVERHEAD = 0.5  # epochs that a trial costs besides its training
+
+
+def of_compression(name: str) -> bool:
+    """Whether a parameter belongs to what follows the dense training."""
+    return name.startswith(("pruning.", "bits."))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a trial has taught.
+
+    Attributes:
+        parameters: Of the trial.
+        digest: Of the candidate.
+        dense: Digest of the dense network.
+        dense_accuracy: At the end of the dense training; None: it did not get there.
+        accuracy: At the end; of a stopped trial what was still in reach; None: unknown.
+        score: Final, or known before training.
+        complete: Whether it was trained to its end.
+        trial: Its number.
+    """
+
+    trial: int
+    parameters: Parameters
+    digest: str
+    dense: str
+    dense_accuracy: float | None
+    accuracy: float | None
+    score: float
+    complete: bool
+
+
+@dataclass
+class _Option:
+    parameters: Parameters
+    candidate: Candidate
+    known: float | None  # accuracy of the dense network, where it is trained already
+    cost: float
+
+
+class Proposer:
+    """Keeps what the study has seen, and proposes.
+
+    Args:
+        space: What can be chosen.
+        bar: Accuracy that the front demands.
+        startup: Trials before predictions are made.
+        rate: Score of a candidate, measured without training.
+        max_score: Candidates above are not proposed where others are.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        bar: float,
+        startup: int,
+        rate: Callable[[Candidate], float],
+        max_score: float | None = None,
+    ) -> None:
+        self._space, self._bar, self._startup, self._rate = space, bar, startup, rate
+        self._limit = min(REFERENCE_SCORE, max_score or REFERENCE_SCORE)
+        self._seen: dict[int, Seen] = {}
+        self._digests: set[str] = set()
+        self._origins: dict[str, int] = {}
+
+    def learn(self, trials: Iterable[FrozenTrial]) -> None:
+        """Take in ended trials that are new; copies of others say nothing new."""
+        for trial in trials:
+            if trial.number in self._seen or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                continue
+            found = _read(trial)
+            if found is not None:
+                self._seen[trial.number] = found
+                self._digests.add(found.digest)
+                if found.dense_accuracy is not None:
+                    self._origins.setdefault(found.dense, found.trial)
+
+    def origin(self, candidate: Candidate) -> int | None:
+        """Number of the first trial that trained the candidate's dense network; None: it has not been trained yet."""
+        return self._origins.get(candidate.dense_digest)
+
+    def propose(
+        self, study: optuna.Study, sampler: BaseSampler, trial: FrozenTrial, seed: int, open_work: Sequence[Candidate]
+    ) -> Parameters | None:
+        """Parameters of the next trial; None: ask the sampler alone, as there is nothing new to choose from.
+
+        Args:
+            study: Whose trials the sampler looks at.
+            sampler: Of the study.
+            trial: That the parameters are for; running, without parameters.
+            seed: Of everything random here.
+            open_work: Candidates in training.
+        """
+        ask = _Asking(_Quiet(study), trial, self._space)
+        seen = list(self._seen.values())[-MOST:]
+        taken = self._digests | {candidate.digest for candidate in open_work}
+        trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
+        busy = {candidate.dense_digest for candidate in open_work} - set(trained)
+        random = RandomSampler(seed)
+        if len(seen) < self._startup or len(trained) < LEAST_DENSE:
+            return self._begin(ask, sampler, random, trained, taken, busy, open_work)
+        generator = np.random.default_rng(seed)
+        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(random, {}) for _ in range(DRAWN)]
+        proposals += [ask(random, near) for near in self._neighbours(generator)]
+        for one in _worth_compressing(trained):
+            fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
+            proposals += [ask(random, fixed) for _ in range(EACH)]
+        options = self._options(proposals, trained, taken, busy)
+        return self._best(options, seen, list(trained.values())) if options else None
+
+    def _begin(
+        self,
+        ask: _Asking,
+        sampler: BaseSampler,
+        random: BaseSampler,
+        trained: Mapping[str, Seen],
+        taken: set[str],
+        busy: set[str],
+        open_work: Sequence[Candidate],
+    ) -> Parameters | None:
+        """Before there is enough to predict from: a few compressions of each dense network, then another one."""
+        tries = Counter(one.dense for one in self._seen.values())
+        tries.update(candidate.dense_digest for candidate in open_work)
+        for one in trained.values():
+            if tries[one.dense] < COMPRESSIONS:
+                fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
+                options = self._options([ask(random, fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
+                same = [option for option in options if option.known is not None]
+                if same:
+                    return same[0].parameters
+        options = self._options([ask(sampler, {}) for _ in range(SAMPLED)], trained, taken, busy)
+        fresh = [option for option in options if option.known is None]
+        return fresh[0].parameters if fresh else None
+
+    def _neighbours(self, generator: np.random.Generator) -> list[Parameters]:
+        """Parameters of good trials without a few, which are then drawn anew."""
+        good = sorted(
+            (one for one in self._seen.values() if one.complete),
+            key=lambda one: (one.accuracy is None or one.accuracy < self._bar, one.score),
+        )[:NEAR]
+        result: list[Parameters] = []
+        for index in range(NEAR if good else 0):
+            one = good[index % len(good)]
+            names = sorted(one.parameters)
+            dropped = set(generator.choice(names, min(len(names), int(generator.integers(1, 4))), replace=False))
+            result.append({name: value for name, value in one.parameters.items() if name not in dropped})
+        return result
+
+    def _options(
+        self,
+        proposals: Iterable[tuple[Parameters, Candidate] | None],
+        trained: Mapping[str, Seen],
+        taken: set[str],
+        busy: set[str],
+    ) -> list[_Option]:
+        """Those proposals that are new, once each, and whose dense network is not being trained right now."""
+        found: dict[str, _Option] = {}
+        for proposal in proposals:
+            if proposal is None:
+                continue
+            parameters, candidate = proposal
+            digest, dense = candidate.digest, candidate.dense_digest
+            if digest in taken or digest in found or dense in busy:
+                continue
+            known = trained[dense].dense_accuracy if dense in trained else None
+            cost = OVERHEAD + compression_epochs(candidate) + (0 if known is not None else candidate.recipe.epochs)
+            found[digest] = _Option(parameters, candidate, known, cost)
+        return list(found.values())
+
+    def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> Parameters:
+        """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
+        mean, deviation, scores = self._predict(options, seen, trained)
+        front = [(one.accuracy or 0.0, one.score) for one in seen if one.complete]
+        costs = np.array([option.cost for option in options])
+
+        def worth(chosen: Indices, at: Array) -> Array:
+            gain = expected_gain(mean[chosen], deviation[chosen], at, front, self._bar, self._limit)
+            hope = 1e-9 * (mean[chosen] + deviation[chosen] - self._bar)
+            result: Array = np.where(at < self._limit, gain / costs[chosen] + hope, -1.0)
+            return result
+
+        everything = np.arange(len(options))
+        order = np.argsort(-worth(everything, scores), kind="stable")[:RATED]
+        measured = np.array([self._rated(options[index]) for index in order])
+        return options[order[int(np.argmax(worth(order, measured)))]].parameters
+
+    def _rated(self, option: _Option) -> float:
+        try:
+            return self._rate(option.candidate)
+        except Exception:  # no network can be built from it: not a promise
+            return float("inf")
+
+    def _predict(
+        self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]
+    ) -> tuple[Array, Array, Array]:
+        """Mean and deviation of the options' final accuracy, and their score, each (options,).
+
+        What is unlike all that was tried is taken to be as good as the best dense network, and to lose nothing:
+        otherwise a bad beginning would never be left.
+        """
+
+        def dense_part(parameters: Parameters) -> Parameters:
+            return {name: value for name, value in parameters.items() if not of_compression(name)}
+
+        asked = [option.parameters for option in options]
+        mean, deviation = _regress(
+            [dense_part(one.parameters) for one in trained],
+            [one.dense_accuracy or 0.0 for one in trained],
+            [dense_part(parameters) for parameters in asked],
+            center=max(one.dense_accuracy or 0.0 for one in trained),
+        )
+        for index, option in enumerate(options):
+            if option.known is not None:
+                mean[index], deviation[index] = option.known, 0.0
+        ended = [one for one in seen if one.dense_accuracy is not None and one.accuracy is not None]
+        changes = [(one.accuracy or 0.0) - (one.dense_accuracy or 0.0) for one in ended]
+        change, spread = _regress([one.parameters for one in ended], changes, asked, center=0.0)
+        scores, _ = _regress([one.parameters for one in seen], [float(np.log(one.score)) for one in seen], asked)
+        return mean + change, np.sqrt(deviation**2 + spread**2), np.exp(scores)
+
+
+def _regress(
+    known: Sequence[Parameters], targets: Sequence[float], asked: Sequence[Parameters], center: float | None = None
+) -> tuple[Array, Array]:
+    features = encode([*known, *asked])
+    return Regression(features[: len(known)], np.array(targets), center).predict(features[len(known) :])
+
+
+def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
+    """The most accurate dense networks, and the latest."""
+    latest = list(trained.values())[-NETWORKS // 2 :]
+    best = sorted(trained.values(), key=lambda one: -(one.dense_accuracy or 0.0))[:NETWORKS]
+    return list({one.dense: one for one in [*latest, *best]}.values())[:NETWORKS]
+
+
+def compression_epochs(candidate: Candidate) -> int:
+    """Epochs of everything after the dense training."""
+    steps = [step for step in (candidate.pruning.filters, candidate.pruning.weights) if step is not None]
+    return sum(step.epochs for step in steps) + (0 if candidate.bits.is_float else candidate.bits.epochs)
+
+
+def _read(trial: FrozenTrial) -> Seen | None:
+    attributes = trial.user_attrs
+    if "candidate" not in attributes or "copied_from" in attributes:
+        return None
+    try:
+        candidate = Candidate.from_dict(attributes["candidate"])
+    except CandidateError:
+        return None
+    curve = attributes.get("curve") or {}
+    rows = zip(*(curve.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
+    dense = [value for stage, epoch, value in rows if stage == "dense" and epoch == candidate.recipe.epochs]
+    complete = trial.state == TrialState.COMPLETE
+    return Seen(
+        trial=trial.number,
+        parameters=dict(trial.params),
+        digest=candidate.digest,
+        dense=candidate.dense_digest,
+        dense_accuracy=dense[0] if dense else None,
+        accuracy=trial.values[0] if complete else attributes.get("bound"),
+        score=float(trial.values[1] if complete else attributes["score"]["score"]),
+        complete=complete,
+    )
+
+
+class _Quiet:
+    """A study to samplers that draw and leave no trace: TPE would note every draw in the trial."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study, self._storage = study, _QuietStorage(study._storage)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+
+class _QuietStorage:
+    def __init__(self, storage: Any) -> None:
+        self._kept = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kept, name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if not key.startswith("tpe:"):
+            self._kept.set_trial_system_attr(trial_id, key, value)
+
+
+class _Asking:
+    """Asks samplers for parameters without storing anything."""
+
+    def __init__(self, study: Any, trial: FrozenTrial, space: Space) -> None:
+        self._study, self._trial, self._space = study, trial, space
+        self._spaces: dict[int, dict[str, BaseDistribution]] = {}
+
+    def __call__(self, sampler: BaseSampler, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
+        """Parameters and their candidate, those in `fixed` as they are; None: they make no candidate."""
+        if id(sampler) not in self._spaces:
+            self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
+        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
+        draft = _Draft(self._study, self._trial, sampler, wanted, fixed)
+        try:
+            candidate = self._space.sample(draft)
+        except CandidateError:
+            return None
+        return draft.parameters, candidate
+
+
+@dataclass
+class _Draft:
+    """Stands in for a trial while a space samples (`spaces.space.Trial`)."""
+
+    study: Any
+    trial: FrozenTrial
+    sampler: BaseSampler
+    wanted: dict[str, BaseDistribution]
+    fixed: Parameters
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._relative = self.sampler.sample_relative(self.study, self.trial, self.wanted) if self.wanted else {}
+
+    def _suggest(self, name: str, kind: BaseDistribution) -> Any:
+        if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
+            value = self.fixed[name]
+        elif name in self._relative:
+            value = self._relative[name]
+        else:
+            value = self.sampler.sample_independent(self.study, self.trial, name, kind)
+        self.parameters[name] = value
+        return value
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._suggest(name, CategoricalDistribution(choices))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._suggest(name, IntDistribution(low, high, log=log, step=step)))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._suggest(name, FloatDistribution(low, high, log=log, step=step)))

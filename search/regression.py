@@ -1,0 +1,113 @@
+"""Regression with honest error bars from few points: a Gaussian process in a hundred lines.
+
+Kernel: a linear part and a Matern-5/2 part (Rasmussen and Williams 2006, chapters 2, 4 and 5); its scale follows in
+closed form, and length, noise and the linear part's weight are those of the largest marginal likelihood among a few.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LENGTHS = (0.7, 1.5, 3.0)  # of the Matern part, in units of a feature's whole range
+NOISES = (1e-4, 1e-2, 1e-1)  # variances, as shares of the kernel's
+LINEAR = (0.0, 0.3, 1.0)  # weight of the linear part
+
+
+class Regression:
+    """Fitted to features (n, d) and targets (n,), n >= 1; predicts mean and standard deviation elsewhere.
+
+    Far from everything known it predicts `center`, the targets' mean where None, with as much spread around it as the
+    targets have.
+    """
+
+    def __init__(self, features: Array, targets: Array, center: float | None = None) -> None:
+        self._features = np.asarray(features, float)
+        targets = np.asarray(targets, float)
+        self._center = float(targets.mean()) if center is None else center
+        spread = float(np.sqrt(((targets - self._center) ** 2).mean()))
+        self._unit = spread if spread > 1e-9 else 1e-9
+        residuals = (targets - self._center) / self._unit
+        best = -math.inf
+        distances, products = _distances(self._features, self._features), self._features @ self._features.T
+        for length, linear in itertools.product(LENGTHS, LINEAR):
+            kernel = _matern(distances / length) + linear * products
+            for noise in NOISES:
+                fitted = _fit(kernel, noise, residuals)
+                if fitted is not None and fitted[0] > best:
+                    best, self._factor, self._weights, self._scale = fitted
+                    self._length, self._linear, self._noise = length, linear, noise
+
+    def predict(self, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (m,) of the targets at `features` (m, d), noise included."""
+        features = np.asarray(features, float)
+        cross = _matern(_distances(features, self._features) / self._length)
+        cross += self._linear * features @ self._features.T
+        mean = self._center + self._unit * (cross @ self._weights)
+        solved = np.linalg.solve(self._factor, cross.T)  # (n, m)
+        own = 1 + self._linear * (features**2).sum(1) + self._noise
+        variance = np.maximum(own - (solved**2).sum(0), 1e-12) * self._scale
+        return mean, self._unit * np.sqrt(variance)
+
+
+def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, Array, float] | None:
+    """(log marginal likelihood, Cholesky factor, weights, scale); None where the matrix is singular."""
+    try:
+        factor: Array = np.linalg.cholesky(kernel + (noise + 1e-9) * np.eye(len(residuals)))
+    except np.linalg.LinAlgError:
+        return None
+    half: Array = np.linalg.solve(factor, residuals)
+    # With a weak prior on the scale (one pseudo-observation of 1): few points must not claim to know it.
+    count = len(residuals)
+    scale = float((half @ half + 1) / (count + 1))
+    likelihood = -0.5 * (count + 1) * math.log(scale) - float(np.log(np.diag(factor)).sum())
+    weights: Array = np.linalg.solve(factor.T, half)
+    return likelihood, factor, weights, scale
+
+
+def _distances(some: Array, others: Array) -> Array:
+    squares = (some**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * some @ others.T
+    result: Array = np.sqrt(np.maximum(squares, 0))
+    return result
+
+
+def _matern(distances: Array) -> Array:
+    scaled = math.sqrt(5) * distances
+    result: Array = (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
+    return result
+
+
+def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
+    """Features (rows, columns) of named values that not every row needs to have.
+
+    A number becomes its place in the range seen, in [0, 1], on a log scale where all are positive and the largest is at
+    least four times the smallest; a word or truth value one column for each. Absence is a column of its own, and in the
+    middle otherwise. What is the same in all rows is left out.
+    """
+    columns: list[Array] = []
+    for name in sorted({name for row in rows for name in row}):
+        values = [row.get(name) for row in rows]
+        present = np.array([value is not None for value in values])
+        if not present.all():
+            columns.append(present.astype(float))
+        known = [value for value in values if value is not None]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+            numbers = np.array([math.nan if value is None else float(value) for value in values])
+            low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+            if high <= low:
+                continue
+            if low > 0 and high >= 4 * low:
+                numbers, low, high = np.log(numbers), math.log(low), math.log(high)
+            columns.append(np.where(present, (numbers - low) / (high - low), 0.5))
+        else:
+            words = sorted({repr(value) for value in known})
+            for word in words[1:] if len(words) == 2 else words * (len(words) > 2):
+                columns.append(np.array([float(value is not None and repr(value) == word) for value in values]))
+    return np.stack(columns, 1) if columns else np.zeros((len(rows), 0))
