@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies.front import Point, non_dominated
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 # Means of 16 equally likely slices of the standard normal distribution.
 _HALF = np.array([0.070, 0.229, 0.396, 0.576, 0.777, 1.014, 1.329, 1.969])

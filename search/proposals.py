@@ -226,7 +226,8 @@ class Proposer:
         everything = np.arange(len(options))
         order = np.argsort(-worth(everything, scores), kind="stable")[:RATED]
         measured = np.array([self._rated(options[index]) for index in order])
-        return options[order[int(np.argmax(worth(order, measured)))]].parameters
+        best: _Option = options[order[int(np.argmax(worth(order, measured)))]]
+        return best.parameters
 
     def _rated(self, option: _Option) -> float:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 LENGTHS = (0.7, 1.5, 3.0)  # of the Matern part, in units of a feature's whole range
 NOISES = (1e-4, 1e-2, 1e-1)  # variances, as shares of the kernel's

@@ -47,6 +47,7 @@ class Work:
         rated: The score table, known before training.
         starts: How often its job was begun, this time included.
         settled: How the trial ended where it needs no training; None: it has to be trained.
+        dense_of: Number of the trial that trained its dense network already; None: none has.
     """
 
     trial: Trial
@@ -54,6 +55,7 @@ class Work:
     rated: dict[str, Any]
     starts: int = 0
     settled: str | None = None
+    dense_of: int | None = None
 
     @property
     def number(self) -> int:
@@ -68,7 +70,8 @@ class Work:
     @property
     def what(self) -> str:
         """The network in a few words."""
-        return describe(self.candidate)
+        shared = f", dense network of trial {self.dense_of}" if self.dense_of is not None else ""
+        return describe(self.candidate) + shared
 
 
 def describe(candidate: Candidate) -> str:
@@ -191,8 +194,10 @@ class Ledger:
         with self._together():
             try:
                 trial, candidate = self._sample(trial_id, number)
-                work = Work(trial, candidate, self._rate(candidate))
+                work = Work(trial, candidate, self._rate(candidate), dense_of=self._proposer.origin(candidate))
                 write(trial, self._record(work))
+                if work.dense_of is not None:
+                    trial.set_user_attr("dense_of", work.dense_of)
             except (StudyError, OptunaError, SQLAlchemyError):
                 raise
             except Exception as error:  # no network, or a bug of ours that one candidate has found

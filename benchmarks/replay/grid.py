@@ -1,8 +1,8 @@
 """The grid of the replay benchmark: a small space on a part of CIFAR-10, every candidate of which is in the table.
 
-Training images: the first 4,000 of a search's 45,000; validation images: the first 2,000 of its 5,000. Small networks, 20
-epochs of dense training, up to 8 of compression: enough for the order of things (wide above narrow, many bits above few,
-dips and recoveries), not for accuracies that anyone would want. 16 dense networks with 12 compressions each.
+Training images: the first 4,000 of a search's 45,000; validation images: the first 2,000 of its 5,000. Small networks,
+20 epochs of dense training, up to 8 of compression: enough for the order of things (wide above narrow, many bits above
+few, dips and recoveries), not for accuracies that anyone would want. 16 dense networks with 12 compressions each.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ _BITS = [{"bits.weights": w, "bits.activations": a} for w in (2, 3, 4, 8) for a 
 
 
 @pytest.mark.parametrize(
-    "sampler", [name for name in SAMPLERS if name != "gp"] + [pytest.param("gp", marks=pytest.mark.slow)]
+    "sampler", [pytest.param(name, marks=pytest.mark.slow if name in ("gp", "qmc") else ()) for name in SAMPLERS]
 )
 def test_every_sampler_can_propose_and_leaves_no_trace(sampler: str) -> None:
     study = _Study(sampler)
