@@ -19,13 +19,13 @@ from torch import nn
 from evaluators import store
 from evaluators.data import SearchData
 from evaluators.job import Job, Result
-from evaluators.pruning import PruningError, SlimmingPenalty, account, finalise, prune_stage
+from evaluators.pruning import PruningError, SlimmingPenalty, account, copy_network, finalise, prune_stage
 from evaluators.quantization import quantize
 from evaluators.score import Score, score
 from evaluators.train import Epoch, TrainingError, accuracy, train
 from models import build
 from models.network import Network
-from spaces.candidate import Sparsity
+from spaces.candidate import DENSE_TEACHER, Sparsity
 
 # Raised whenever a change makes a dense training come to other numbers: networks stored before no longer count.
 TRAINING_VERSION = 1
@@ -84,12 +84,14 @@ class Pipeline:
     def run(self) -> Iterator[Epoch]:
         """All stages of the candidate; yields after every epoch. Raises TrainingError."""
         candidate = self._job.candidate
-        teacher = None
-        if candidate.recipe.distillation > 0:
+        teacher: nn.Module | None = None
+        if candidate.recipe.dense.distillation > 0:
             from evaluators.teacher import teacher_for
 
             teacher = teacher_for(self._job, self._data)
         yield from self._watch("dense", self._dense(teacher))
+        if candidate.recipe.teacher == DENSE_TEACHER and candidate.is_compressed:
+            teacher = copy_network(self.network).requires_grad_(False).eval()
         dense = score(self.network, self._data.input_shape)
         try:
             for step in (candidate.pruning.filters, candidate.pruning.weights):
@@ -138,9 +140,8 @@ class Pipeline:
         if path is not None:
             store.make_room(path.parent)
             store.touch(path)
-        yield from train(
-            self.network, self._data.train, self._validation, **self._common(teacher), hooks=hooks, checkpoint=path
-        )
+        common = self._common(teacher) | {"recipe": self._job.candidate.recipe.dense}
+        yield from train(self.network, self._data.train, self._validation, **common, hooks=hooks, checkpoint=path)
 
     def _prune(self, step: Sparsity, teacher: nn.Module | None) -> Iterator[Epoch]:
         report = yield from prune_stage(

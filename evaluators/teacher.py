@@ -22,6 +22,7 @@ from evaluators.job import Job
 from evaluators.train import TrainingError, train
 from models import build
 from spaces import Augmentation, Candidate, presets
+from spaces.candidate import DENSE_TEACHER
 
 TEACHER_SEED = 0
 TEACHER_VERSION = 1  # raised whenever a change makes a teacher's training come to other numbers
@@ -51,7 +52,9 @@ def teacher_candidate(job: Job) -> Candidate:
     """The preset that the job's recipe names, with the student's flip and crop. Raises TrainingError for no preset."""
     name = job.candidate.recipe.teacher
     if name is None or name not in presets:
-        raise TrainingError("teacher", f"The teacher {name!r} is not a preset ({', '.join(presets)}).")
+        raise TrainingError(
+            "teacher", f"The teacher {name!r} is neither {DENSE_TEACHER} nor a preset ({', '.join(presets)})."
+        )
     own = job.candidate.augmentation
     augmentation = Augmentation(flip=own.flip, crop=own.crop)  # whether a mirrored image is one is up to the data
     return dataclasses.replace(presets[name], augmentation=augmentation)

@@ -17,7 +17,7 @@ from spaces import Candidate, method_name
 def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
     """By stage, what has to be equal for two of its curves to compare: the data, and how long and how it trains."""
     recipe, pruning, bits = candidate.recipe, candidate.pruning, candidate.bits
-    stages: dict[str, object] = {"dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.distillation > 0)}
+    stages: dict[str, object] = {"dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.dense.distillation > 0)}
     for step in (pruning.filters, pruning.weights):
         if step is not None:
             stages[step.granularity] = (step.epochs, step.schedule, step.rounds)

@@ -23,6 +23,7 @@ SCOPES = ("global", "layer", "stage")
 SCHEDULES = ("once", "iterative", "gradual", "layerwise")
 OPTIMIZERS = ("sgd", "adamw", "muon")
 DECAYS = ("cosine", "linear")
+DENSE_TEACHER = "dense"  # a teacher's name: the candidate's own network as it was before compression
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 
 
@@ -320,7 +321,9 @@ class Recipe(_Part):
 
     The learning rate rises linearly over the share `warmup` of all steps and then falls to zero by `decay`.
     `averaging` is the decay per step of an exponential moving average of the weights; 0: none.
-    `teacher` names a preset whose trained network is distilled into this one with weight `distillation`.
+    `teacher` names a preset whose trained network is distilled into this one with weight `distillation`; "dense" is the
+    network itself before compression, which teaches the stages after the dense training and needs no training of its
+    own.
     """
 
     optimizer: str = "sgd"
@@ -353,6 +356,13 @@ class Recipe(_Part):
         _require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
         if self.distillation > 0:
             _require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
+
+    @property
+    def dense(self) -> Recipe:
+        """The recipe of the dense training, which has no teacher yet where that is the dense network."""
+        if self.teacher != DENSE_TEACHER:
+            return self
+        return dataclasses.replace(self, teacher=None, distillation=0.0, temperature=Recipe.temperature)
 
 
 @dataclass(frozen=True)
@@ -388,7 +398,7 @@ class Candidate(_Part):
     def dense_digest(self) -> str:
         """Digest of what the dense network depends on: architecture, augmentation and recipe."""
         penalty = self.pruning.filters.penalty if self.pruning.filters is not None else 0.0
-        parts = [self.architecture.to_json(), self.augmentation.to_json(), self.recipe.to_json(), repr(penalty)]
+        parts = [self.architecture.to_json(), self.augmentation.to_json(), self.recipe.dense.to_json(), repr(penalty)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property

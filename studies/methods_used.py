@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from spaces import Candidate, method_name
-from spaces.candidate import Sparsity
+from spaces.candidate import DENSE_TEACHER, Sparsity
 
 _FAMILIES = {
     "residual": (
@@ -128,7 +128,8 @@ def _used(candidate: Candidate) -> Iterator[Method]:
     yield Method("training", *_DECAYS[recipe.decay])
     if recipe.distillation:
         source = "Hinton et al. 2015, arXiv:1503.02531"
-        yield Method("training", "Distillation", f"learns the softened outputs of {recipe.teacher}", source)
+        teacher = "itself before compression" if recipe.teacher == DENSE_TEACHER else recipe.teacher
+        yield Method("training", "Distillation", f"learns the softened outputs of {teacher}", source)
     if recipe.averaging:
         yield Method("training", "Weight averaging", "a moving average of the weights counts", "Polyak, Juditsky 1992")
     if recipe.label_smoothing:

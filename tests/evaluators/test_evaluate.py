@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from evaluators import quantization
 from evaluators.data import SearchData, search_data
 from evaluators.evaluate import Pipeline, dense_key, evaluate
 from evaluators.expected import expected_score
 from evaluators.job import Job, Result
-from evaluators.train import Epoch, TrainingError
+from evaluators.train import Epoch, TrainingError, accuracy
+from models.quantizers import quantized_layers
 from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
 
 PLAIN = Candidate(
@@ -128,3 +133,35 @@ def test_an_unknown_teacher_is_a_reason(digits: SearchData) -> None:
     with pytest.raises(TrainingError, match="nobody"):
         _run(_job(dataclasses.replace(PLAIN, recipe=recipe)), digits)
     assert "nobody" not in presets
+
+
+def test_the_dense_network_teaches_the_stages_after_it(
+    digits: SearchData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(PLAIN.recipe, epochs=1)
+    plain = dataclasses.replace(PLAIN, recipe=recipe, bits=Bits.uniform(2, 2, edges=8, epochs=1))
+    taught = dataclasses.replace(plain, recipe=dataclasses.replace(recipe, teacher="dense", distillation=1.0))
+    teachers: list[nn.Module | None] = []
+    real = quantization.train
+
+    def watched(network: nn.Module, *args: object, **options: object) -> Iterator[Epoch]:
+        teacher = options["teacher"]
+        assert teacher is None or isinstance(teacher, nn.Module)
+        teachers.append(teacher)
+        return real(network, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quantization, "train", watched)
+    pipelines = []
+    for candidate in (plain, taught):
+        pipelines.append(Pipeline(_job(candidate, store=tmp_path), digits))
+        for _ in pipelines[-1].run():
+            pass
+    assert len(list(tmp_path.glob("dense-*"))) == 1  # one dense training serves both
+    assert teachers[0] is None
+    teacher = teachers[1]
+    assert isinstance(teacher, nn.Module)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not quantized_layers(teacher)
+    assert accuracy(teacher, digits.validation) == pipelines[0].accuracies["dense"]
+    first, second = (pipeline.network.stem.conv.weight for pipeline in pipelines)
+    assert not torch.equal(first, second)

@@ -333,5 +333,5 @@ def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: 
     assert not any(parameter.requires_grad for parameter in again.parameters())
     assert teacher.teacher_file(job, data) != teacher.teacher_file(job, final_data("digits"))
     wrong = SimpleNamespace(candidate=SimpleNamespace(recipe=SimpleNamespace(teacher="nobody")))
-    with pytest.raises(TrainingError, match="'nobody' is not a preset"):
+    with pytest.raises(TrainingError, match="'nobody' is neither dense nor a preset"):
         teacher.teacher_candidate(wrong)  # type: ignore[arg-type]

@@ -99,6 +99,18 @@ def test_dense_digest_ignores_compression() -> None:
     assert slower.dense_digest != plain.dense_digest
 
 
+def test_what_the_dense_network_teaches_later_does_not_change_its_own_training() -> None:
+    plain = presets["resnet8"]
+    taught = dataclasses.replace(
+        plain, recipe=dataclasses.replace(plain.recipe, teacher="dense", distillation=0.7, temperature=2.0)
+    )
+    assert taught.dense_digest == plain.dense_digest
+    assert taught.digest != plain.digest
+    assert taught.recipe.dense == plain.recipe
+    other = dataclasses.replace(taught, recipe=dataclasses.replace(taught.recipe, teacher="resnet20"))
+    assert other.dense_digest != plain.dense_digest
+
+
 def test_slimming_changes_the_dense_training() -> None:
     plain = presets["resnet8"]
     slimmed = dataclasses.replace(plain, pruning=Pruning(filters=sparsity("slimming", 0.3)))
