@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from studies.errors import StudyError
 from studies.front import summary, to_csv
 from studies.settings import Settings
 
-PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often
+PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
+PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
 
 
 @dataclass(frozen=True)
@@ -240,18 +242,19 @@ class _Refresh:
     def __init__(self, study: optuna.Study, settings: Settings, out: Path, console: Console, url: str) -> None:
         self._study, self._settings, self._out = study, settings, out
         self._console, self._url = console, url
-        self._last = float("-inf")
+        self._due = float("-inf")
 
     def if_due(self) -> None:
         """Draw the panels unless that was done a moment ago."""
-        import time
-
-        if time.monotonic() - self._last >= PANEL_SECONDS:
-            try:
-                self._panels()
-            except Exception as error:  # a picture must not end a search
-                self._console.print(f"the dashboard's panels were not drawn: {storages.one_line(error, self._url)}")
-            self._last = time.monotonic()
+        begun = time.monotonic()
+        if begun < self._due:
+            return
+        try:
+            self._panels()
+        except Exception as error:  # a picture must not end a search
+            self._console.print(f"the dashboard's panels were not drawn: {storages.one_line(error, self._url)}")
+        ended = time.monotonic()
+        self._due = ended + max(PANEL_SECONDS, (ended - begun) / PANEL_SHARE)
 
     def now(self) -> dict[str, str]:
         """Draw everything; returns where it lies."""

@@ -65,8 +65,13 @@ class Writes:
 
 
 class StudyStorage(PatientStorage):
-    """A patient storage that can collect what is written to trials."""
+    """A patient storage that can collect what is written to trials.
 
+    Attributes:
+        version: Grows whenever we make, change or end a trial; single attributes do not count.
+    """
+
+    version = 0
     _held: dict[int, Writes] | None = None
 
     @contextlib.contextmanager
@@ -103,8 +108,14 @@ class StudyStorage(PatientStorage):
                 if not number or writes.end is None or told != writes.end[0]:
                     raise
 
+        self.version += 1
         self.patiently(attempt)
         known.update({name: distribution for name, (_, distribution) in writes.params.items()})
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """See optuna.storages.BaseStorage."""
+        self.version += 1
+        return super().create_new_trial(study_id, template_trial)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -136,6 +147,7 @@ class StudyStorage(PatientStorage):
         """See optuna.storages.BaseStorage."""
         writes = self._writes(trial_id) if state.is_finished() else None
         if writes is None:
+            self.version += 1
             return super().set_trial_state_values(trial_id, state, values)
         writes.end = state, values
         return True

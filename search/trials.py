@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,10 +19,11 @@ from search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
 from search.judging import Judge
 from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from search.proposals import Proposer
+from search.transactions import StudyStorage
+from search.view import View
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility, set_refused
 from studies.errors import StudyError
-from studies.front import front
 from studies.record import Record, environment, read, write
 from studies.samplers import make_sampler, seed_of
 from studies.settings import Settings
@@ -112,12 +112,15 @@ class Ledger:
         rules: Rules | None = None,
     ) -> None:
         self._study, self._settings = study, settings
-        storage: Any = study._storage
-        self._together: Callable[[], contextlib.AbstractContextManager[None]] = storage.together
+        storage = study._storage
+        assert isinstance(storage, StudyStorage)
+        self._together = storage.together
         self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
         self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)
         self._judge = Judge(settings.bar, self._rules, data_digest)
+        self._view = View(study, storage, settings.bar, shared=self.ownership.shared)
+        self._learned = 0  # ended trials that judge and proposer know
         self._rate, self._changed = rate, changed
         self._proposer = Proposer(
             self._space, settings.bar, settings.startup_trials, lambda c: float(rate(c)["score"]), settings.max_score
@@ -141,7 +144,7 @@ class Ledger:
     def abandoned(self) -> list[Work]:
         """Take over the running trials of searches that are over; those that died too often are told as failed."""
         found = []
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for frozen in self._running():
             if self.ownership.is_abandoned(frozen) and self.ownership.claim(frozen):
                 work = self._take_up(frozen)
                 if work is not None:
@@ -152,8 +155,10 @@ class Ledger:
         """Whether trials of other coordinators are open, of which it is not known yet if they still live."""
         if not self.ownership.shared:
             return False
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(self.ownership.is_doubtful(frozen) for frozen in running)
+        return any(self.ownership.is_doubtful(frozen) for frozen in self._running())
+
+    def _running(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _take_up(self, frozen: FrozenTrial) -> Work | None:
         starts = int(frozen.user_attrs.get("starts", 0))
@@ -175,6 +180,7 @@ class Ledger:
             with study_lock(self._study):
                 # The count is for the whole study, so nobody else may ask in between.
                 limit = self._settings.trials
+                self._view.read()
                 if limit is not None and self.count() >= limit:
                     return None
                 self._study.sampler = RandomSampler()  # asked for a number only
@@ -241,10 +247,10 @@ class Ledger:
         frozen = storage.get_trial(trial_id)
         if frozen.params or FIXED in frozen.system_attrs:  # cut short, or enqueued
             return
-        trials = self._trials()
-        self._proposer.learn(trials)
+        self._learn()
         seed = seed_of(self._settings.seed, number)
-        found = self._proposer.propose(self._study, sampler, frozen, seed, _in_training(trials, trial_id))
+        open_work = _in_training(self._view.trials(), trial_id)
+        found = self._proposer.propose(self._study, sampler, frozen, seed, open_work)
         if found is not None:
             storage.set_trial_system_attr(trial_id, FIXED, dict(found))
             self._study.sampler = RandomSampler(seed)  # has nothing left to choose
@@ -258,7 +264,7 @@ class Ledger:
 
     def _settle(self, work: Work) -> None:
         """Take over the result of an earlier trial with the same candidate, wait for it, or refuse the score."""
-        self._judge.learn(self._trials())
+        self._learn()
         verdict = self._judge.before(work.candidate, work.score)
         if verdict is not None:
             record = dataclasses.replace(self._record(work), reason=verdict.reason, bound=verdict.bound)
@@ -270,15 +276,17 @@ class Ledger:
             self._waiting.append(work)
             work.settled = f"waits for trial {self._open[digest].number}, the same candidate"
             return
-        for frozen in self._trials():
-            if (
-                frozen.user_attrs.get("digest") == digest
-                and frozen.number != work.number
-                and frozen.state.is_finished()
-            ):
-                self._copy(work, frozen)
-                if work.settled is not None:
-                    return
+        for frozen in self._view.with_digest(digest):
+            self._copy(work, frozen)
+            if work.settled is not None:
+                return
+
+    def _learn(self) -> None:
+        """Show judge and proposer what has ended since."""
+        ended = self._view.ended(self._learned)
+        self._learned += len(ended)
+        self._judge.learn(ended)
+        self._proposer.learn(ended)
 
     def _copy(self, work: Work, frozen: FrozenTrial) -> None:
         record = read(frozen)
@@ -317,7 +325,7 @@ class Ledger:
         """
         if not curve or "spared" in work.trial.user_attrs:
             return None
-        self._judge.learn(self._trials())
+        self._learn()
         verdict = self._judge.after(work.candidate, work.score, curve)
         if verdict is None or not is_spared(work.number, self._settings.seed, self._rules.spared):
             return verdict
@@ -381,11 +389,11 @@ class Ledger:
 
     def count(self) -> int:
         """Trials of the study, running ones included."""
-        return sum(trial.state != TrialState.WAITING for trial in self._trials())
+        return self._view.count()
 
     def front(self) -> list[FrozenTrial]:
         """The front as it stands."""
-        return front(self._trials(), self._settings.bar)
+        return self._view.front()
 
     def seconds_worked(self) -> float:
         """Time that searches have spent on the study so far."""
@@ -403,10 +411,7 @@ class Ledger:
 
     def finished_numbers(self) -> set[int]:
         """Numbers of the trials that have ended."""
-        return {trial.number for trial in self._trials() if trial.state.is_finished()}
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        return {trial.number for trial in self._view.ended()}
 
     def _record(self, work: Work) -> Record:
         return Record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import stub_evaluator
 from optuna.trial import TrialState
 
+from search import launch as launching
 from search.coordinator import FAILURES_IN_A_ROW
 from search.launch import Options, _only_coordinator, launch
 from studies.errors import StudyError
@@ -214,6 +216,25 @@ def test_presets_are_tried_first(tmp_path: Path) -> None:
     record = read(_study(tmp_path).trials[0])
     assert record is not None
     assert record.candidate.architecture.widths == (16, 32, 64)
+
+
+def test_pictures_take_a_hundredth_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    drawn: list[float] = []
+
+    def draw(self: launching._Refresh) -> None:
+        drawn.append(clock[0])
+        clock[0] += 3.0 if len(drawn) > 1 else 0.01  # the study has grown
+
+    monkeypatch.setattr(launching._Refresh, "_panels", draw)
+    monkeypatch.setattr(launching.time, "monotonic", lambda: clock[0])
+    refresh = launching._Refresh(None, _settings(), Path(), None, "sqlite://")  # type: ignore[arg-type]
+    while clock[0] < 1000:
+        refresh.if_due()
+        clock[0] += 0.5
+    assert len(drawn) == 5
+    assert drawn[1] < 21
+    assert all(later - earlier >= 300 for earlier, later in itertools.pairwise(drawn[1:]))
 
 
 SCRIPT = """

@@ -1,0 +1,91 @@
+"""The study as its coordinator sees it: read again only when it may have changed, and nothing looked at twice.
+
+Every decision asks about all trials: how many there are, whether a candidate was met before, what the front is. With
+ten thousand of them, reading and looking through all would take longer than many a training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.transactions import StudyStorage
+from studies.constraint import is_feasible
+from studies.front import front
+
+FRESH_SECONDS = 1.0  # what other coordinators have done is seen after so long
+
+
+class View:
+    """Trials of a study, by number, and what is asked about them.
+
+    Args:
+        study: Whose trials they are.
+        storage: The study's; it counts our own writes.
+        bar: Accuracy that the front demands.
+        shared: Whether others may write to the study.
+    """
+
+    def __init__(self, study: optuna.Study, storage: StudyStorage, bar: float, *, shared: bool) -> None:
+        self._study, self._storage, self._bar, self._shared = study, storage, bar, shared
+        self._version, self._read_at = -1, 0.0
+        self._trials: list[FrozenTrial] = []
+        self._known = 0  # trials below this number have all ended, and are taken in
+        self._beyond: set[int] = set()  # numbers of later ones that are taken in
+        self._by_digest: dict[str, list[FrozenTrial]] = {}
+        self._front: list[FrozenTrial] = []
+        self._waiting = 0
+        self._ended: list[FrozenTrial] = []
+
+    def trials(self) -> Sequence[FrozenTrial]:
+        """All trials, by number."""
+        old = self._shared and time.monotonic() - self._read_at > FRESH_SECONDS
+        if old or self._version != self._storage.version:
+            self.read()
+        return self._trials
+
+    def count(self) -> int:
+        """Trials that have begun."""
+        self.trials()
+        return len(self._trials) - self._waiting
+
+    def ended(self, since: int = 0) -> Sequence[FrozenTrial]:
+        """Trials that have ended, in the order in which that was seen, without the first `since`."""
+        self.trials()
+        return self._ended[since:]
+
+    def with_digest(self, digest: str) -> Sequence[FrozenTrial]:
+        """Trials with this candidate that have ended, by number."""
+        self.trials()
+        return sorted(self._by_digest.get(digest, ()), key=lambda trial: trial.number)
+
+    def front(self) -> list[FrozenTrial]:
+        """The front."""
+        self.trials()
+        return self._front
+
+    def read(self) -> None:
+        """Look at the study now, however fresh the view is."""
+        self._version, self._read_at = self._storage.version, time.monotonic()
+        self._trials = self._study.get_trials(deepcopy=False)
+        self._waiting = 0
+        better = []
+        for trial in self._trials[self._known :]:
+            if not trial.state.is_finished():
+                self._waiting += trial.state == TrialState.WAITING
+            elif trial.number not in self._beyond:
+                self._beyond.add(trial.number)
+                digest = trial.user_attrs.get("digest")
+                if digest is not None:
+                    self._by_digest.setdefault(digest, []).append(trial)
+                self._ended.append(trial)
+                if is_feasible(trial, self._bar):
+                    better.append(trial)
+        while self._known in self._beyond:
+            self._beyond.remove(self._known)
+            self._known += 1
+        if better:
+            self._front = front([*self._front, *better], self._bar)
