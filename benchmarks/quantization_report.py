@@ -106,11 +106,15 @@ def plot(summary: Row, yardsticks: list[Row], path: Path) -> None:
         own = [(width, accuracy) for width, accuracy in own if width in place]
         axes.plot([place[w] for w, _ in own], [a for _, a in own], "o-", color=colour, lw=2, label=NAMES[method])
         for width, accuracy in own:
-            above = method == "aware"
-            text = axes.annotate(f"{100 * accuracy:.1f}", (place[width], accuracy), color=colour, fontsize=9)
-            text.set_position((0, 7 if above else -14))
-            text.set_textcoords("offset points")
-            text.set_ha("center")
+            axes.annotate(
+                f"{100 * accuracy:.1f}",
+                (place[width], accuracy),
+                xytext=(0, -15 if method == "rounding" else 12),
+                textcoords="offset points",
+                ha="center",
+                color=colour,
+                fontsize=9,
+            )
     for bits, method, style, text in (
         (32, "float", "-", "float32, where all begin"),
         (16, "aware", "--", "float16, trained on as long"),
@@ -121,6 +125,7 @@ def plot(summary: Row, yardsticks: list[Row], path: Path) -> None:
         best = yardsticks[0]
         axes.plot(place[4], best["accuracy"], "D", color=GREEN, ms=8, mfc="none", mew=2, zorder=4,
                   label=f"brevitas {best['brevitas']} at W4A4: {100 * best['accuracy']:.1f}")  # fmt: skip
+    axes.margins(y=0.09)
     axes.set_xticks(list(place.values()), [f"W{width}A{width}" for width in place])
     axes.set_xlabel("bits of weights and activations (stem and classifier 8)", color=INK)
     axes.set_ylabel("accuracy on the 5,000 validation images", color=INK)
@@ -151,6 +156,8 @@ def main() -> None:
     # Where the work was done is of no interest; how is.
     summary["command"] = f"python benchmarks/quantization_table.py {settings} --out DIR"
     summary["report"] = "python benchmarks/quantization_report.py --table DIR --out results/quantization"
+    for row in summary["rows"]:
+        del row["seconds"]  # of a run that was taken up again: not a time that anybody could compare
     summary["brevitas_w4a4"] = yardsticks[0]["accuracy"] if yardsticks else None
     summary["brevitas"] = [{key: value for key, value in one.items() if key != "curve"} for one in yardsticks]
     summary["comparison"] = compare(summary["rows"], yardsticks)
