@@ -96,7 +96,8 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
 
     image = _blank(network, input_shape)
     try:
-        # One pass for each counter: thop's own bookkeeping is many small operations, slow under torch's counter.
+        # One pass for each counter: thop's own bookkeeping is many small operations, slow under torch's counter. In
+        # the second one torch's counter stands still.
         with one_thread(), unchanged(network):
             network.eval()
             for module in names:
@@ -104,7 +105,6 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
                 module.register_forward_hook(end)
             with _no_compiler(), counter:
                 network(image)
-        with one_thread(), unchanged(network):
             total, _ = thop.profile(network, inputs=(image,), custom_ops=_rules(network, rule), verbose=False)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

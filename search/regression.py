@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 Array = NDArray[np.floating[Any]]
 
@@ -51,7 +52,7 @@ class Regression:
         cross = _matern(_distances(features, self._features) / self._length)
         cross += self._linear * features @ self._features.T
         mean = self._center + self._unit * (cross @ self._weights)
-        solved = np.linalg.solve(self._factor, cross.T)  # (n, m)
+        solved = solve_triangular(self._factor, cross.T, lower=True)  # (n, m)
         own = 1 + self._linear * (features**2).sum(1) + self._noise
         variance = np.maximum(own - (solved**2).sum(0), 1e-12) * self._scale
         return mean, self._unit * np.sqrt(variance)
@@ -63,12 +64,12 @@ def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, A
         factor: Array = np.linalg.cholesky(kernel + (noise + 1e-9) * np.eye(len(residuals)))
     except np.linalg.LinAlgError:
         return None
-    half: Array = np.linalg.solve(factor, residuals)
+    half: Array = solve_triangular(factor, residuals, lower=True)
     # With a weak prior on the scale (one pseudo-observation of 1): few points must not claim to know it.
     count = len(residuals)
     scale = float((half @ half + 1) / (count + 1))
     likelihood = -0.5 * (count + 1) * math.log(scale) - float(np.log(np.diag(factor)).sum())
-    weights: Array = np.linalg.solve(factor.T, half)
+    weights: Array = solve_triangular(factor, half, lower=True, trans=1)
     return likelihood, factor, weights, scale
 
 

@@ -8,9 +8,10 @@ data or on which device: those belong to the job (`evaluators.job`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -40,34 +41,58 @@ def _one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
     _require(value in allowed, name, value, "one of " + ", ".join(str(item) for item in allowed))
 
 
+_KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def _read_fields(part: Any) -> tuple[tuple[str, str, bool], ...]:
+    """(name, declared type, whether it may be left out) of each field."""
+    missing = dataclasses.MISSING
+    return tuple(
+        (item.name, str(item.type), item.default is not missing or item.default_factory is not missing)
+        for item in dataclasses.fields(part)
+    )
+
+
+# Asked for at every trial of a long study, several times.
+_fields: Callable[[Any], tuple[tuple[str, str, bool], ...]] = functools.cache(_read_fields)
+
+
+def _plain(value: Any) -> Any:
+    """A part, or a value in one, as JSON would give it back."""
+    if isinstance(value, _Part):
+        return {name: _plain(getattr(value, name)) for name, *_ in _fields(type(value))}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
 class _Part:
     """Shared by the parts: exact dictionaries and JSON, a canonical digest, and coercion of the JSON types."""
 
     def __post_init__(self) -> None:
         # JSON knows lists, and writes 1.0 as 1 in some hands: a tuple stays a tuple, a float a float, so that
         # equal candidates have equal digests.
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            declared = str(item.type)
+        for name, declared, _ in _fields(type(self)):
+            value = given = getattr(self, name)
             if isinstance(value, list):
                 value = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
             if isinstance(value, bool):
-                _require("bool" in declared, self._label(item.name), value, f"a {declared}")
+                _require("bool" in declared, self._label(name), value, f"a {declared}")
             elif isinstance(value, int) and declared == "float":
                 value = float(value)
             if declared.startswith("tuple[float") and isinstance(value, tuple):
                 value = tuple(float(entry) for entry in value)
-            if declared in ("int", "float", "str", "bool"):
-                kind = {"int": int, "float": float, "str": str, "bool": bool}[declared]
-                _require(type(value) is kind, self._label(item.name), value, f"a {declared}")
+            if declared in _KINDS:
+                _require(type(value) is _KINDS[declared], self._label(name), value, f"a {declared}")
             if declared == "float":
-                _require(abs(value) < float("inf"), self._label(item.name), value, "a finite number")
+                _require(abs(value) < float("inf"), self._label(name), value, "a finite number")
             if declared.startswith("tuple"):
-                _require(isinstance(value, tuple), self._label(item.name), value, "a list")
+                _require(isinstance(value, tuple), self._label(name), value, "a list")
             if declared == "tuple[int, ...]":
                 whole = all(type(entry) is int for entry in value)
-                _require(whole, self._label(item.name), value, "a list of whole numbers")
-            object.__setattr__(self, item.name, value)
+                _require(whole, self._label(name), value, "a list of whole numbers")
+            if value is not given:
+                object.__setattr__(self, name, value)
         self._validate()
 
     def _validate(self) -> None:
@@ -78,7 +103,7 @@ class _Part:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries, lists, strings, numbers, booleans and None: what JSON holds."""
-        result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
+        result: dict[str, Any] = _plain(self)
         return result
 
     def to_json(self) -> str:
@@ -90,12 +115,13 @@ class _Part:
         """The inverse of `to_dict`. Raises CandidateError for unknown, missing or impossible fields."""
         name = cls.__name__.lower()
         _require(isinstance(data, Mapping), name, data, "an object with named fields")
-        fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        known = [field for field, *_ in _fields(cls)]
         for key in data:
-            _require(key in fields, f"{name}.{key}", data[key], "absent (known: " + ", ".join(fields) + ")")
-        for key, item in fields.items():
-            optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
-            _require(key in data or optional, f"{name}.{key}", None, "given")
+            if key not in known:
+                raise CandidateError(f"{name}.{key} must be absent (known: {', '.join(known)}), but got {data[key]!r}.")
+        for key, _, optional in _fields(cls):
+            if key not in data and not optional:
+                raise CandidateError(f"{name}.{key} must be given, but got None.")
         values = {}
         for key, value in data.items():
             part = _PARTS.get((name, key))
@@ -111,7 +137,7 @@ class _Part:
             raise CandidateError(f"{cls.__name__.lower()} is not valid JSON: {error}.") from None
         return cls.from_dict(data)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
@@ -394,7 +420,7 @@ class Candidate(_Part):
                 right = len(step.ratios) == stages
                 _require(right, f"pruning.{step.granularity}.ratios", step.ratios, f"{stages} entries")
 
-    @property
+    @functools.cached_property
     def dense_digest(self) -> str:
         """Digest of what the dense network depends on: architecture, augmentation and recipe."""
         penalty = self.pruning.filters.penalty if self.pruning.filters is not None else 0.0

@@ -14,6 +14,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -82,7 +84,11 @@ class _Shown:
 
 
 class WindowedTPE(TPESampler):
-    """Optuna's TPE sampler, shown the window of a study as it is when a trial begins to be sampled."""
+    """Optuna's TPE sampler, shown the window of a study as it is when a trial begins to be sampled.
+
+    What it is asked for one trial, however often and in how many groups of parameters, comes from models that are
+    fitted once: Optuna's own fits them anew for every group and at every question.
+    """
 
     _shown: _Shown | None = None
 
@@ -93,21 +99,53 @@ class WindowedTPE(TPESampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See optuna.samplers.BaseSampler."""
-        return super().infer_relative_search_space(self._look(study), trial)
+        shown = self._look(study)
+        # Which groups there are follows from which parameters occur together; one trial of each kind tells.
+        kinds = {frozenset(seen.distributions): seen for seen in reversed(shown._get_trials())}
+        some: Any = _Shown(study, list(reversed(kinds.values())))
+        return super().infer_relative_search_space(some, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See optuna.samplers.BaseSampler."""
-        return super().sample_relative(self._look(study), trial, search_space)
+        shown: Any = self._look(study)
+        return super().sample_relative(shown, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See optuna.samplers.BaseSampler."""
-        return super().sample_independent(self._look(study), trial, param_name, param_distribution)
+        shown: Any = self._look(study)
+        return super().sample_independent(shown, trial, param_name, param_distribution)
 
-    def _look(self, study: Study) -> Study:
+    def _look(self, study: Study) -> _Shown:
         if self._shown is None:
             self._shown = _Shown(study, window(study._get_trials(deepcopy=False)))
-        return self._shown  # type: ignore[return-value]
+            self._good_and_other: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
+            self._models: dict[frozenset[str], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
+        return self._shown
+
+    def _sample(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        """As Optuna's: of some draws from the model of good trials the one that the other model makes least likely."""
+        names = frozenset(search_space)
+        if names not in self._models:
+            self._models[names] = self._fit(study, trial, search_space)
+        good, other = self._models[names]
+        draws = good.sample(self._rng.rng, self._n_ei_candidates)
+        chosen = self._compare(draws, self._compute_acquisition_func(draws, good, other))
+        return {name: kind.to_external_repr(chosen[name]) for name, kind in search_space.items()}
+
+    def _fit(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> tuple[_ParzenEstimator, _ParzenEstimator]:
+        if self._good_and_other is None:
+            states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+            trials = [seen for seen in study._get_trials(states=states) if seen.number != trial.number]
+            ended = sum(seen.state != TrialState.RUNNING for seen in trials)
+            self._good_and_other = _split_trials(study, trials, default_gamma_multiobjective(ended))
+        good, other = self._good_and_other
+        return (
+            self._build_parzen_estimator(study, search_space, good, handle_below=True),
+            self._build_parzen_estimator(study, search_space, other, handle_below=False),
+        )

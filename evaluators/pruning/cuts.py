@@ -11,6 +11,7 @@ from torch import nn
 from evaluators.data import Images
 from evaluators.pruning.criteria import draw_sample
 from evaluators.pruning.filters import count_filters, find_filters, remove_filters
+from evaluators.pruning.groups import Graph
 from evaluators.pruning.masks import prunable_layers
 from evaluators.pruning.methods import PruningError
 from evaluators.pruning.report import Report, compare
@@ -110,7 +111,9 @@ class _Filters:
         self._network, self._step, self._seed = network, step, seed
         self._sample = draw_sample(images, seed, device)
         self._shape = images.shape
-        self._before = find_filters(network, self._shape)
+        # Tracing takes as long as everything else: what tells the groups makes the first cut, too.
+        self._graph: Graph | None = Graph(network, self._shape)
+        self._before = find_filters(self._graph)
         self.ratios = layer_ratios(step, list(self._before))
 
     def cut(self, progress: float, only: str | None = None) -> None:
@@ -120,7 +123,9 @@ class _Filters:
             for name, ratio in self.ratios.items()
             if only in (None, name)
         }
-        remove_filters(self._network, self._step, ratios, self._before, self._shape, self._sample, self._seed)
+        graph = self._graph or Graph(self._network, self._shape)
+        self._graph = None
+        remove_filters(self._network, self._step, ratios, self._before, graph, self._sample, self._seed)
 
     def report(self) -> Report:
         """Before and now."""

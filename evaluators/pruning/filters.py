@@ -13,15 +13,14 @@ from evaluators.pruning.reconstruction import gram_matrices, rescaling
 from evaluators.pruning.weights import rounded
 from spaces.candidate import Sparsity
 
-Shape = tuple[int, int, int]  # (channels, height, width)
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
 
 
-def find_filters(network: nn.Module, input_shape: Shape) -> Filters:
+def find_filters(graph: Graph) -> Filters:
     """Which filters there are and which can only go together, in the network's order."""
     return {
         group.name: {member.name: len(member.layer.get_parameter("weight")) for member in group.filters}
-        for group in Graph(network, input_shape).groups
+        for group in graph.groups
     }
 
 
@@ -35,7 +34,7 @@ def remove_filters(
     step: Sparsity,
     ratios: Mapping[str, float],
     before: Filters,
-    input_shape: Shape,
+    graph: Graph,
     sample: Sample,
     seed: int,
 ) -> None:
@@ -48,11 +47,10 @@ def remove_filters(
         step: Says criterion and scope.
         ratios: Share to be gone afterwards, by the name of a group; groups that are not named are left alone.
         before: Filters that were there when the step began.
-        input_shape: (channels, height, width).
+        graph: Of the network as it stands; of no use afterwards.
         sample: For criteria that look at data.
         seed: Of the random criterion.
     """
-    graph = Graph(network, input_shape)
     groups = tuple(group for group in graph.groups if group.name in ratios)
     importance = filter_importance(network, groups, step.criterion, sample, seed)
     if step.scope == "global":

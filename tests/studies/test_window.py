@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import optuna
+import pytest
 from made_trials import made_study, made_trial
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.constraint import set_feasibility
 from studies.samplers import make_sampler
-from studies.window import window
+from studies.window import WindowedTPE, window
 
 
 def _long() -> list[FrozenTrial]:
@@ -71,3 +75,50 @@ def test_the_sampler_asks_for_the_trials_once_a_trial() -> None:
         study._storage.get_all_trials = original  # type: ignore[method-assign]
         set_feasibility(study, trial, value, 0.5)
         study.tell(trial, [value, number / 5 + 0.1])
+
+
+def test_it_proposes_what_optunas_own_does() -> None:
+    """Models that are fitted once give the same proposals, in a conditional space, with trials of every kind."""
+
+    def proposals(sampler: optuna.samplers.BaseSampler) -> list[dict[str, object]]:
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        for number in range(25):
+            trial = study.ask()
+            kind = trial.suggest_categorical("kind", ["a", "b"])
+            value = trial.suggest_float(f"{kind}.x", 0, 1) + trial.suggest_int("n", 1, 9) / 9
+            set_feasibility(study, trial, min(1.0, value / 2), 0.5)
+            if number % 4 == 3:
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, [value, number % 5 + 0.1])
+        return [trial.params for trial in study.trials]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        theirs = optuna.samplers.TPESampler(n_startup_trials=5, multivariate=True, group=True, seed=1)
+        ours = WindowedTPE(n_startup_trials=5, multivariate=True, group=True, seed=1)
+    assert proposals(ours) == proposals(theirs)
+
+
+def test_models_are_fitted_once_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[object] = []
+    original = WindowedTPE._fit
+
+    def counted(self: WindowedTPE, study: optuna.Study, trial: FrozenTrial, space: dict[str, Any]) -> Any:
+        fitted.append(tuple(space))
+        return original(self, study, trial, space)
+
+    monkeypatch.setattr(WindowedTPE, "_fit", counted)
+    study = made_study([])
+    study.sampler = make_sampler("tpe", 0, startup=2)
+    for number in range(4):
+        trial = study.ask()
+        value = trial.suggest_float("x", 0, 1)
+        if number == 3:
+            frozen = trial._cached_frozen_trial
+            space = study.sampler.infer_relative_search_space(study, frozen)
+            draws = {study.sampler.sample_relative(study, frozen, space)["x"] for _ in range(3)}
+            assert len(draws) == 3
+        set_feasibility(study, trial, value, 0.5)
+        study.tell(trial, [value, 0.1])
+    assert fitted == [("x",)] * 2  # one for each trial that was not drawn at random
