@@ -55,7 +55,7 @@ def measure(
     averaging = Averaging(network, 0.999)
     images = random_images(2048)
     generator = torch.Generator().manual_seed(0)
-    half = half_precision(network, device)
+    half = half_precision(device)
     seconds: dict[str, list[float]] = defaultdict(list)
 
     def step() -> None:

@@ -1,7 +1,8 @@
 """Seconds of a quantization-aware training step against the float step of the same network.
 
 Both networks stand side by side in one process and take turns, so that a drifting clock hits both alike; the ratio
-is that of the medians. A step is forward, loss, backward and SGD on one fixed random batch.
+is that of the medians. A step is forward, loss, backward and SGD on one fixed random batch, in the precision that the
+loop trains in.
 
     python benchmarks/qat_step.py --networks small_residual small_inverted --threads 1 2
 """
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evaluators.allocator import keep_freed_memory
+from evaluators.train import half_precision
 from models import build, layer_bits
 from models.calibration import observe
 from models.conversion import convert
@@ -51,8 +53,11 @@ def networks(name: str, bits: int, inputs: Tensor) -> tuple[Network, Network]:
 def step_of(network: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, foreach=True)
 
+    half = half_precision(torch.device("cpu"))
+
     def step() -> None:
-        loss = F.cross_entropy(network(inputs), labels)
+        with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
+            loss = F.cross_entropy(network(inputs), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -24,7 +24,6 @@ from evaluators.augmentation import augment, normalise
 from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
-from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
 EVALUATION_BATCH = 500
@@ -159,14 +158,14 @@ def untrained(
     return Epoch(stage, 0, epochs, None, judged, time.perf_counter() - start)
 
 
-def half_precision(network: nn.Module, device: torch.device) -> torch.dtype | None:
+def half_precision(device: torch.device) -> torch.dtype | None:
     """The type of half the width that multiplications train in (weights and sums stay float32); None: float32.
 
     On a CPU that is bfloat16, where the processor multiplies it in hardware: emulated it is slower than float32.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() and not quantized_layers(network):
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return None
 
@@ -190,7 +189,7 @@ class _Step:
             teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
-        half = half_precision(network, device)
+        half = half_precision(device)
         if half is not None:
             self._autocast = torch.autocast(device.type, half)
             if half == torch.float16:

@@ -84,10 +84,10 @@ def _processor() -> str:
 def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     pointer, count, number, integer = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
     signatures: dict[str, tuple[object, tuple[object, ...]]] = {
-        "round": (None, (pointer, pointer, count, number, number, number, integer)),
+        "round": (None, (pointer, pointer, count, integer, number, number, number, integer)),
         "round_backward": (
             ctypes.c_double,
-            (pointer, pointer, pointer, count, number, number, number, integer),
+            (pointer, pointer, pointer, count, integer, number, number, number, integer),
         ),
         "round_rows": (None, (pointer, pointer, count, count, pointer, number, number)),
         "round_rows_backward": (

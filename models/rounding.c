@@ -6,8 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "storage.h"
+
 #define BLOCK 4096
 #define LANES 16
+#define INLINE static inline __attribute__((always_inline))
 
 static inline float clamped(float v, float low, float high)
 {
@@ -15,45 +18,60 @@ static inline float clamped(float v, float low, float high)
     return v > high ? high : v;
 }
 
-/* y = round(clamp(x / step, low, high)) * step, half to even. */
-void slimfront_round(const float *restrict x, float *restrict y, long n, float step, float low, float high, int threads)
+static inline long least(long a, long b)
 {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-    for (long block = 0; block < (n + BLOCK - 1) / BLOCK; block++) {
-        long end = (block + 1) * BLOCK < n ? (block + 1) * BLOCK : n;
-        for (long i = block * BLOCK; i < end; i++)
-            y[i] = nearbyintf(clamped(x[i] / step, low, high)) * step;
-    }
+    return a < b ? a : b;
 }
 
-/* gx = g where low < x / step < high, else 0. Returns the sum of g * (q - v inside the bounds), v = x / step and q its
-   integer: the gradient of the step. */
-static double round_backward(const float *restrict g, const float *restrict x, float *restrict gx, long n, float step,
+INLINE void round_block(const void *x, void *y, int half, long start, long end, float step, float low, float high)
+{
+#pragma GCC ivdep
+    for (long i = start; i < end; i++)
+        store(y, i, nearbyintf(clamped(load(x, i, half) / step, low, high)) * step, half);
+}
+
+/* y = round(clamp(x / step, low, high)) * step, half to even. */
+void slimfront_round(const void *x, void *y, long n, int half, float step, float low, float high, int threads)
+{
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (long start = 0; start < n; start += BLOCK)
+        if (half)
+            round_block(x, y, 1, start, least(start + BLOCK, n), step, low, high);
+        else
+            round_block(x, y, 0, start, least(start + BLOCK, n), step, low, high);
+}
+
+/* gx = g where low < x / step < high, else 0. Returns g * (q - v inside the bounds), v = x / step and q its integer: what
+   this number adds to the gradient of the step. */
+INLINE float round_backward_one(const void *g, const void *x, void *gx, int half, long i, float step, float low,
+                                float high)
+{
+    float v = load(x, i, half) / step, gradient = load(g, i, half);
+    int inside = v > low && v < high;
+    store(gx, i, inside ? gradient : 0.0f, half);
+    return gradient * (nearbyintf(clamped(v, low, high)) - (inside ? v : 0.0f));
+}
+
+/* The numbers from start to end; the sum of what they return. */
+INLINE double round_backward(const void *g, const void *x, void *gx, int half, long start, long end, float step,
                              float low, float high)
 {
     float sums[LANES] = {0};
-    long i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) {
-            float v = x[i + lane] / step, gradient = g[i + lane];
-            int inside = v > low && v < high;
-            gx[i + lane] = inside ? gradient : 0.0f;
-            sums[lane] += gradient * (nearbyintf(clamped(v, low, high)) - (inside ? v : 0.0f));
-        }
-    for (; i < n; i++) {
-        float v = x[i] / step;
-        int inside = v > low && v < high;
-        gx[i] = inside ? g[i] : 0.0f;
-        sums[0] += g[i] * (nearbyintf(clamped(v, low, high)) - (inside ? v : 0.0f));
-    }
+    long i = start;
+    for (; i + LANES <= end; i += LANES)
+#pragma GCC ivdep
+        for (int lane = 0; lane < LANES; lane++)
+            sums[lane] += round_backward_one(g, x, gx, half, i + lane, step, low, high);
+    for (; i < end; i++)
+        sums[0] += round_backward_one(g, x, gx, half, i, step, low, high);
     double total = 0;
     for (int lane = 0; lane < LANES; lane++)
         total += sums[lane];
     return total;
 }
 
-double slimfront_round_backward(const float *g, const float *x, float *gx, long n, float step, float low, float high,
-                                int threads)
+double slimfront_round_backward(const void *g, const void *x, void *gx, long n, int half, float step, float low,
+                                float high, int threads)
 {
     long blocks = (n + BLOCK - 1) / BLOCK;
     double *totals = malloc((size_t)(blocks ? blocks : 1) * sizeof(double));
@@ -61,8 +79,9 @@ double slimfront_round_backward(const float *g, const float *x, float *gx, long 
         return NAN;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (long block = 0; block < blocks; block++) {
-        long start = block * BLOCK, length = n - start < BLOCK ? n - start : BLOCK;
-        totals[block] = round_backward(g + start, x + start, gx + start, length, step, low, high);
+        long start = block * BLOCK, end = least(start + BLOCK, n);
+        totals[block] = half ? round_backward(g, x, gx, 1, start, end, step, low, high)
+                             : round_backward(g, x, gx, 0, start, end, step, low, high);
     }
     double total = 0;
     for (long block = 0; block < blocks; block++)
@@ -87,6 +106,5 @@ void slimfront_round_rows_backward(const float *g, const float *x, float *gx, lo
                                    float low, float high, float *totals)
 {
     for (long row = 0; row < rows; row++)
-        totals[row] =
-            (float)round_backward(g + row * n, x + row * n, gx + row * n, n, steps[row], low, high);
+        totals[row] = (float)round_backward(g, x, gx, 0, row * n, (row + 1) * n, steps[row], low, high);
 }

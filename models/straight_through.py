@@ -2,7 +2,7 @@
 
 A training step on a CPU waits for memory, not for arithmetic, and activations are by far the largest tensors. So the
 functions are written by hand on top of `models.rounding`: one pass over memory each way, and nothing saved for the way
-back but the layer's input and what the convolution behind saves anyway.
+back but the layer's input.
 
 Learned steps follow LSQ (Esser et al. 2019, arXiv:1902.08153): with v = x / s, q = round(clamp(v)),
 between -n and p,
@@ -97,20 +97,18 @@ class _Activations(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, base: Tensor, ratio: Tensor, low: int, high: int) -> Tensor:
-        start = float(base)
-        step = start * max(float(ratio), SMALLEST_RATIO)
-        y = round_tensor(x, step, low, high)
-        ctx.save_for_backward(x, y)
-        ctx.grid = (step, low, high)
-        ctx.gradient_scale = _gradient_scale(x, high) / start
-        return y
+        step = base * ratio.clamp(min=SMALLEST_RATIO)  # a tensor throughout: a GPU is never waited for
+        ctx.save_for_backward(x, step, base)
+        ctx.bounds = (low, high)
+        return round_tensor(x, step, low, high)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y = ctx.saved_tensors
-        gradient_x, gradient_step = round_tensor_backward(gradient, x, y, *ctx.grid)
-        return gradient_x, None, gradient_step * ctx.gradient_scale, None, None
+        x, step, base = ctx.saved_tensors
+        low, high = ctx.bounds
+        gradient_x, gradient_step = round_tensor_backward(gradient, x, step, low, high)
+        return gradient_x, None, gradient_step * _gradient_scale(x, high) / base, None, None
 
 
 class _SignedBits(Function):
@@ -118,20 +116,17 @@ class _SignedBits(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, base: Tensor, ratio: Tensor) -> Tensor:
-        start = float(base)
-        step = start * max(float(ratio), SMALLEST_RATIO)
-        signs = _signs(x)
-        ctx.save_for_backward(x, signs)
-        ctx.limit = 2 * step
-        ctx.gradient_scale = _gradient_scale(x, 1) / start
-        return signs * step
+        step = base * ratio.clamp(min=SMALLEST_RATIO)
+        ctx.save_for_backward(x, step, base)
+        return _signs(x) * step.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, signs = ctx.saved_tensors
-        gradient_x = torch.ops.aten.hardtanh_backward(gradient, x, -ctx.limit, ctx.limit)
-        return gradient_x, None, (gradient * signs).sum() * ctx.gradient_scale
+        x, step, base = ctx.saved_tensors
+        inside = x.abs() < 2 * step
+        gradient_step = (gradient * _signs(x)).sum(dtype=step.dtype)
+        return gradient * inside, None, gradient_step * _gradient_scale(x, 1) / base
 
 
 class _Weights(Function):
