@@ -24,6 +24,7 @@ from evaluators.augmentation import augment, normalise
 from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
+from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
 EVALUATION_BATCH = 500
@@ -141,7 +142,7 @@ def train(
         if loss != loss or abs(loss) == float("inf"):
             raise TrainingError("loss_not_finite", f"The loss of epoch {number} is {loss}.")
         with averaging.applied() if averaging is not None else nullcontext():
-            judged = accuracy(network, validation, device) if validation is not None else None
+            judged = _judged(network, validation, device, last=number == total) if validation is not None else None
         done.append(Epoch(stage, number, total, loss, judged, time.perf_counter() - start))
         if number == total and averaging is not None:
             averaging.exchange()
@@ -223,6 +224,18 @@ class _Step:
             if penalty is not None:
                 loss = loss + penalty
         return loss
+
+
+def _judged(network: nn.Module, validation: Images, device: torch.device, *, last: bool) -> float:
+    """Accuracy for the curve.
+
+    Before the last epoch it only guides early stopping, and is measured in the precision of the training, almost twice
+    as fast: up to ten images in 5,000 were judged differently, where chance in choosing them moves twenty. The last
+    epoch's, every finished network's and those of quantized networks are measured in float32.
+    """
+    half = None if last or quantized_layers(network) else half_precision(device)
+    with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+        return accuracy(network, validation, device)
 
 
 @torch.inference_mode()

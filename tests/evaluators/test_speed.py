@@ -1,0 +1,146 @@
+"""What makes training fast, mechanism by mechanism; how fast it is stands in benchmarks/."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evaluators import allocator, augmentation, evaluate
+from evaluators import train as training
+from evaluators.data import Images
+from evaluators.job import Job
+from evaluators.train import accuracy, half_precision, train
+from models import build
+from search import workers
+from spaces import Architecture, Augmentation, Candidate, Recipe, presets
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.05)
+ARCHITECTURE = Architecture("residual", 4, 1, (4,), (1,), (1,), shortcut="padding")
+PLAIN = Augmentation(flip=False, crop=0)
+
+
+def _images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.arange(count) % 2)
+
+
+def _train(network: nn.Module, count: int = 48, validation: Images | None = None, **other: object) -> None:
+    values = {"recipe": RECIPE, "augmentation": PLAIN, "classes": 2, "seed": 0} | other
+    list(train(network, _images(count), validation, **values))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_kept() -> None:
+    program = """
+import resource, torch
+from evaluators.allocator import keep_freed_memory
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def of_ten_buffers():
+    torch.ones(4 << 20)
+    before = faults()
+    for _ in range(10):
+        torch.ones(4 << 20)
+    return faults() - before
+without = of_ten_buffers()
+print(keep_freed_memory(), without, of_ten_buffers())
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    kept, without, faults = done.stdout.split()
+    if kept == "False":
+        pytest.skip("no glibc here")
+    assert int(faults) < 100 < int(without)  # pages
+
+
+def test_workers_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+
+    def stub(*_: object) -> Iterator[None]:
+        order.append("training")
+        return iter(())
+
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("allocator"))
+    monkeypatch.setattr(evaluate, "evaluate", stub)
+    monkeypatch.setattr(workers, "_data", lambda job: None)
+    list(workers.evaluate_job(Job(candidate=Candidate(ARCHITECTURE), dataset="digits", seed=0)))
+    assert order == ["allocator", "training"]
+
+
+def test_no_image_is_converted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[int] = []
+    normalise = augmentation.normalise
+
+    def counted(images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        converted.append(len(images))
+        return normalise(images)
+
+    monkeypatch.setattr(augmentation, "normalise", counted)
+    monkeypatch.setattr(training, "normalise", counted)
+    _train(build(ARCHITECTURE, 2, seed=0), 48, _images(20))
+    assert converted == [16, 16, 16, 20] * RECIPE.epochs
+
+
+@pytest.mark.parametrize("name", ["small_residual", "small_inverted", "small_dense"])
+def test_tensors_stay_channels_last_through_every_layer_and_back(name: str) -> None:
+    seen: list[bool] = []
+
+    def is_last(tensor: Tensor) -> None:
+        seen.append(tensor.stride(1) == 1)  # the gradient of a part of a concatenation lies in the whole, with gaps
+
+    def watch(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        is_last(inputs[0])
+        is_last(output)
+        if output.requires_grad:
+            output.register_hook(is_last)
+
+    network = build(presets[name].architecture, 10, seed=0)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions:
+        module.register_forward_hook(watch)
+    images = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
+    list(train(network, images, None, recipe=Recipe(epochs=1), augmentation=PLAIN, classes=10, seed=0))
+    assert len(seen) == 3 * len(convolutions)
+    assert all(seen)
+
+
+class _Precisions(nn.Module):
+    """Notes in which precision it multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = build(ARCHITECTURE, 2, seed=0)
+        self.seen: list[tuple[bool, torch.dtype]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        self.seen.append((self.training, out.dtype))
+        return out
+
+
+def test_mixed_precision_is_chosen_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, expected in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        assert half_precision(CPU) == expected
+        network = _Precisions()
+        _train(network)
+        assert set(network.seen) == {(True, expected or torch.float32)}
+
+
+def test_accuracies_that_count_are_measured_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    network = _Precisions()
+    _train(network, validation=_images(20))
+    judged = [dtype for training, dtype in network.seen if not training]
+    assert judged == [torch.bfloat16, torch.bfloat16, torch.float32]  # the last epoch's stands in the record
+    network.seen.clear()
+    accuracy(network, _images(20))
+    assert network.seen == [(False, torch.float32)]
