@@ -64,7 +64,7 @@ def ours(data: SearchData, epochs: int, seed: int, work: Path) -> list[float]:
 def ordinary(data: SearchData, epochs: int, seed: int, work: Path) -> list[float]:
     from torch.utils.data import DataLoader
 
-    from benchmarks.ordinary_loop import MEAN, DEVIATION, Pictures
+    from benchmarks.ordinary_loop import DEVIATION, MEAN, Pictures
 
     torch.manual_seed(seed)
     recipe = recipe_of(epochs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from models.kernels import library, pointers
 
@@ -94,7 +95,7 @@ def _columns(steps: Tensor, x: Tensor) -> Tensor:
 
 
 def _fits(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _is_dense(x)
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _is_dense(x) and not is_compiling()
 
 
 def _is_dense(x: Tensor) -> bool:

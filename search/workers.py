@@ -7,6 +7,7 @@ evaluator waits for `go_on` or `stop`. So every decision sees everything, wherev
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -69,6 +70,15 @@ def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
     torch.set_num_threads(job.threads)
     result = yield from evaluate(job, _data(job))
     return result
+
+
+def on_its_gpu(job: Job, slot: int) -> Job:
+    """The job with its GPU: slots go round the GPUs of this machine, several to each where there are more slots."""
+    if job.device != "cuda":
+        return job
+    import torch
+
+    return dataclasses.replace(job, device=f"cuda:{slot % max(1, torch.cuda.device_count())}")
 
 
 loaded_data: dict[tuple[object, ...], object] = {}
@@ -232,6 +242,7 @@ class LocalProcesses:
 
     def submit(self, slot: int, job: Job) -> None:
         """See Workers."""
+        job = on_its_gpu(job, slot)
         try:
             self._slots[slot].connection.send(job)
         except OSError:  # it died while idle

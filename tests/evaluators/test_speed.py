@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluators import allocator, augmentation, evaluate
 from evaluators import train as training
 from evaluators.data import Images
 from evaluators.job import Job
 from evaluators.train import accuracy, half_precision, train
-from models import build
+from models import build, depthwise, norm_act, rounding
+from models.calibration import observe
+from models.conversion import convert
+from models.network import weight_layers
 from search import workers
 from spaces import Architecture, Augmentation, Candidate, Recipe, presets
 
@@ -40,15 +46,21 @@ def _train(network: nn.Module, count: int = 48, validation: Images | None = None
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_freed_memory_is_kept() -> None:
     program = """
-import resource, torch
+import ctypes, resource
 from evaluators.allocator import keep_freed_memory
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def buffer(size=16 << 20):
+    place = libc.malloc(size)
+    ctypes.memset(place, 1, size)
+    libc.free(place)
 def of_ten_buffers():
-    torch.ones(4 << 20)
-    before = faults()
+    buffer()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        torch.ones(4 << 20)
-    return faults() - before
+        buffer()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 without = of_ten_buffers()
 print(keep_freed_memory(), without, of_ten_buffers())
 """
@@ -110,6 +122,68 @@ def test_tensors_stay_channels_last_through_every_layer_and_back(name: str) -> N
     list(train(network, images, None, recipe=Recipe(epochs=1), augmentation=PLAIN, classes=10, seed=0))
     assert len(seen) == 3 * len(convolutions)
     assert all(seen)
+
+
+class _Waits(TorchDispatchMode):
+    """Counts the operations whose result the host has to wait for, as if the CPU were a GPU."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "_unique2", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        if name in self.WAITING:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("policy", ["none", "cutout", "mixup", "cutmix", "light"])
+@pytest.mark.parametrize("quantized", [False, True])
+def test_nothing_waits_for_the_device_within_an_epoch(
+    policy: str, quantized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rounding, norm_act, depthwise):  # a GPU has none of our kernels
+        monkeypatch.setattr(module, "library", lambda: None)
+    monkeypatch.setattr(training, "half_precision", lambda device: torch.bfloat16)
+    network = build(ARCHITECTURE, 2, seed=0).to(memory_format=torch.channels_last)
+    if quantized:
+        layers = weight_layers(network)
+        observed = observe(network, layers, [augmentation.normalise(_images(8).images)])
+        bits = dict(zip(layers, [(8, 8), (2, 4), (1, 1), (16, 16)], strict=True))
+        convert(network, bits, observed)
+    augmented = Augmentation(flip=True, crop=1, policy=policy, strength=0.0 if policy == "none" else 0.5)
+    recipe = Recipe(optimizer="muon", learning_rate=0.01, epochs=2, batch_size=16, averaging=0.9)
+    with _Waits() as waits:
+        _train(network, 48, augmentation=augmented, recipe=recipe)
+    assert waits.found == ["_local_scalar_dense"] * recipe.epochs  # the epoch's loss
+
+
+def test_slots_go_round_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    job = Job(candidate=Candidate(ARCHITECTURE), dataset="digits", seed=0)
+    assert workers.on_its_gpu(job, 3) is job
+    on_gpu = dataclasses.replace(job, device="cuda")
+    assert [workers.on_its_gpu(on_gpu, slot).device for slot in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+
+
+def test_compiling_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def stand_in(network: nn.Module, mode: str | None) -> nn.Module:
+        modes.append(mode)
+        return network
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    _train(build(ARCHITECTURE, 2, seed=0))
+    assert modes == []
+    monkeypatch.setenv("SLIMFRONT_COMPILE", "1")
+    _train(build(ARCHITECTURE, 2, seed=0))
+    assert modes == [None]
+    training._compiled(nn.Identity(), torch.device("cuda"))
+    assert modes == [None, "reduce-overhead"]  # with CUDA graphs
 
 
 class _Precisions(nn.Module):
