@@ -1,0 +1,98 @@
+"""Measures how fast training is and writes results/speed/: a file of each benchmark, and summary.json of them all.
+
+    python benchmarks/speed.py --out results/speed              measure and join; 20 minutes on two idle cores
+    python benchmarks/speed.py --out results/speed --join       only join what is there
+
+The seconds per trial come from engine_overhead.json in the same folder, under its key `seconds_per_trial`
+(benchmarks/engine_overhead.py); without that file they are null.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from studies.record import environment
+
+HERE = Path(__file__).parent
+NETWORKS = ("resnet20", "small_residual", "small_inverted", "small_dense")
+MEASURES = {
+    "train_throughput": ("train_throughput.py", "--networks", *NETWORKS),
+    "qat_step": ("qat_step.py", "--threads", "1", "--networks", *NETWORKS),
+    "profile_step": ("profile_step.py", "--optimizers", "sgd", "muon", "--networks", *NETWORKS),
+    "policies": (
+        *("profile_step.py", "--optimizers", "sgd", "--networks", "small_residual", "--rows", "0"),
+        *("--policies", "none", "cutout", "mixup", "cutmix", "light"),
+    ),
+}
+
+
+def measure(out: Path, name: str) -> None:
+    script, *arguments = MEASURES[name]
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), *arguments], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found = {"command": shlex.join(["python", f"benchmarks/{script}", *arguments]), **json.loads(done.stdout)}
+    (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def join(out: Path) -> dict[str, Any]:
+    """What summary.json holds beside its origin."""
+    throughput, qat, engine = (_read(out, name) for name in ("train_throughput", "qat_step", "engine_overhead"))
+    profile, policies = _read(out, "profile_step"), _read(out, "policies")
+    seconds = engine.get("seconds_per_trial") or {}
+    ratios = {row["network"]: row["ratio"] for row in qat.get("rows", [])}
+    return {
+        "train_throughput": {
+            row["network"]: {key: row[key] for key in ("ratio", "share_of_peak", "share_of_best_convolution")}
+            for row in throughput.get("rows", [])
+        },
+        "qat_step_ratio": max(ratios.values(), default=None),
+        "qat_step_ratios": ratios,
+        "seconds_per_trial": {key: seconds.get(key) for key in ("sqlite_10000", "postgresql_10000")},
+        "evaluation_share_of_epoch": {
+            row["network"]: row["evaluation_share_of_epoch"]
+            for row in profile.get("rows", [])
+            if row["optimizer"] == "sgd"
+        },
+        "augmentation_share_of_step": {row["policy"]: row["parts"]["augmentation"] for row in policies.get("rows", [])},
+    }
+
+
+def _read(out: Path, name: str) -> dict[str, Any]:
+    path = out / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--join", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in () if options.join else options.only:
+        measure(options.out, name)
+    found = environment()
+    summary = {
+        "command": "python " + shlex.join(["benchmarks/speed.py", *sys.argv[1:]]),
+        "commit": found["commit"],
+        "machine": found["machine"],
+        "torch": found["torch"],
+        "date": datetime.now(UTC).date().isoformat(),
+        **join(options.out),
+    }
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
