@@ -54,7 +54,9 @@ def search(
     name: Name = None,
     trials: Annotated[int | None, typer.Option(help="Trials of the whole study.")] = None,
     hours: Annotated[float | None, typer.Option(help="Hours of the whole study, across restarts.")] = None,
-    workers: Annotated[int, typer.Option(help="Trainings side by side; 0: one for each core or GPU.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Trainings side by side; 0: one for each core or GPU. More than GPUs share them.")
+    ] = 0,
     ray: Annotated[
         str | None, typer.Option(help="Train on a Ray cluster: auto, or its address.", metavar="auto|ADDRESS")
     ] = None,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import secrets
 import shutil
 import tempfile
@@ -60,6 +61,19 @@ def cluster_slots(ray: Any, device: str, threads: int) -> int:
     """How many evaluators the cluster can run at once as it stands."""
     has = ray.cluster_resources()
     return max(1, int(has.get("GPU", 0)) if device == "cuda" else int(has.get("CPU", 0)) // threads)
+
+
+def needs_of(slots: int, gpus: float, threads: int) -> dict[str, float]:
+    """What Ray is asked to reserve for each slot.
+
+    A GPU is shared by as many slots as are needed to find room for all of them.
+
+    >>> needs_of(slots=8, gpus=3, threads=1)
+    {'num_gpus': 0.3333}
+    """
+    if not gpus:
+        return {"num_cpus": threads}
+    return {"num_gpus": math.floor(1e4 / max(1, math.ceil(slots / gpus))) / 1e4}
 
 
 class Evaluator:
@@ -138,7 +152,7 @@ class RayWorkers:
         slots: Evaluators at once.
         evaluate: Importable on every node.
         data: Handed to every evaluator, with the key that it is looked up by; None: each loads its own.
-        device: "cpu": `threads` CPUs each; "cuda": a GPU each.
+        device: "cpu": `threads` CPUs each; "cuda": a GPU each, or an equal part of one where slots outnumber GPUs.
         threads: Of each training.
     """
 
@@ -155,8 +169,8 @@ class RayWorkers:
     ) -> None:
         self.slots = slots
         self._ray = ray
-        needs = {"num_gpus": 1} if device == "cuda" else {"num_cpus": threads}
-        self._class = ray.remote(**needs)(Evaluator)
+        gpus = ray.cluster_resources().get("GPU", 1.0) if device == "cuda" else 0.0
+        self._class = ray.remote(**needs_of(slots, gpus, threads))(Evaluator)
         self._arguments = (evaluate, ray.put(data), key)
         self._actors: dict[int, Any] = {}
         self._stillborn = 0

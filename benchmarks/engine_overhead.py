@@ -1,0 +1,223 @@
+"""What a trial costs beside its training: a search whose evaluator returns at once, in studies of growing size.
+
+    python -m benchmarks.engine_overhead
+
+For SQLite and PostgreSQL (a server of its own, from Debian's package), one and four workers, and studies that hold 0,
+1,000 and 10,000 finished trials: seconds per trial in all, and by what the coordinator does in them: ask (sample a
+candidate, count its score, look it up), record (that it starts), judge (after each epoch), tell (its result). The
+default sampler, the overnight study's space, digits as data set, panels drawn as in any search. Then the memory: of
+the search's process over 500 trials, and of a worker that trains a small network on CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.filled_study import fill
+from evaluators.data import search_data
+from evaluators.expected import expected_score
+from evaluators.job import Job, Result
+from evaluators.train import Epoch
+from search import launch as launching
+from search.trials import Ledger
+from spaces import presets
+from studies import storage as storages
+from studies.record import commit, machine
+from studies.settings import Settings
+
+SIZES = (0, 1_000, 10_000)
+WORKERS = (1, 4)
+TRIALS = 30  # timed in each study
+EPOCHS = 3  # that a trial is judged after
+PARTS = {"ask": "ask", "starts": "record", "judge": "judge", "finished": "tell", "stopped": "tell"}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return expected_score(presets["resnet20"], (3, 32, 32), 10).to_dict()
+
+
+def at_once(epochs: int, job: Job) -> Generator[Epoch, None, Result]:
+    """Trains nothing: accuracy and score follow from the candidate's digest."""
+    drawn = int(job.candidate.digest[:8], 16) / 16**8
+    accuracy = round(0.85 + 0.1 * drawn, 4)
+    curve = []
+    for epoch in range(1, epochs + 1):
+        share = (epoch / epochs) ** 0.3
+        curve.append(Epoch("dense", epoch, job.candidate.recipe.epochs, 2.3 - share, round(accuracy * share, 4), 1.5))
+        yield curve[-1]
+    score = _table() | {"score": 10 ** (-3 + 1.5 * drawn)}
+    return Result(accuracy, score, tuple(curve), {"dense": accuracy}, 60.0)
+
+
+@contextmanager
+def timed_ledger() -> Iterator[dict[str, list[Any]]]:
+    """Collects the seconds of every call of the ledger by part, and under "ends" (clock, processor) as trials end."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    originals = {name: getattr(Ledger, name) for name in PARTS}
+
+    def timed(name: str) -> Callable[..., Any]:
+        def method(self: Ledger, *arguments: Any) -> Any:
+            begun = time.perf_counter()
+            result = originals[name](self, *arguments)
+            ended = time.perf_counter()
+            found[PARTS[name]].append(ended - begun)
+            if name in ("finished", "stopped") or getattr(result, "settled", None) is not None:
+                found["ends"].append((ended, time.thread_time()))
+            return result
+
+        return method
+
+    for name in PARTS:
+        setattr(Ledger, name, timed(name))
+    try:
+        yield found
+    finally:
+        for name, original in originals.items():
+            setattr(Ledger, name, original)
+
+
+def measure(url: str, settings: Settings, folder: Path, workers: int, epochs: int) -> dict[str, Any]:
+    """Run a search to the end of its settings; seconds per trial, the first one (which reads the study) left out."""
+    options = launching.Options(storage=url, workers=workers, out=folder, device="cpu")
+    with timed_ledger() as found:
+        launching.launch(settings, options, partial(at_once, epochs))
+    ends = found.pop("ends")
+    clock, processor = ([b - a for a, b in itertools.pairwise(column)] for column in zip(*ends, strict=True))
+    return {
+        "trials": len(ends),
+        "median": round(statistics.median(clock), 4),
+        "mean": round(statistics.fmean(clock), 4),
+        "median_processor": round(statistics.median(processor), 4),
+        "parts": {part: round(statistics.median(seconds), 4) for part, seconds in sorted(found.items())},
+    }
+
+
+def overnight(trials: int) -> Settings:
+    """The overnight study's space on digits, which need no download."""
+    path = Path(__file__).resolve().parents[1] / "studies" / "cifar10.toml"
+    return Settings.from_toml(path).changed(dataset="digits", trials=trials)
+
+
+def grow(url: str, size: int) -> int:
+    """Fill the study up to so many trials; returns how many it has."""
+    settings = overnight(1)
+    study = storages.create_or_load(storages.open_storage(url), settings.name)
+    have = len(study.get_trials(deepcopy=False))
+    if have < size:
+        fill(study, settings, size - have, search_data("digits").digest)
+    return max(have, size)
+
+
+def resident() -> float:
+    """Memory of this process in use, in megabytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory(url: str, folder: Path, trials: int) -> dict[str, float]:
+    """Memory of a search's process after its first tenth of so many trials, and after all of them."""
+    seen: list[float] = []
+    original = Ledger.finished
+
+    def watched(self: Ledger, *arguments: Any) -> bool:
+        seen.append(resident())
+        return original(self, *arguments)
+
+    Ledger.finished = watched  # type: ignore[method-assign]
+    try:
+        options = launching.Options(storage=url, workers=1, out=folder, device="cpu")
+        launching.launch(overnight(trials), options, partial(at_once, 40))
+    finally:
+        Ledger.finished = original  # type: ignore[method-assign]
+    first, last = seen[len(seen) // 10], seen[-1]
+    return {"trials": len(seen), "first_mb": round(first), "last_mb": round(last), "growth": round(last / first - 1, 4)}
+
+
+def worker_peak() -> float:
+    """Peak memory, in megabytes, of a process that trains a small network on CIFAR-10 for one epoch."""
+    code = (
+        "import resource, dataclasses; from evaluators.job import Job; from search.workers import evaluate_job;"
+        "from spaces import presets; c = presets['resnet8'];"
+        "c = dataclasses.replace(c, recipe=dataclasses.replace(c.recipe, epochs=1));"
+        "list(evaluate_job(Job(c, 'cifar10', 0))); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return round(float(done.stdout.split()[-1]))
+
+
+def servers(folder: Path, which: list[str]) -> Iterator[tuple[str, str]]:
+    """(kind, URL of an empty database) of each kind of storage."""
+    if "sqlite" in which:
+        yield "sqlite", f"sqlite:///{folder}/engine.db"
+    if "postgresql" in which:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "search"))
+        from postgresql_server import Server
+
+        server = Server()
+        try:
+            yield "postgresql", server.create("engine")
+        finally:
+            server.remove()
+
+
+def keep(path: Path, found: dict[str, Any], module: str = "benchmarks.engine_overhead") -> None:
+    """Write what is known so far."""
+    told = {
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "load": os.getloadavg()[1],
+        "cores": os.cpu_count(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told | found, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--storages", default="sqlite,postgresql")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)))
+    parser.add_argument("--trials", type=int, default=TRIALS, help="timed in each study")
+    parser.add_argument("--memory-trials", type=int, default=500)
+    parser.add_argument("--out", type=Path, default=Path("results/speed/engine_overhead.json"))
+    chosen = parser.parse_args()
+    found: dict[str, Any] = {"rows": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, url in servers(folder, chosen.storages.split(",")):
+            for size in map(int, chosen.sizes.split(",")):
+                for workers in map(int, chosen.workers.split(",")):
+                    have = grow(url, size)
+                    row = measure(url, overnight(have + chosen.trials), folder / kind, workers, EPOCHS)
+                    found["rows"].append({"storage": kind, "finished": size, "workers": workers, **row})
+                    if workers == 1:
+                        found[f"{kind}_{size}"] = row["median"]
+                    keep(chosen.out, found)
+        if chosen.memory_trials:
+            found["search_memory"] = memory(f"sqlite:///{folder}/memory.db", folder / "memory", chosen.memory_trials)
+            keep(chosen.out, found)
+            found["worker_peak_mb"] = worker_peak()
+            keep(chosen.out, found)
+    sys.stdout.write(chosen.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
