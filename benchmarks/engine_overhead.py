@@ -12,6 +12,7 @@ the search's process over 500 trials, and of a worker that trains a small networ
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import itertools
 import json
@@ -30,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.filled_study import fill
+from evaluators import expected
 from evaluators.data import search_data
-from evaluators.expected import expected_score
 from evaluators.job import Job, Result
 from evaluators.train import Epoch
 from search import launch as launching
@@ -50,7 +51,7 @@ PARTS = {"ask": "ask", "starts": "record", "judge": "judge", "finished": "tell",
 
 @cache
 def _table() -> dict[str, Any]:
-    return expected_score(presets["resnet20"], (3, 32, 32), 10).to_dict()
+    return expected.expected_score(presets["resnet20"], (3, 32, 32), 10).to_dict()
 
 
 def at_once(epochs: int, job: Job) -> Generator[Epoch, None, Result]:
@@ -131,20 +132,27 @@ def resident() -> float:
 
 
 def memory(url: str, folder: Path, trials: int) -> dict[str, float]:
-    """Memory of a search's process after its first tenth of so many trials, and after all of them."""
+    """Memory of a search's process after its first tenth of so many trials, and after all of them.
+
+    Candidates are drawn at random and not scored one by one: what grows is what is kept of each trial.
+    """
     seen: list[float] = []
-    original = Ledger.finished
+    originals = Ledger.finished, Ledger._propose, expected.expected_score
 
     def watched(self: Ledger, *arguments: Any) -> bool:
         seen.append(resident())
-        return original(self, *arguments)
+        return originals[0](self, *arguments)
 
+    table = expected.expected_score(presets["resnet20"], (3, 32, 32), 10)
     Ledger.finished = watched  # type: ignore[method-assign]
+    Ledger._propose = lambda self, trial_id, number: None  # type: ignore[method-assign]
+    expected.expected_score = lambda *arguments: table
     try:
         options = launching.Options(storage=url, workers=1, out=folder, device="cpu")
-        launching.launch(overnight(trials), options, partial(at_once, 40))
+        settings = dataclasses.replace(overnight(trials), sampler="random", max_score=None)
+        launching.launch(settings, options, partial(at_once, 40))
     finally:
-        Ledger.finished = original  # type: ignore[method-assign]
+        Ledger.finished, Ledger._propose, expected.expected_score = originals  # type: ignore[method-assign]
     first, last = seen[len(seen) // 10], seen[-1]
     return {"trials": len(seen), "first_mb": round(first), "last_mb": round(last), "growth": round(last / first - 1, 4)}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import stub_evaluator
+from test_faults import _job
 from test_search import _options, _settings, _study
 
 from evaluators.job import Failure, Job, Result
@@ -56,6 +57,29 @@ def test_a_node_that_does_not_see_the_folder_is_sent_it(tmp_path: Path) -> None:
     actor.stop()
     assert own is not None
     assert not own.exists()
+
+
+def test_a_node_without_the_data_set_is_handed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor's own code: what came through the object store is used, and nothing is looked for on the node."""
+    from evaluators import data as sets
+    from search import workers
+
+    monkeypatch.setattr(workers, "loaded_data", {})
+    monkeypatch.setattr(ray_workers, "loaded_data", workers.loaded_data)
+    digits = sets.search_data("digits")
+    key = workers.data_key("digits", tmp_path / "elsewhere", None, digits.digest)
+
+    def not_here(*arguments: object, **named: object) -> None:
+        raise AssertionError("the node has no such files")
+
+    monkeypatch.setattr(sets, "search_data", not_here)
+    actor = ray_workers.Evaluator(workers.evaluate_job, digits, key)
+    changes = {"data_dir": tmp_path / "elsewhere", "data_digest": digits.digest}
+    actor.begin(_job(tmp_path, **changes), "a mark that is not there", {})
+    message, files = actor.advance()
+    actor.stop()
+    assert isinstance(message, Epoch), message
+    assert any(name.endswith(".safetensors") for name in files)  # its checkpoint travels back
 
 
 def slow(job: Job) -> Generator[Epoch, None, Result]:
