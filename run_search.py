@@ -88,6 +88,27 @@ def search(
         raise typer.Exit(INTERRUPTED)
 
 
+@app.command("import", epilog="Example: python run_search.py import studies/cifar10.toml --source sqlite:///old.db")
+def import_trials(
+    study: Annotated[Path, typer.Argument(help="Settings of the study that takes them.", metavar="STUDY.toml")],
+    source: Annotated[str, typer.Option(help="Where the other study lies, a URL like --storage.")],
+    source_name: Annotated[str | None, typer.Option(help="Its name; may be left out where there is one.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take finished trials of another study as a warm start; they count as trials of this one."""
+    from search.importing import import_finished, print_imported
+    from studies.settings import Settings
+
+    told = import_finished(Settings.from_toml(study).changed(name=name), storage, source, source_name, data_dir)
+    if as_json:
+        _print_json(told)
+    else:
+        print_imported(told)
+
+
 @app.command(epilog="Example: python run_search.py front --csv front.csv --plot front.png")
 def front(
     storage: Storage = DEFAULT_STORAGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from search.early_stopping import Finished, Position, Rules, Running, Verdict, d
 from spaces import Candidate, method_name
 
 
+@functools.lru_cache(maxsize=4096)
 def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
     """By stage, what has to be equal for two of its curves to compare: the data, and how long and how it trains."""
     recipe, pruning, bits = candidate.recipe, candidate.pruning, candidate.bits
@@ -26,6 +28,7 @@ def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
     return {stage: json.dumps([data_digest, how]) for stage, how in stages.items()}
 
 
+@functools.lru_cache(maxsize=4096)
 def traits_of(candidate: Candidate) -> dict[str, Any]:
     """Settings of the compression by name: what a regression compares."""
     pruning, bits = candidate.pruning, candidate.bits

@@ -72,12 +72,12 @@ def launch(
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = StudyStorage(storages.open_storage(options.storage), console.print)
-    with _only_coordinator(options.storage) as alone:
+    with only_coordinator(options.storage) as alone:
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
         )
         study = storages.create_or_load(storage, settings.name)
-        _check_identity(study, settings, data.digest)
+        check_identity(study, settings, data.digest)
         out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
         refresh = _Refresh(study, settings, out, console, options.storage)
         shape, classes = data.input_shape, data.classes
@@ -180,7 +180,7 @@ def make_workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
 
 
 @contextmanager
-def _only_coordinator(url: str) -> Iterator[bool]:
+def only_coordinator(url: str) -> Iterator[bool]:
     """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
 
     Gives whether this search has the storage for itself.
@@ -211,7 +211,7 @@ def _only_coordinator(url: str) -> Iterator[bool]:
         yield True
 
 
-def _check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
+def check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
     """Refuse to go on with a study that was begun with other settings, and show the difference."""
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))

@@ -12,6 +12,7 @@ sampler proposes the rest.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,12 +36,13 @@ Indices = NDArray[np.intp]
 COMPRESSIONS = 3  # of each dense network, before the predictions begin
 LEAST_DENSE = 3  # dense networks that a prediction needs
 SAMPLED = 4  # proposals of the sampler
-DRAWN = 32  # at random
-NEAR = 24  # small changes of networks on the front
-EACH = 12  # compressions of each dense network
-NETWORKS = 8  # dense networks that are compressed further, the most accurate and the latest
+DRAWN = 16  # at random
+NEAR = 16  # small changes of networks on the front
+EACH = 8  # compressions of each dense network
+NETWORKS = 6  # dense networks that are compressed further, the most accurate and the latest
 RATED = 4  # of the most promising, whose score is then measured instead of predicted
 MOST = 400  # trials that predictions learn from, the latest
+REMEMBERED = 5000  # candidates
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
 
 
@@ -106,6 +108,8 @@ class Proposer:
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
+        self._digest_pairs: dict[int, tuple[Candidate, str, str]] = {}
+        self._met: dict[str, Candidate] = {}  # by what was drawn: small spaces propose the same again and again
 
     def learn(self, trials: Iterable[FrozenTrial]) -> None:
         """Take in ended trials that are new; copies of others say nothing new."""
@@ -135,7 +139,7 @@ class Proposer:
             seed: Of everything random here.
             open_work: Candidates in training.
         """
-        ask = _Asking(_Quiet(study), trial, self._space)
+        ask = _Asking(_Quiet(study), trial, self._space, self._met)
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
@@ -190,6 +194,16 @@ class Proposer:
             result.append({name: value for name, value in one.parameters.items() if name not in dropped})
         return result
 
+    def _digests_of(self, candidate: Candidate) -> tuple[str, str]:
+        """(digest, digest of the dense network), computed once."""
+        found = self._digest_pairs.get(id(candidate))
+        if found is None or found[0] is not candidate:
+            found = (candidate, candidate.digest, candidate.dense_digest)
+            if len(self._digest_pairs) >= REMEMBERED:
+                self._digest_pairs.clear()
+            self._digest_pairs[id(candidate)] = found
+        return found[1:]
+
     def _options(
         self,
         proposals: Iterable[tuple[Parameters, Candidate] | None],
@@ -203,7 +217,7 @@ class Proposer:
             if proposal is None:
                 continue
             parameters, candidate = proposal
-            digest, dense = candidate.digest, candidate.dense_digest
+            digest, dense = self._digests_of(candidate)
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
@@ -333,8 +347,8 @@ class _QuietStorage:
 class _Asking:
     """Asks samplers for parameters without storing anything."""
 
-    def __init__(self, study: Any, trial: FrozenTrial, space: Space) -> None:
-        self._study, self._trial, self._space = study, trial, space
+    def __init__(self, study: Any, trial: FrozenTrial, space: Space, met: dict[str, Candidate]) -> None:
+        self._study, self._trial, self._space, self._met = study, trial, space, met
         self._spaces: dict[int, dict[str, BaseDistribution]] = {}
 
     def __call__(self, sampler: BaseSampler, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
@@ -344,7 +358,12 @@ class _Asking:
         wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
         draft = _Draft(self._study, self._trial, sampler, wanted, fixed)
         try:
-            candidate = self._space.sample(draft)
+            written = json.dumps(self._space.draw(draft))
+            if written not in self._met:
+                if len(self._met) >= REMEMBERED:
+                    self._met.clear()
+                self._met[written] = Candidate.from_dict(json.loads(written))
+            candidate = self._met[written]
         except CandidateError:
             return None
         return draft.parameters, candidate

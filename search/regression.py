@@ -17,9 +17,9 @@ from scipy.linalg import solve_triangular
 
 Array = NDArray[np.floating[Any]]
 
-LENGTHS = (0.7, 1.5, 3.0)  # of the Matern part, in units of a feature's whole range
-NOISES = (1e-4, 1e-2, 1e-1)  # variances, as shares of the kernel's
-LINEAR = (0.0, 0.3, 1.0)  # weight of the linear part
+LENGTHS = (0.7, 2.0)  # of the Matern part, in units of a feature's whole range
+NOISES = (1e-3, 3e-2)  # variances, as shares of the kernel's
+LINEAR = (0.0, 0.5)  # weight of the linear part
 
 
 class Regression:
@@ -52,7 +52,7 @@ class Regression:
         cross = _matern(_distances(features, self._features) / self._length)
         cross += self._linear * features @ self._features.T
         mean = self._center + self._unit * (cross @ self._weights)
-        solved = solve_triangular(self._factor, cross.T, lower=True)  # (n, m)
+        solved = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)  # (n, m)
         own = 1 + self._linear * (features**2).sum(1) + self._noise
         variance = np.maximum(own - (solved**2).sum(0), 1e-12) * self._scale
         return mean, self._unit * np.sqrt(variance)
@@ -64,12 +64,12 @@ def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, A
         factor: Array = np.linalg.cholesky(kernel + (noise + 1e-9) * np.eye(len(residuals)))
     except np.linalg.LinAlgError:
         return None
-    half: Array = solve_triangular(factor, residuals, lower=True)
+    half: Array = solve_triangular(factor, residuals, lower=True, check_finite=False)
     # With a weak prior on the scale (one pseudo-observation of 1): few points must not claim to know it.
     count = len(residuals)
     scale = float((half @ half + 1) / (count + 1))
     likelihood = -0.5 * (count + 1) * math.log(scale) - float(np.log(np.diag(factor)).sum())
-    weights: Array = solve_triangular(factor, half, lower=True, trans=1)
+    weights: Array = solve_triangular(factor, half, lower=True, trans=1, check_finite=False)
     return likelihood, factor, weights, scale
 
 

@@ -66,8 +66,20 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
         console.print(table)
     told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
+    for line in remarks(summary):
+        console.print(line, markup=False, soft_wrap=True)
     for what, where in files.items():
         console.print(f"{what}: {where}", markup=False, soft_wrap=True, highlight=False)
+
+
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """How early stopping fared, and where the front lies on bounds of the space."""
+    from studies.edges import Edge
+    from studies.false_stops import FalseStops
+
+    told = summary["early_stopping"]
+    stops = FalseStops(told["stopped"], told["spared"], told["false"], told["hypervolume_lost"])
+    return [str(stops), *(str(Edge(**edge)) for edge in summary["edges"])]
 
 
 def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,6 @@ from search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
 from search.judging import Judge
 from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from search.proposals import Proposer
-from search.transactions import StudyStorage
 from search.view import View
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility, set_refused
@@ -112,9 +112,8 @@ class Ledger:
         rules: Rules | None = None,
     ) -> None:
         self._study, self._settings = study, settings
-        storage = study._storage
-        assert isinstance(storage, StudyStorage)
-        self._together = storage.together
+        storage: Any = study._storage  # a StudyStorage, or what has its `together` and `version` in memory
+        self._together: Callable[[], contextlib.AbstractContextManager[None]] = storage.together
         self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
         self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)

@@ -10,6 +10,7 @@ Sampling and its inverse are one walk: `sample` asks an Optuna trial at every tu
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -246,11 +247,15 @@ class Space:
 
     def sample(self, trial: Trial) -> Candidate:
         """Let an Optuna trial choose a candidate."""
+        return Candidate.from_dict(self.draw(trial))
+
+    def draw(self, trial: Trial) -> dict[str, Any]:
+        """The same as plain dictionaries, which costs a tenth."""
 
         def choose(key: str, name: str) -> Value:
             return self.domain(key).suggest(trial, name)
 
-        return Candidate.from_dict(self._walk(choose))
+        return self._walk(choose)
 
     def parameters(self, candidate: Candidate) -> dict[str, Value]:
         """The trial parameters that sample to `candidate`: what is enqueued for it.
@@ -321,6 +326,11 @@ def _sparsity(choose: Choose, kind: str) -> dict[str, Any] | None:
     if method == "none":
         return None
     ratio, epochs = (choose(f"pruning.{kind}.{key}", f"pruning.{kind}.{key}") for key in ("ratio", "epochs"))
+    return dict(_sparsity_dict(method, ratio, epochs))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sparsity_dict(method: str, ratio: float, epochs: int) -> dict[str, Any]:
     return sparsity(method, ratio, epochs).to_dict()
 
 

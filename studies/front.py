@@ -135,8 +135,12 @@ def counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
 def summary(study: Study, bar: float) -> dict[str, Any]:
     """What `search` and `front` print as JSON: the front, its hypervolume, and the trials by state.
 
-    Where the front is empty, `nearest` holds the most accurate complete trials, in the same form.
+    Where the front is empty, `nearest` holds the most accurate complete trials, in the same form. `early_stopping`
+    says how many trials were stopped and how many stops were false, `edges` where the front lies on the space's bounds.
     """
+    from studies.edges import edges
+    from studies.false_stops import false_stops
+
     trials = study.get_trials(deepcopy=False)
     found = front(trials, bar)
     return {
@@ -147,6 +151,8 @@ def summary(study: Study, bar: float) -> dict[str, Any]:
         "hypervolume": hypervolume(found, bar),
         "front": [row(trial) for trial in found],
         "nearest": [] if found else [row(trial) for trial in nearest(trials)],
+        "early_stopping": false_stops(trials, bar).to_dict(),
+        "edges": [edge.to_dict() for edge in edges(found)],
     }
 
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from search import launch as launching
 from search.coordinator import FAILURES_IN_A_ROW
-from search.launch import Options, _only_coordinator, launch
+from search.launch import Options, launch, only_coordinator
 from studies.errors import StudyError
 from studies.front import front
 from studies.record import read
@@ -290,7 +290,7 @@ def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Sig
 def test_a_second_coordinator_is_refused(tmp_path: Path) -> None:
     options = _options(tmp_path)
     # The lock belongs to the open file, not to the process: holding it here is as good as a second search.
-    with _only_coordinator(options.storage), pytest.raises(StudyError, match="Another search is using"):
+    with only_coordinator(options.storage), pytest.raises(StudyError, match="Another search is using"):
         launch(_settings(), options, stub_evaluator.evaluate)
     _, summary, _ = launch(_settings(trials=1), options, stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 1

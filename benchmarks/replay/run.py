@@ -1,0 +1,194 @@
+"""Replay strategies on the recorded table: figure, table and summary.json under results/replay.
+
+    python -m benchmarks.replay.run                 (30 seeds each; MO-ASHA's environment is made on first use)
+
+What is played is kept in --work, by strategy, so the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+import venv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.replay.figure import draw
+from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront
+from benchmarks.replay.table import PATH, Spending, Table
+from search.early_stopping import Rules
+from studies.front import area
+from studies.record import commit, machine
+
+SHARE = 0.95
+PLAIN = "tpe"
+SYNE_TUNE = ("syne-tune==0.16.0", "--no-deps")
+ITS_NEEDS = ("numpy", "pandas", "dill", "sortedcontainers", "typing_extensions", "PyYAML", "tqdm", "ujson")
+
+
+def play(name: str, table: Table, seed: int, budget: int) -> dict[str, Any]:
+    """One strategy with one seed: its history, and for slimfront how its stops fared."""
+    if name != "slimfront":
+        return {"history": STRATEGIES[name](table, seed, budget).history}
+    played = slimfront(table, seed, budget)
+    return {"history": played.spending.history, "stops": _stops(played.trials, table)}
+
+
+def _stops(trials: list[Any], table: Table) -> dict[str, Any]:
+    """Every stop against the truth, which here is in the table: was it on the front in the end?"""
+    stopped = [t for t in trials if t.user_attrs.get("reason") in ("below_bar", "dominated")]
+    complete = [(t.values[0], t.values[1]) for t in trials if t.values]
+    truth = [(row_of(table, t).accuracy, row_of(table, t).score) for t in stopped]
+    whole = area([*complete, *truth], table.bar)
+    wrong = 0
+    for index, point in enumerate(truth):
+        others = [*complete, *truth[:index], *truth[index + 1 :]]
+        wrong += point[0] >= table.bar and not any(a >= point[0] and s <= point[1] for a, s in others)
+    return {
+        "trials": len(trials),
+        "stopped": len(stopped),
+        "false": wrong,
+        "lost": 1 - area(complete, table.bar) / whole if whole else 0.0,
+        "shared": sum("dense_of" in t.user_attrs for t in trials),
+    }
+
+
+def play_moasha(table: Table, path: Path, seeds: int, budget: int, work: Path) -> list[dict[str, Any]]:
+    """MO-ASHA, in an environment of its own."""
+    python = work / "syne-tune" / "bin" / "python"
+    if not python.exists():
+        venv.create(python.parents[1], with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *SYNE_TUNE], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *ITS_NEEDS], check=True)
+    out = work / "moasha.json"
+    script = Path(__file__).with_name("moasha.py")
+    subprocess.run([python, script, path, str(budget), str(seeds), out], check=True)
+    found = []
+    for played in json.loads(out.read_text()):
+        spending = Spending(table)
+        for paid, accuracy, score in played:
+            spending.points.append((accuracy, score))
+            spending.history.append((paid, area(spending.points, table.bar)))
+        found.append({"history": spending.history})
+    return found
+
+
+def spent(table: Table, played: dict[str, Any]) -> Spending:
+    """A kept history as a Spending, to be asked."""
+    return Spending(table, history=[(int(epochs), float(value)) for epochs, value in played["history"]])
+
+
+def main() -> None:
+    """Play what is missing, then write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, default=PATH)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--budget", type=int, default=6000, help="Epochs that a strategy may spend.")
+    parser.add_argument("--slimfront-budget", type=int, default=500, help="The same for slimfront, which needs fewer.")
+    parser.add_argument("--only", help="Play these strategies, comma-separated, and write nothing.")
+    parser.add_argument("--work", type=Path, default=Path("runs/replay"))
+    parser.add_argument("--out", type=Path, default=Path("results/replay"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = Table(arguments.table)
+    names = [*STRATEGIES, "moasha", "slimfront"]
+    results: dict[str, list[dict[str, Any]]] = {}
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only.split(",") if arguments.only else names:
+        kept = arguments.work / f"played-{name}.json"
+        results[name] = json.loads(kept.read_text()) if kept.exists() else []
+        budget = arguments.slimfront_budget if name == "slimfront" else arguments.budget
+        if name == "moasha" and len(results[name]) < arguments.seeds:
+            results[name] = play_moasha(table, arguments.table, arguments.seeds, budget, arguments.work)
+        begun = time.monotonic()
+        for seed in range(len(results[name]), arguments.seeds):
+            results[name].append(play(name, table, seed, budget))
+            kept.write_text(json.dumps(results[name]))
+            print(f"{name} {seed + 1}/{arguments.seeds}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        kept.write_text(json.dumps(results[name]))
+    if not arguments.only:
+        write(table, results, arguments)
+
+
+def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
+    """Figure, table and summary."""
+    histories = {name: [spent(table, played) for played in some] for name, some in results.items()}
+    budgets = {name: arguments.slimfront_budget if name == "slimfront" else arguments.budget for name in results}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, some in histories.items():
+        reached = sorted(history.to_reach(SHARE) for history in some)
+        median = statistics.median_low(reached)
+        rows[name] = {
+            "median_epochs_to_95": median if math.isfinite(median) else None,
+            "quartiles": [
+                q if math.isfinite(q) else None for q in (reached[len(reached) // 4], reached[-len(reached) // 4])
+            ],
+            "reached_within_budget": sum(map(math.isfinite, reached)),
+            "budget": budgets[name],
+        }
+    plain = rows[PLAIN]["median_epochs_to_95"]
+    for row in rows.values():
+        median = row["median_epochs_to_95"]
+        row["ratio_to_plain_tpe"] = median / (plain or arguments.budget) if median else None
+    stops = [played["stops"] for played in results["slimfront"]]
+    total = sum(s["stopped"] for s in stops)
+    summary = {
+        "command": "python -m benchmarks.replay.run",
+        "commit": commit(),
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+        "ratio_to_plain_tpe": rows["slimfront"]["ratio_to_plain_tpe"],
+        "plain_tpe_reached_95_in_the_median": plain is not None,
+        "false_stop_rate": sum(s["false"] for s in stops) / total if total else None,
+        "hypervolume_lost_to_false_stops": statistics.mean(s["lost"] for s in stops),
+        "stopped_per_search": statistics.mean(s["stopped"] for s in stops),
+        "shared_per_search": statistics.mean(s["shared"] for s in stops),
+        "trials_per_search": statistics.mean(s["trials"] for s in stops),
+        "strategies": rows,
+        "candidates": len(table.rows),
+        "dense_networks": len({row.dense for row in table.rows.values()}),
+        "clear_the_bar": sum(row.accuracy >= table.bar for row in table.rows.values()),
+        "bar": table.bar,
+        "best_hypervolume": table.best,
+        "seeds": len(results["slimfront"]),
+        "training_images": table.written["training_images"],
+        "validation_images": table.written["validation_images"],
+        "rules": vars(Rules()),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    lines = [
+        "| strategy | epochs to 95 % (median) | quartiles | reached | against plain TPE |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        cells = [_number(row["median_epochs_to_95"], row["budget"])]
+        cells.append(" to ".join(_number(q, row["budget"]) for q in row["quartiles"]))
+        cells.append(f"{row['reached_within_budget']} of {len(histories[name])}")
+        ratio = row["ratio_to_plain_tpe"]
+        cells.append("" if ratio is None else f"{ratio:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    (arguments.out / "table.md").write_text("\n".join(lines) + "\n")
+    places = np.arange(0, arguments.budget + 1, 10)
+    curves = {name: np.array([history.at(places) for history in some]) for name, some in histories.items()}
+    draw(places, curves, {name: budgets[name] for name in curves}, arguments.out / "hypervolume.png")
+    print("\n".join(lines))
+
+
+def _number(value: float | None, budget: int) -> str:
+    return f"over {budget:,}" if value is None else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The strategies: each plays on the table with one seed, until its epochs are used up.
+
+random, tpe, nsga2      Optuna as its documentation shows it: every trial is trained to its end
+tpe_median, ...         the same, stopped where the best accuracy so far is below the others' median at that epoch
+slimfront               search.coordinator, search.trials and search.judging as they run real searches
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from benchmarks.replay.table import Row, Spending, Table
+from search.coordinator import Coordinator, JobFrame, Limits
+from search.early_stopping import Rules
+from search.trials import Ledger
+from search.workers import InProcess
+from studies.settings import Settings
+from studies.storage import create_or_load
+
+MEDIAN_STARTUP, MEDIAN_WARMUP = 5, 5  # trials and epochs: Optuna's MedianPruner has 5 and 0
+
+
+def optuna_plain(
+    table: Table, seed: int, budget: int, sampler: Callable[..., BaseSampler], *, median: bool = False
+) -> Spending:
+    """Optuna with a constraint on accuracy, as a user would write it: nothing is shared, copies are trained again."""
+    spending = Spending(table)
+    seen: list[list[float]] = []  # of each completed trial the best accuracy up to each epoch
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        row = table.rows[table.space.sample(trial).digest]
+        best: list[float] = []
+        for stage, epoch, _, accuracy in row.curve:
+            if epoch == 0:
+                continue
+            spending.pay(row, stage, epoch)
+            best.append(max([accuracy, *best[-1:]]))
+            if median and len(seen) >= MEDIAN_STARTUP and len(best) > MEDIAN_WARMUP and len(best) < row.epochs:
+                others = [curve[len(best) - 1] for curve in seen if len(curve) >= len(best)]
+                if others and best[-1] < statistics.median(others):
+                    raise optuna.TrialPruned
+        seen.append(best)
+        spending.finish(row)
+        trial.set_user_attr("constraint", table.bar - row.accuracy)
+        return row.accuracy, row.score
+
+    def constraint(trial: FrozenTrial) -> Sequence[float]:
+        return (float(trial.user_attrs.get("constraint", 1.0)),)
+
+    options = {} if sampler is RandomSampler else {"constraints_func": constraint}
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(seed=seed, **options))
+    while spending.epochs < budget:
+        study.optimize(objective, n_trials=1)
+    return spending
+
+
+class _Memory(InMemoryStorage):
+    """Optuna's storage without a database, with what the ledger needs besides (`search.transactions.StudyStorage`)."""
+
+    version = 0
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is written is there at once."""
+        return nullcontext()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """See optuna.storages.BaseStorage."""
+        self.version += 1
+        return super().create_new_trial(study_id, template_trial)
+
+    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: Any) -> None:
+        """See optuna.storages.BaseStorage."""
+        self.version += 1
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """See optuna.storages.BaseStorage."""
+        self.version += 1
+        return super().set_trial_state_values(trial_id, state, values)
+
+
+class _Silent:
+    """Shows nothing (`search.progress.Show`)."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+@dataclasses.dataclass
+class Played:
+    """A search on the table.
+
+    Attributes:
+        spending: What it paid, and had for it.
+        trials: As the study keeps them.
+    """
+
+    spending: Spending
+    trials: list[FrozenTrial]
+
+    def false_stops(self) -> tuple[int, int]:
+        """(how many spared trials were on the front in the end, how many were spared)"""
+        from studies.false_stops import false_stops
+
+        found = false_stops(self.trials, self.spending.table.bar)
+        return found.wrong, found.spared
+
+
+def slimfront(table: Table, seed: int, budget: int, rules: dict[str, Any] | None = None, **settings: Any) -> Played:
+    """A real search, but for its evaluator: ends when the epochs are used up, or everything has been tried."""
+    spending = Spending(table, share=True)
+    written = {"name": "replay", "dataset": "cifar10", "space": table.written["space"], "bar": table.bar}
+    chosen = Settings(**{**written, "seed": seed, "early_stopping": rules or {}, **settings})
+    study = create_or_load(_Memory(), chosen.name)
+    ledger = Ledger(
+        study,
+        chosen,
+        rate=table.rate,
+        data_digest=table.written["data"],
+        device="cpu",
+        threads=1,
+        rules=Rules.from_dict(chosen.early_stopping),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        frame = JobFrame("cifar10", seed, None, None, "cpu", 1, "", Path(folder), None)
+        coordinator = Coordinator(ledger, InProcess(spending.evaluate), frame, Limits(None, None), _Silent())
+        coordinator._out_of_time = lambda: spending.epochs >= budget or ledger.exhausted()  # type: ignore[method-assign]
+        coordinator.run()
+    return Played(spending, study.get_trials(deepcopy=False))
+
+
+STRATEGIES: dict[str, Callable[[Table, int, int], Spending]] = {
+    "random": lambda table, seed, budget: optuna_plain(table, seed, budget, RandomSampler),
+    "tpe": lambda table, seed, budget: optuna_plain(table, seed, budget, TPESampler),
+    "nsga2": lambda table, seed, budget: optuna_plain(table, seed, budget, NSGAIISampler),
+    "tpe_median": lambda table, seed, budget: optuna_plain(table, seed, budget, TPESampler, median=True),
+    "nsga2_median": lambda table, seed, budget: optuna_plain(table, seed, budget, NSGAIISampler, median=True),
+}
+
+
+def stopped(trials: Sequence[FrozenTrial]) -> int:
+    """How many were stopped early, after at least one epoch."""
+    return sum(t.state == TrialState.PRUNED and bool(t.user_attrs.get("curve")) for t in trials)
+
+
+def row_of(table: Table, trial: FrozenTrial) -> Row:
+    """A trial's row of the table."""
+    return table.rows[trial.user_attrs["digest"]]

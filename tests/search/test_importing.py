@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+import stub_evaluator
+from test_search import SPACE, _options, _settings
+
+from search.importing import import_finished
+from search.launch import launch
+from studies.errors import StudyError
+
+
+@pytest.fixture(autouse=True)
+def _no_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.launch._Refresh._panels", lambda self: None)
+
+
+def _study(folder: Path, name: str) -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/s.db")
+
+
+def test_finished_trials_are_a_warm_start(tmp_path: Path) -> None:
+    launch(_settings(trials=8), _options(tmp_path), stub_evaluator.evaluate)
+    url = f"sqlite:///{tmp_path}/s.db"
+    narrower = {**SPACE, "architecture": {"residual": {**SPACE["architecture"]["residual"], "stem_width": 8}}}  # type: ignore[dict-item]
+    settings = _settings(name="t", space=narrower, bar=0.93, trials=12)
+    told = import_finished(settings, url, url, "s", None)
+    assert told["imported"] > 0
+    assert told["outside"] > 0
+    old, new = _study(tmp_path, "s").trials, _study(tmp_path, "t").trials
+    assert told["imported"] + told["outside"] == len({trial.user_attrs["digest"] for trial in old})
+    by_digest = {trial.user_attrs["digest"]: trial for trial in old}
+    for trial in new:
+        origin = by_digest[trial.user_attrs["digest"]]
+        assert trial.values == origin.values
+        assert trial.user_attrs["curve"] == origin.user_attrs["curve"]
+        assert trial.system_attrs["constraints"] == [pytest.approx(0.93 - trial.values[0])]
+        assert trial.user_attrs["imported_from"] == f"s, trial {origin.number}"
+    again = import_finished(settings, url, url, "s", None)
+    assert (again["imported"], again["known"]) == (0, told["imported"])
+    _, summary, _ = launch(settings, _options(tmp_path), stub_evaluator.evaluate)
+    assert summary["trials"]["complete"] == 12
+    digests = [trial.user_attrs["digest"] for trial in _study(tmp_path, "t").trials]
+    assert len(set(digests)) == len(digests)  # what was imported is not tried again
+
+
+def test_other_seeds_are_left_out_and_a_study_does_not_take_itself(tmp_path: Path) -> None:
+    launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
+    url = f"sqlite:///{tmp_path}/s.db"
+    assert import_finished(_settings(name="t", seed=5), url, url, "s", None)["other_data"] > 0
+    with pytest.raises(StudyError, match="into itself"):
+        import_finished(_settings(), url, url, "s", None)
