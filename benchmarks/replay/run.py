@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.replay.figure import draw
+from benchmarks.replay.figure import COLORS, draw
 from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront
 from benchmarks.replay.table import PATH, Spending, Table
 from search.early_stopping import Rules
@@ -31,6 +31,8 @@ from studies.front import area
 from studies.record import commit, machine
 
 SHARE = 0.95
+OTHER_SAMPLERS = ("slimfront_random", "slimfront_nsga2", "slimfront_qmc")  # gp takes minutes a search
+OTHER_SEEDS = 10
 PLAIN = "tpe"
 SYNE_TUNE = ("syne-tune==0.16.0", "--no-deps")
 ITS_NEEDS = ("numpy", "pandas", "dill", "sortedcontainers", "typing_extensions", "PyYAML", "tqdm", "ujson")
@@ -38,9 +40,9 @@ ITS_NEEDS = ("numpy", "pandas", "dill", "sortedcontainers", "typing_extensions",
 
 def play(name: str, table: Table, seed: int, budget: int) -> dict[str, Any]:
     """One strategy with one seed: its history, and for slimfront how its stops fared."""
-    if name != "slimfront":
+    if not name.startswith("slimfront"):
         return {"history": STRATEGIES[name](table, seed, budget).history}
-    played = slimfront(table, seed, budget)
+    played = slimfront(table, seed, budget, sampler=name.partition("_")[2] or "tpe")
     return {"history": played.spending.history, "stops": _stops(played.trials, table)}
 
 
@@ -83,9 +85,9 @@ def play_moasha(table: Table, path: Path, seeds: int, budget: int, work: Path) -
     return found
 
 
-def spent(table: Table, played: dict[str, Any]) -> Spending:
-    """A kept history as a Spending, to be asked."""
-    return Spending(table, history=[(int(epochs), float(value)) for epochs, value in played["history"]])
+def spent(table: Table, played: dict[str, Any], budget: int) -> Spending:
+    """A kept history as a Spending, to be asked; what came after the budget does not count."""
+    return Spending(table, history=[(int(e), float(value)) for e, value in played["history"] if e <= budget])
 
 
 def main() -> None:
@@ -93,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", type=Path, default=PATH)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--budget", type=int, default=6000, help="Epochs that a strategy may spend.")
+    parser.add_argument("--budget", type=int, default=4000, help="Epochs that a strategy may spend.")
     parser.add_argument("--slimfront-budget", type=int, default=500, help="The same for slimfront, which needs fewer.")
     parser.add_argument("--only", help="Play these strategies, comma-separated, and write nothing.")
     parser.add_argument("--work", type=Path, default=Path("runs/replay"))
@@ -102,20 +104,21 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = Table(arguments.table)
-    names = [*STRATEGIES, "moasha", "slimfront"]
+    names = [*STRATEGIES, "moasha", "slimfront", *OTHER_SAMPLERS]
     results: dict[str, list[dict[str, Any]]] = {}
     arguments.work.mkdir(parents=True, exist_ok=True)
     for name in arguments.only.split(",") if arguments.only else names:
         kept = arguments.work / f"played-{name}.json"
         results[name] = json.loads(kept.read_text()) if kept.exists() else []
-        budget = arguments.slimfront_budget if name == "slimfront" else arguments.budget
+        budget = arguments.slimfront_budget if name.startswith("slimfront") else arguments.budget
+        seeds = min(arguments.seeds, OTHER_SEEDS) if name in OTHER_SAMPLERS else arguments.seeds
         if name == "moasha" and len(results[name]) < arguments.seeds:
             results[name] = play_moasha(table, arguments.table, arguments.seeds, budget, arguments.work)
         begun = time.monotonic()
-        for seed in range(len(results[name]), arguments.seeds):
+        for seed in range(len(results[name]), seeds):
             results[name].append(play(name, table, seed, budget))
             kept.write_text(json.dumps(results[name]))
-            print(f"{name} {seed + 1}/{arguments.seeds}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+            print(f"{name} {seed + 1}/{seeds}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         kept.write_text(json.dumps(results[name]))
     if not arguments.only:
         write(table, results, arguments)
@@ -123,8 +126,9 @@ def main() -> None:
 
 def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
     """Figure, table and summary."""
-    histories = {name: [spent(table, played) for played in some] for name, some in results.items()}
-    budgets = {name: arguments.slimfront_budget if name == "slimfront" else arguments.budget for name in results}
+    ours = [name for name in results if name.startswith("slimfront")]
+    budgets = {name: arguments.slimfront_budget if name in ours else arguments.budget for name in results}
+    histories = {name: [spent(table, played, budgets[name]) for played in some] for name, some in results.items()}
     rows: dict[str, dict[str, Any]] = {}
     for name, some in histories.items():
         reached = sorted(history.to_reach(SHARE) for history in some)
@@ -136,6 +140,7 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
             ],
             "reached_within_budget": sum(map(math.isfinite, reached)),
             "budget": budgets[name],
+            "seeds": len(some),
         }
     plain = rows[PLAIN]["median_epochs_to_95"]
     for row in rows.values():
@@ -181,8 +186,10 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     (arguments.out / "table.md").write_text("\n".join(lines) + "\n")
     places = np.arange(0, arguments.budget + 1, 10)
-    curves = {name: np.array([history.at(places) for history in some]) for name, some in histories.items()}
-    draw(places, curves, {name: budgets[name] for name in curves}, arguments.out / "hypervolume.png")
+    curves = {
+        name: np.array([history.at(places) for history in some]) for name, some in histories.items() if name in COLORS
+    }
+    draw(places, curves, budgets, arguments.out / "hypervolume.png")
     print("\n".join(lines))
 
 

@@ -1,6 +1,7 @@
 """The strategies: each plays on the table with one seed, until its epochs are used up.
 
 random, tpe, nsga2      Optuna as its documentation shows it: every trial is trained to its end
+tpe_log                 the second objective is the logarithm of the score
 tpe_median, ...         the same, stopped where the best accuracy so far is below the others' median at that epoch
 slimfront               search.coordinator, search.trials and search.judging as they run real searches
 """
@@ -8,6 +9,7 @@ slimfront               search.coordinator, search.trials and search.judging as 
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,7 +34,13 @@ MEDIAN_STARTUP, MEDIAN_WARMUP = 5, 5  # trials and epochs: Optuna's MedianPruner
 
 
 def optuna_plain(
-    table: Table, seed: int, budget: int, sampler: Callable[..., BaseSampler], *, median: bool = False
+    table: Table,
+    seed: int,
+    budget: int,
+    sampler: Callable[..., BaseSampler],
+    *,
+    median: bool = False,
+    log: bool = False,
 ) -> Spending:
     """Optuna with a constraint on accuracy, as a user would write it: nothing is shared, copies are trained again."""
     spending = Spending(table)
@@ -53,14 +61,14 @@ def optuna_plain(
         seen.append(best)
         spending.finish(row)
         trial.set_user_attr("constraint", table.bar - row.accuracy)
-        return row.accuracy, row.score
+        return row.accuracy, math.log(row.score) if log else row.score
 
     def constraint(trial: FrozenTrial) -> Sequence[float]:
         return (float(trial.user_attrs.get("constraint", 1.0)),)
 
     options = {} if sampler is RandomSampler else {"constraints_func": constraint}
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(seed=seed, **options))
-    while spending.epochs < budget:
+    while spending.epochs < budget and not spending.complete:
         study.optimize(objective, n_trials=1)
     return spending
 
@@ -149,6 +157,7 @@ def slimfront(table: Table, seed: int, budget: int, rules: dict[str, Any] | None
 STRATEGIES: dict[str, Callable[[Table, int, int], Spending]] = {
     "random": lambda table, seed, budget: optuna_plain(table, seed, budget, RandomSampler),
     "tpe": lambda table, seed, budget: optuna_plain(table, seed, budget, TPESampler),
+    "tpe_log": lambda table, seed, budget: optuna_plain(table, seed, budget, TPESampler, log=True),
     "nsga2": lambda table, seed, budget: optuna_plain(table, seed, budget, NSGAIISampler),
     "tpe_median": lambda table, seed, budget: optuna_plain(table, seed, budget, TPESampler, median=True),
     "nsga2_median": lambda table, seed, budget: optuna_plain(table, seed, budget, NSGAIISampler, median=True),

@@ -113,6 +113,11 @@ class Spending:
         self.points.append((row.accuracy, row.score))
         self.history.append((self.epochs, area(self.points, self.table.bar)))
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to gain."""
+        return bool(self.history) and self.history[-1][1] >= (1 - 1e-9) * self.table.best
+
     def at(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Share of the table's best hypervolume that was reached after so many epochs."""
         paid = np.array([0, *(epochs for epochs, _ in self.history)])
