@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.depthwise import Convolution
+from models.convolution import Convolution
 from models.norm_act import norm_act
 
 Pairs = tuple[tuple[str, str], ...]

@@ -1,5 +1,5 @@
 /* Gradients of a depthwise convolution of a square odd kernel, padded by half of it, for tensors whose channels lie
-   innermost. models/depthwise.py calls it.
+   innermost. models/convolution.py calls it.
 
    An image is copied to floats with its margin, its channels filled up to whole vectors. The gradient of the input is a
    convolution again, with the kernel turned round: of the output's gradient, with zeros between its positions where the
@@ -72,8 +72,8 @@ static void turn(const layer *l, float *taps, const float *weight)
             taps[(count - 1 - tap) * l->lanes + c] = weight[c * count + tap];
 }
 
-/* Convolves an image with its margin to `out` (height x width x lanes), at stride 1. K is the kernel, a constant, so that its taps stay in
-   registers. */
+/* Convolves an image with its margin to `out` (height x width x lanes), at stride 1. K is the kernel, a constant, so
+   that its taps stay in registers. */
 INLINE void convolve(const layer *l, const float *padded, const float *taps, float *out, const int K)
 {
     const long lanes = l->lanes, line = l->wide * lanes;

@@ -23,7 +23,7 @@ from torch import Tensor
 # No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _FOLDER = Path(__file__).parent
-_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c"))
+_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c", "weight_gradient.c"))
 _HEADERS = (_FOLDER / "storage.h",)
 _SECONDS = 60  # a compiler that takes longer is stuck
 
@@ -37,6 +37,13 @@ def library() -> ctypes.CDLL | None:
         return _declare(ctypes.CDLL(str(_built())))
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
+
+
+@functools.cache
+def has_weight_gradient() -> bool:
+    """Whether the kernels were compiled for a processor that multiplies bfloat16."""
+    kernels = library()
+    return kernels is not None and bool(kernels.slimfront_has_weight_gradient())
 
 
 def pointers(*tensors: Tensor | None) -> list[int | None]:
@@ -119,6 +126,9 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     geometry = (count,) * 6
     signatures["depthwise_room"] = (count, (*geometry, integer))
     signatures["depthwise_backward"] = (None, (*(pointer,) * 5, *geometry, integer, pointer, integer))
+    signatures["has_weight_gradient"] = (integer, ())
+    signatures["weight_gradient_room"] = (count, (*geometry, integer))
+    signatures["weight_gradient"] = (None, (*(pointer,) * 3, count, *geometry, pointer, integer))
     for name, (result, arguments) in signatures.items():
         function = getattr(loaded, f"slimfront_{name}")
         function.restype, function.argtypes = result, arguments

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from models.depthwise import Convolution
+from models.convolution import Convolution
 from models.straight_through import SMALLEST_RATIO, quantize_activations, quantize_weights, round_to_half
 
 INTEGER_WIDTHS = range(1, 9)

@@ -41,8 +41,8 @@ void slimfront_round(const void *x, void *y, long n, int half, float step, float
             round_block(x, y, 0, start, least(start + BLOCK, n), step, low, high);
 }
 
-/* gx = g where low < x / step < high, else 0. Returns g * (q - v inside the bounds), v = x / step and q its integer: what
-   this number adds to the gradient of the step. */
+/* gx = g where low < x / step < high, else 0. Returns g * (q - v inside the bounds), v = x / step and q its integer:
+   what this number adds to the gradient of the step. */
 INLINE float round_backward_one(const void *g, const void *x, void *gx, int half, long i, float step, float low,
                                 float high)
 {

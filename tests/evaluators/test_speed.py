@@ -19,7 +19,7 @@ from evaluators import train as training
 from evaluators.data import Images
 from evaluators.job import Job
 from evaluators.train import accuracy, half_precision, train
-from models import build, depthwise, norm_act, rounding
+from models import build, convolution, norm_act, rounding
 from models.calibration import observe
 from models.conversion import convert
 from models.network import weight_layers
@@ -145,7 +145,7 @@ class _Waits(TorchDispatchMode):
 def test_nothing_waits_for_the_device_within_an_epoch(
     policy: str, quantized: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (rounding, norm_act, depthwise):  # a GPU has none of our kernels
+    for module in (rounding, norm_act, convolution):  # a GPU has none of our kernels
         monkeypatch.setattr(module, "library", lambda: None)
     monkeypatch.setattr(training, "half_precision", lambda device: torch.bfloat16)
     network = build(ARCHITECTURE, 2, seed=0).to(memory_format=torch.channels_last)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import build, depthwise, kernels
-from models.depthwise import Convolution
+from models import build, convolution, kernels
+from models.convolution import Convolution
 from spaces import presets
 
 
@@ -55,13 +55,54 @@ def test_gradients_equal_torch(
         assert error < (1e-5 if dtype == torch.float32 else 2**-7)
 
 
-def test_one_and_two_threads_give_the_same_bits() -> None:
+@pytest.fixture
+def half_products() -> None:
+    if not kernels.has_weight_gradient():
+        pytest.skip("this processor does not multiply bfloat16")
+
+
+@pytest.mark.usefixtures("half_products")
+@pytest.mark.parametrize(
+    ("channels", "outputs", "kernel", "stride", "shape"),
+    [
+        *((8, 1, 3, 1, (1, 1)), (20, 20, 3, 1, (7, 5)), (17, 33, 3, 2, (8, 9)), (16, 5, 5, 2, (9, 4))),
+        *((24, 12, 3, 1, (6, 6)), (40, 80, 3, 2, (4, 4)), (9, 64, 5, 1, (3, 2))),
+    ],
+)
+def test_gradients_of_whole_convolutions_equal_torch(
+    channels: int, outputs: int, kernel: int, stride: int, shape: tuple[int, int]
+) -> None:
+    layer = Convolution(channels, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = _random((19, channels, *shape), torch.bfloat16, seed=0).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert "Whole" in str(y.grad_fn)
+    gradient = _random(tuple(y.shape), torch.bfloat16, seed=1)
+    y.backward(gradient)
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    exact, weight = x.detach().float().requires_grad_(), layer.weight.detach().bfloat16().float().requires_grad_()
+    theirs = F.conv2d(exact, weight, None, stride, kernel // 2)
+    theirs.backward(gradient.float())
+    assert weight.grad is not None
+    assert exact.grad is not None
+    for one, other, allowed in ((layer.weight.grad, weight.grad, 1e-5), (x.grad, exact.grad, 2**-7)):
+        assert one.dtype == (torch.float32 if other is weight.grad else torch.bfloat16)
+        assert (one.float() - other).abs().max() / other.abs().max() < allowed
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_and_two_threads_give_the_same_bits(whole: bool) -> None:
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        layer, x = _layer(20, 3, 2), _random((37, 20, 9, 9), torch.float32, seed=0).requires_grad_()
-        layer(x).square().sum().backward()
+        layer = Convolution(20, 20, 3, 2, padding=1, bias=False) if whole else _layer(20, 3, 2)
+        dtype = torch.bfloat16 if whole else torch.float32
+        x = _random((37, 20, 9, 9), dtype, seed=0).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=whole):
+            layer(x).float().square().sum().backward()
         assert x.grad is not None
         results.append((x.grad, layer.weight.grad))
     torch.set_num_threads(1)
@@ -97,11 +138,12 @@ def test_the_first_layer_needs_no_gradient_of_its_input() -> None:
 
 def test_networks_take_it_under_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = []
-    fits = depthwise._fits
-    monkeypatch.setattr(depthwise, "_fits", lambda x, weight: (kinds.append(x.dtype), fits(x, weight))[1])
+    fits = convolution._fits
+    monkeypatch.setattr(convolution, "_fits", lambda x, weight: (kinds.append(x.dtype), fits(x, weight))[1])
     network = build(presets["small_inverted"].architecture, 10, seed=0).to(memory_format=torch.channels_last).train()
     images = _random((2, 3, 32, 32), torch.float32, seed=0)
     with torch.autocast("cpu", torch.bfloat16):
         network(images).sum().backward()
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
-    assert kinds == [torch.bfloat16] * len(layers) == [torch.bfloat16] * 9
+    assert len(layers) == 9
+    assert kinds == [torch.bfloat16] * len(layers)  # the others are 1x1, but for the stem, which has three channels
