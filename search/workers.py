@@ -222,6 +222,7 @@ class LocalProcesses:
         self.slots = slots
         self._context = _context()
         self._evaluate = evaluate
+        self._heard = slots - 1  # the slot that spoke last
         self._slots = [self._start() for _ in range(slots)]
 
     def _start(self) -> _Slot:
@@ -256,7 +257,10 @@ class LocalProcesses:
         ready = wait(list(busy), timeout)
         if not ready:
             return None
-        number = min(busy[connection] for connection in ready)  # type: ignore[index]
+        # In turns: with many workers the first ones would always be ready again, and the last never heard.
+        waiting = [busy[connection] for connection in ready]  # type: ignore[index]
+        number = min(waiting, key=lambda slot: (slot - self._heard - 1) % self.slots)
+        self._heard = number
         try:
             message: Message = self._slots[number].connection.recv()
         except (EOFError, OSError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
 from test_faults import _job
 
+from evaluators.train import Epoch
 from search import workers
 from search.ray_workers import needs_of
 from search.workers import LocalProcesses
@@ -35,3 +37,21 @@ def test_each_worker_is_sent_its_own_device(tmp_path: Path, monkeypatch: pytest.
 def test_on_a_cluster_slots_share_gpus_where_they_outnumber_them(slots: int, gpus: float, share: float) -> None:
     assert needs_of(slots, gpus, 1) == {"num_gpus": share}
     assert needs_of(slots, 0.0, 2) == {"num_cpus": 2}
+
+
+def test_workers_are_heard_in_turns() -> None:
+    """Where the coordinator is slower than its workers, the first must not keep it from the last."""
+    pool = LocalProcesses.__new__(LocalProcesses)
+    pool.slots, pool._heard = 3, 2
+    theirs = []
+    pool._slots = []
+    for _ in range(3):
+        ours, other = multiprocessing.Pipe()
+        theirs.append(other)
+        pool._slots.append(workers._Slot(None, ours, busy=True))  # type: ignore[arg-type]
+    for epoch in (1, 2):
+        for slot, connection in enumerate(theirs):
+            if (slot, epoch) != (1, 2):
+                connection.send(Epoch("dense", epoch, 2, 1.0, 0.5, 0.0))
+    heard = [found[0] for found in (pool.next(1.0) for _ in range(5)) if found is not None]
+    assert heard == [0, 1, 2, 0, 2]
