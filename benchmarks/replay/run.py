@@ -31,11 +31,20 @@ from studies.front import area
 from studies.record import commit, machine
 
 SHARE = 0.95
-OTHER_SAMPLERS = ("slimfront_random", "slimfront_nsga2", "slimfront_qmc")  # gp takes minutes a search
-OTHER_SEEDS = 10
+# Epochs that a strategy may spend. Stopping leaves room for many more trials, which take TPE and MO-ASHA long to sort.
+BUDGETS = {"slimfront": 500, "tpe_median": 1500, "nsga2_median": 1500, "moasha": 1500}
+BUDGET = 4000
+# Played only on demand: other samplers that propose (gp takes minutes a search), and the score's logarithm for TPE.
+VARIANTS = ("slimfront_random", "slimfront_nsga2", "slimfront_qmc", "tpe_log")
+VARIANT_SEEDS = 10
 PLAIN = "tpe"
 SYNE_TUNE = ("syne-tune==0.16.0", "--no-deps")
 ITS_NEEDS = ("numpy", "pandas", "dill", "sortedcontainers", "typing_extensions", "PyYAML", "tqdm", "ujson")
+
+
+def budget_of(name: str) -> int:
+    """Epochs that a strategy may spend."""
+    return BUDGETS.get(name.partition("_")[0] if name.startswith("slimfront") else name, BUDGET)
 
 
 def play(name: str, table: Table, seed: int, budget: int) -> dict[str, Any]:
@@ -95,8 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", type=Path, default=PATH)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--budget", type=int, default=4000, help="Epochs that a strategy may spend.")
-    parser.add_argument("--slimfront-budget", type=int, default=500, help="The same for slimfront, which needs fewer.")
+    parser.add_argument("--variants", action="store_true", help="Other samplers and objectives, too, 10 seeds each.")
+    parser.add_argument("--write", action="store_true", help="Play nothing; write what is there, with its seeds.")
     parser.add_argument("--only", help="Play these strategies, comma-separated, and write nothing.")
     parser.add_argument("--work", type=Path, default=Path("runs/replay"))
     parser.add_argument("--out", type=Path, default=Path("results/replay"))
@@ -104,14 +113,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = Table(arguments.table)
-    names = [*STRATEGIES, "moasha", "slimfront", *OTHER_SAMPLERS]
+    names = [*(name for name in STRATEGIES if name not in VARIANTS), "moasha", "slimfront"]
+    names += VARIANTS if arguments.variants else ()
     results: dict[str, list[dict[str, Any]]] = {}
     arguments.work.mkdir(parents=True, exist_ok=True)
     for name in arguments.only.split(",") if arguments.only else names:
         kept = arguments.work / f"played-{name}.json"
         results[name] = json.loads(kept.read_text()) if kept.exists() else []
-        budget = arguments.slimfront_budget if name.startswith("slimfront") else arguments.budget
-        seeds = min(arguments.seeds, OTHER_SEEDS) if name in OTHER_SAMPLERS else arguments.seeds
+        budget = budget_of(name)
+        seeds = min(arguments.seeds, VARIANT_SEEDS) if name in VARIANTS else arguments.seeds
+        if arguments.write:
+            continue
         if name == "moasha" and len(results[name]) < arguments.seeds:
             results[name] = play_moasha(table, arguments.table, arguments.seeds, budget, arguments.work)
         begun = time.monotonic()
@@ -121,13 +133,12 @@ def main() -> None:
             print(f"{name} {seed + 1}/{seeds}, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         kept.write_text(json.dumps(results[name]))
     if not arguments.only:
-        write(table, results, arguments)
+        write(table, {name: some for name, some in results.items() if some}, arguments)
 
 
 def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> None:
     """Figure, table and summary."""
-    ours = [name for name in results if name.startswith("slimfront")]
-    budgets = {name: arguments.slimfront_budget if name in ours else arguments.budget for name in results}
+    budgets = {name: budget_of(name) for name in results}
     histories = {name: [spent(table, played, budgets[name]) for played in some] for name, some in results.items()}
     rows: dict[str, dict[str, Any]] = {}
     for name, some in histories.items():
@@ -145,7 +156,7 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
     plain = rows[PLAIN]["median_epochs_to_95"]
     for row in rows.values():
         median = row["median_epochs_to_95"]
-        row["ratio_to_plain_tpe"] = median / (plain or arguments.budget) if median else None
+        row["ratio_to_plain_tpe"] = median / (plain or BUDGET) if median else None
     stops = [played["stops"] for played in results["slimfront"]]
     total = sum(s["stopped"] for s in stops)
     summary = {
@@ -174,18 +185,19 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     lines = [
-        "| strategy | epochs to 95 % (median) | quartiles | reached | against plain TPE |",
-        "|---|---|---|---|---|",
+        "| strategy | epochs to 95 % (median) | quartiles | reached | within | against plain TPE |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         cells = [_number(row["median_epochs_to_95"], row["budget"])]
         cells.append(" to ".join(_number(q, row["budget"]) for q in row["quartiles"]))
         cells.append(f"{row['reached_within_budget']} of {len(histories[name])}")
+        cells.append(f"{row['budget']:,} epochs")
         ratio = row["ratio_to_plain_tpe"]
         cells.append("" if ratio is None else f"{ratio:.2f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     (arguments.out / "table.md").write_text("\n".join(lines) + "\n")
-    places = np.arange(0, arguments.budget + 1, 10)
+    places = np.arange(0, BUDGET + 1, 10)
     curves = {
         name: np.array([history.at(places) for history in some]) for name, some in histories.items() if name in COLORS
     }
