@@ -32,13 +32,17 @@ def draw(places: np.ndarray[Any, Any], curves: Mapping[str, Any], ends: Mapping[
         shown = (places <= ends[name]) & (places > 0)
         low, middle, high = 100 * np.percentile(curves[name][:, shown], (25, 50, 75), axis=0)
         color = COLORS[name]
-        axes.fill_between(places[shown], low, high, color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            places[shown], low, high, color=color, alpha=0.2 if name == "slimfront" else 0.08, linewidth=0
+        )
         axes.plot(
             places[shown],
             middle,
             color=color,
             linewidth=2.4 if name == "slimfront" else 1.5,
             label=NAMES.get(name, name),
+            linestyle="--" if name == "random" else "-",
+            zorder=3,
         )
     axes.axhline(95, color="#444444", linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
