@@ -19,6 +19,7 @@ from search.ownership import BEAT_SECONDS
 from search.progress import Row, Show, Totals
 from search.trials import STARTS, Ledger, Work
 from search.workers import Workers
+from studies.page import percent_number
 
 FAILURES_IN_A_ROW = 5  # then the search stops instead of burning the night
 _PULSE = 1.0  # seconds between looks at the clock while nothing happens
@@ -197,7 +198,7 @@ class Coordinator:
         elif isinstance(message, Result):
             self._failures = 0
             kept = self._ledger.finished(running.work, message)
-            self._ended(slot, f"{message.accuracy:.2%}, score {message.score['score']:.4g}", kept)
+            self._ended(slot, f"{percent_number(message.accuracy)}%, score {message.score['score']:.4g}", kept)
         else:
             self._failed(slot, running, message)
 

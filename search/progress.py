@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from evaluators.train import Epoch
+from studies.page import percent_number
 
 
 @dataclass
@@ -100,7 +101,7 @@ def _best(totals: Totals) -> str:
     if totals.best is None:
         return "nothing at the bar yet"
     trial, accuracy, score = totals.best
-    return f"best so far: trial {trial}, {accuracy:.2%}, score {score:.4g} ({totals.front} on the front)"
+    return f"best so far: trial {trial}, {percent_number(accuracy)}%, score {score:.4g} ({totals.front} on the front)"
 
 
 class Lines:

@@ -34,6 +34,7 @@ from search.retrain_plan import Choice, Plan
 from search.retrain_show import RetrainShow, make_retrain_show
 from search.workers import Evaluate, Workers
 from spaces import Candidate
+from studies.page import percent_number
 
 STARTS = 3  # a seed whose worker dies is started again twice
 _PULSE = 1.0
@@ -161,7 +162,7 @@ def _handle(
         show.ended(slot, "left for the next start")
     elif isinstance(message, Result):
         seed.result = message
-        show.ended(slot, f"test accuracy {message.accuracy:.2%}, score {message.score['score']:.4g}")
+        show.ended(slot, f"test accuracy {percent_number(message.accuracy)}%, score {message.score['score']:.4g}")
     elif message.reason == "worker_died" and seed.starts < STARTS:
         running.queue.append(seed)
         show.ended(slot, f"{message.text}; it starts again")

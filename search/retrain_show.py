@@ -12,6 +12,7 @@ from rich.table import Table
 
 from evaluators.train import Epoch
 from search.progress import duration
+from studies.page import percent_number
 
 _QUIET_SECONDS = 30.0
 
@@ -137,8 +138,8 @@ def print_retrained(summary: dict[str, Any]) -> None:
         table.add_row(
             _name(row),
             str(len(row["seeds"])),
-            "" if row["mean"] is None else f"{100 * row['mean']:.2f}{deviation}",
-            "" if row["lower"] is None else f"{100 * row['lower']:.2f}",
+            "" if row["mean"] is None else percent_number(row["mean"]) + deviation,
+            "" if row["lower"] is None else percent_number(row["lower"]),
             *("" if row[key] is None else f"{row[key]:.4g}" for key in ("score", "strict_score")),
             "" if row["gap"] is None else f"{100 * row['gap']:+.2f}",
         )

@@ -42,19 +42,21 @@ def front_of(
 
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     """The front as a table; where it is empty, that, and the nearest trials."""
+    from studies.page import percent_number  # never rounds up: 89.996 % must not pass for 90
+
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 100)  # a file or pipe has no width to cut numbers at
     counts = summary["trials"]
     networks = summary["front"] or summary["nearest"]
-    bar = f"{summary['bar']:.2%}"
+    bar = f"{percent_number(summary['bar'])}%"
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in ("trial", "accuracy", "score", "params", "ops", "strict", "digest"):
         table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
     for row in networks:
         numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
         cells = ["" if number is None else f"{number:.4g}" for number in numbers]
-        table.add_row(str(row["trial"]), f"{row['accuracy']:.2%}", *cells, str(row["digest"] or ""))
+        table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
     console.print()
     if summary["front"]:
         console.print(f"The front of {summary['study']}: {len(networks)} networks at or above {bar}", markup=False)

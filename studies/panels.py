@@ -20,7 +20,7 @@ def spending_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     found = [ending for ending in endings(trials) if ending.epochs or ending.planned]
     spent = sum(ending.epochs for ending in found)
     planned = sum(ending.planned for ending in found if ending.kind != "open")
-    saved = f", {1 - spent / planned:.0%} of them saved" if planned > spent else ""
+    saved = f", {100 * (1 - spent / planned):.0f} % saved" if planned > spent else ""
     title = (
         f"Where the epochs went: {spent:,} trained{saved}" if found else "Where the epochs went: nothing trained yet"
     )

@@ -148,7 +148,11 @@ def _spent(story: Story) -> list[Markup]:
         return [element("h2", "What the search spent"), empty("No trial was trained yet.")]
     planned = sum(ending.planned for ending in story.endings)
     worked = f" in {sections.duration(story.seconds)}" if story.seconds else ""
-    saved = f", {1 - story.epochs / planned:.0%} less than without early stopping" if planned > story.epochs else ""
+    saved = (
+        f", {100 * (1 - story.epochs / planned):.0f} % less than without early stopping"
+        if planned > story.epochs
+        else ""
+    )
     return [
         element("h2", f"{len(story.trials):,} trials, {story.epochs:,} epochs of training{worked}{saved}"),
         element("figure", Markup(spending_svg(shown))),

@@ -82,5 +82,6 @@ def worked_sum(network: Network) -> str:
         )
         right = f"{work:,} bit-operations / 32 / 280,000,000"
     wide = max(len(left), len(right))
-    lines = [f"params term  {left:<{wide}}  = {params:.7f}", f"ops term     {right:<{wide}}  = {ops:.7f}"]
-    return "\n".join([*lines, f"score        {'':<{wide}}  = {params + ops:.7f}"])
+    # One digit more than in the tables, so that the two terms add up to what is written below them.
+    lines = [f"params term  {left:<{wide}}  = {params:.8f}", f"ops term     {right:<{wide}}  = {ops:.8f}"]
+    return "\n".join([*lines, f"score        {'':<{wide}}  = {params + ops:.8f}"])

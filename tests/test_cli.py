@@ -188,3 +188,12 @@ def test_score_imports_no_more_than_it_needs() -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["parameters"] == 78_042
     assert done.stderr.strip() == "[]"
+
+
+def test_the_shell_completes_commands() -> None:
+    code = "import sys; sys.argv = ['slimfront']; import run_search; sys.exit(run_search.main())"
+    asked = {"_SLIMFRONT_COMPLETE": "complete_bash", "COMP_WORDS": "slimfront re", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=os.environ | asked
+    )
+    assert done.stdout.split() == ["retrain", "report"]
