@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +20,10 @@ from made_trials import made_trial
 from optuna.trial import TrialState
 
 from studies.dashboard import CURVES_PANEL, FRONT_PANEL, make_dashboard, update_panels
-from studies.storage import create_or_load, open_storage
+from studies.front import front
+from studies.storage import create_or_load, load_study, open_storage
+
+ROOT = Path(__file__).parents[2]
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -100,3 +110,86 @@ def test_the_browser_shows_the_front_and_only_the_front(browser: Any, address: s
     best = page.split("Best Trials")[1]
     assert all(f"Trial {number}" in best for number in FRONT)
     assert not any(f"Trial {number}" in best for number in (1, 3, 5, 6))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small search of ours has run, with a bar that some of its networks clear."""
+    folder = tmp_path_factory.mktemp("searched")
+    settings = ROOT / "studies" / "quick.toml"
+    text = settings.read_text().replace("bar = 0.90", "bar = 0.20").replace("epochs = 20", "epochs = 5")
+    (folder / "small.toml").write_text(text)
+    command = [sys.executable, str(ROOT / "run_search.py"), "search", "small.toml", "--trials", "6", "--workers", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@contextmanager
+def ours(folder: Path, port: int) -> Iterator[str]:
+    """The server of `run_search.py dashboard`."""
+    command = [sys.executable, str(ROOT / "run_search.py"), "dashboard", "--port", str(port)]
+    with served(command, folder, port) as address:
+        yield address
+
+
+@contextmanager
+def plain(folder: Path, port: int) -> Iterator[str]:
+    """optuna-dashboard itself, without anything of ours running."""
+    script = Path(sys.executable).with_name("optuna-dashboard")
+    options = ["--artifact-dir", "slimfront.artifacts", "--host", "127.0.0.1", "--port", str(port)]
+    with served([str(script), "sqlite:///slimfront.db", *options], folder, port) as address:
+        yield address
+
+
+@contextmanager
+def served(command: list[str], folder: Path, port: int) -> Iterator[str]:
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < limit:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("serve", [ours, plain])
+def test_a_searched_study_shows_its_front_and_hands_out_its_files(
+    browser: Any, searched: Path, tmp_path: Path, serve: Any
+) -> None:
+    study = load_study(open_storage(f"sqlite:///{searched}/slimfront.db", must_exist=True), None)
+    expected = front(study.get_trials(), 0.2)
+    assert expected
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serve(searched, port) as address:
+        browser.get(f"{address}/dashboard/studies/{study._study_id}")
+        panel = f"document.getElementById('user-defined-plot:{FRONT_PANEL}')"
+        traces = wait_for(browser, f"const p = {panel}; return p && p.data && p.data.map(t => [t.name, t.customdata])")
+        assert dict(traces)["front"] == [trial.number for trial in expected]
+
+        downloads = tmp_path / "downloads"
+        browser.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads), "eventsEnabled": True}
+        )
+        browser.get(f"{address}/dashboard/studies/{study._study_id}/trials?numbers={expected[0].number}")
+        links = "[...document.querySelectorAll('a[download]')]"
+        wanted = {"candidate.json", "learning-curve.png", "score.csv"}
+        wait_for(browser, f"return {links}.length >= {len(wanted)}")
+        assert {
+            link.get_attribute("download") for link in browser.find_elements("css selector", "a[download]")
+        } == wanted
+        for name in sorted(wanted):  # one after the other, as a person would click
+            browser.execute_script(f"{links}.find(link => link.download === '{name}').click()")
+            limit = time.monotonic() + 20
+            while not (downloads / name).is_file() and time.monotonic() < limit:
+                time.sleep(0.1)
+        assert json.loads((downloads / "candidate.json").read_text()) == expected[0].user_attrs["candidate"]
+        assert (downloads / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
+        assert (downloads / "score.csv").read_text().splitlines()[0].endswith("params_term,ops_term")
