@@ -116,12 +116,15 @@ def front(
     bar: Annotated[float | None, typer.Option(help="Accuracy that the front demands; default: the study's.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all trials as a table.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the picture, a PNG.")] = None,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Show which parameters matter, for accuracy and for score.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the front of a study: the cheapest networks that clear the bar."""
     from search.show import front_of, print_front
 
-    summary, files = front_of(storage, name, bar, csv, plot)
+    summary, files = front_of(storage, name, bar, csv, plot, importance)
     if as_json:
         _print_json(summary)
     else:

@@ -17,9 +17,9 @@ INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is define
 
 
 def front_of(
-    storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None
+    storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Summary of a study, and the files that were asked for."""
+    """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from studies.errors import StudyError
     from studies.front import summary, to_csv
     from studies.storage import load_study, open_storage, study_url
@@ -37,7 +37,16 @@ def front_of(
         from studies.plots import front_plot
 
         files["plot"] = str(front_plot(trials, bar, plot, ladder=identity.get("dataset") == "cifar10"))
-    return summary(study, bar), files
+    told = summary(study, bar)
+    if importance:
+        from studies.importance import importances
+
+        found = importances(trials, bar)
+        told["importance"] = {
+            "among": found.among,
+            "parameters": {name: {"accuracy": a, "score": b} for name, (a, b) in found.shares.items()},
+        }
+    return told, files
 
 
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
@@ -70,8 +79,25 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
     for line in remarks(summary):
         console.print(line, markup=False, soft_wrap=True)
+    if "importance" in summary:
+        _print_importance(console, summary["importance"])
     for what, where in files.items():
         console.print(f"{what}: {where}", markup=False, soft_wrap=True, highlight=False)
+
+
+def _print_importance(console: Console, importance: dict[str, Any]) -> None:
+    """Shares of the differences that each parameter explains, a column for each objective."""
+    if not importance["parameters"]:
+        console.print("Which parameters matter is known from ten complete trials on.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table.add_column("parameter", no_wrap=True)
+    for column in ("of accuracy", "of score"):
+        table.add_column(column, justify="right")
+    for name, shares in importance["parameters"].items():
+        table.add_row(name, f"{shares['accuracy']:.0%}", f"{shares['score']:.0%}")
+    console.print(f"What explains the differences {importance['among']}:", markup=False, soft_wrap=True)
+    console.print(table)
 
 
 def remarks(summary: dict[str, Any]) -> list[str]:

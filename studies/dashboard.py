@@ -43,7 +43,7 @@ def update_panels(study: Study, bar: float) -> None:
         FRONT_PANEL: front_figure(trials, bar),
         CURVES_PANEL: curves_figure(trials, bar),
         SPENDING_PANEL: spending_figure(trials),
-        IMPORTANCE_PANEL: importance_figure(trials),
+        IMPORTANCE_PANEL: importance_figure(trials, bar),
     }
     for panel, figure in figures.items():
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=panel)

@@ -1,4 +1,6 @@
-"""Which parameters matter: how much of the differences between complete trials each of them explains.
+"""Which parameters matter: how much of the differences between feasible trials each of them explains.
+
+As long as few trials reach the bar, all complete ones are looked at instead, and the result says so.
 
 A random forest (Breiman 2001) predicts accuracy and the logarithm of the score from the parameters; a parameter's
 importance is its share of the variance that the trees' splits explain. Parameters that a trial does not have, as in
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +23,47 @@ MOST_TRIALS = 1000  # the latest
 TREES = 64
 
 
-def importances(trials: Sequence[FrozenTrial]) -> dict[str, tuple[float, float]]:
-    """(share for accuracy, share for score) by parameter, the most important first; each column sums to 1.
+@dataclass(frozen=True)
+class Importance:
+    """What `importances` found.
 
-    Empty with fewer than LEAST_TRIALS complete trials, or where nothing differs.
+    Attributes:
+        shares: (of accuracy, of score) by parameter, the most important first; each column sums to 1. Empty with fewer
+            than LEAST_TRIALS trials, or where nothing differs.
+        trials: Number of trials behind it.
+        feasible: Whether these are the trials that reach the bar; otherwise all complete ones.
     """
+
+    shares: dict[str, tuple[float, float]]
+    trials: int = 0
+    feasible: bool = False
+
+    @property
+    def among(self) -> str:
+        """Whose differences were explained, in words: "among the 17 trials that reach the bar"."""
+        if self.feasible:
+            return f"among the {self.trials} trials that reach the bar"
+        return f"among all {self.trials} complete trials: fewer than {LEAST_TRIALS} reach the bar"
+
+
+def importances(trials: Sequence[FrozenTrial], bar: float) -> Importance:
+    """What each parameter explains of accuracy and score among the trials with at least `bar` accuracy."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 2]
     usable = [t for t in complete if t.params and math.isfinite(t.values[0]) and 0 < t.values[1] < math.inf]
-    usable = usable[-MOST_TRIALS:]
+    good = [trial for trial in usable if trial.values[0] >= bar]
+    feasible = len(good) >= LEAST_TRIALS
+    usable = (good if feasible else usable)[-MOST_TRIALS:]
     if len(usable) < LEAST_TRIALS:
-        return {}
+        return Importance({})
     names = sorted({name for trial in usable for name in trial.params})
     columns, owners = _columns(usable, names)
     if not owners:
-        return {}
+        return Importance({})
     accuracy = _shares(columns, owners, np.array([trial.values[0] for trial in usable]))
     score = _shares(columns, owners, np.log([trial.values[1] for trial in usable]))
     found = {name: (accuracy.get(name, 0.0), score.get(name, 0.0)) for name in dict.fromkeys(owners)}
-    return dict(sorted(found.items(), key=lambda entry: (-max(entry[1]), entry[0])))
+    shares = dict(sorted(found.items(), key=lambda entry: (-max(entry[1]), entry[0])))
+    return Importance(shares, len(usable), feasible)
 
 
 def _columns(trials: Sequence[FrozenTrial], names: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:

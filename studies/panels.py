@@ -45,12 +45,12 @@ def spending_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     return figure
 
 
-def importance_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
+def importance_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
     """Share (%) of the differences in accuracy, and in score, that each parameter explains."""
-    found = dict(list(importances(trials).items())[:MOST_PARAMETERS])
-    title = (
-        "Which parameters matter" if found else f"Which parameters matter: known from {LEAST_TRIALS} complete trials on"
-    )
+    importance = importances(trials, bar)
+    found = dict(list(importance.shares.items())[:MOST_PARAMETERS])
+    known = importance.among if found else f"known from {LEAST_TRIALS} complete trials on"
+    title = f"Which parameters matter, {known}"
     figure = go.Figure(layout=layout(title))
     for index, (name, color) in enumerate((("for accuracy", BRIGHT_BLUE), ("for score", GREY))):
         figure.add_trace(

@@ -133,21 +133,40 @@ def conditional_study(trials: int) -> optuna.Study:
 
 
 def test_importance_understands_conditional_parameters() -> None:
-    found = importances(conditional_study(60).trials)
+    importance = importances(conditional_study(60).trials, bar=1.0)
+    assert not importance.feasible
+    assert importance.among == "among all 60 complete trials: fewer than 10 reach the bar"
+    found = importance.shares
     assert set(found) == {"family", "a.width", "b.growth", "noise"}
     for column in range(2):
         assert sum(shares[column] for shares in found.values()) == pytest.approx(1)
         assert found["a.width"][column] + found["b.growth"][column] > 0.8
         assert found["noise"][column] < 0.1
-    figure = importance_figure(conditional_study(60).trials)
+    figure = importance_figure(conditional_study(60).trials, bar=1.0)
     assert {trace.name for trace in figure.data} == {"for accuracy", "for score"}
 
 
+def test_importance_is_that_among_trials_that_reach_the_bar() -> None:
+    """Below the bar only `a` matters, above it only `b`."""
+    made = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(60):
+        trial = made.ask()
+        a, b = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
+        made.tell(trial, [0.9 + 0.1 * b, 1 + b] if a > 0.5 else [0.5 * a, 1 + a])
+    importance = importances(made.trials, bar=0.9)
+    assert importance.feasible
+    assert importance.trials == sum(trial.values[0] >= 0.9 for trial in made.trials)
+    assert importance.shares["b"][0] > 0.9
+    assert importances(made.trials, bar=0.999).shares["a"][0] > 0.5
+    assert "that reach the bar" in importance_figure(made.trials, bar=0.9).layout.title.text
+
+
 def test_importance_of_too_little_is_nothing() -> None:
-    assert importances(conditional_study(LEAST_TRIALS - 1).trials) == {}
-    assert importances([]) == {}
-    assert importances(made_study([made_trial(n, 0.91, 0.05) for n in range(12)]).trials) == {}  # no parameters
-    assert f"from {LEAST_TRIALS} complete trials on" in importance_figure([]).layout.title.text
+    assert importances(conditional_study(LEAST_TRIALS - 1).trials, bar=0.5).shares == {}
+    assert importances([], bar=0.5).shares == {}
+    nothing = made_study([made_trial(n, 0.91, 0.05) for n in range(12)]).trials  # no parameters
+    assert importances(nothing, bar=0.9).shares == {}
+    assert f"from {LEAST_TRIALS} complete trials on" in importance_figure([], bar=0.9).layout.title.text
 
 
 def test_the_books_of_pruning_stand_in_the_note() -> None:
