@@ -36,7 +36,7 @@ BUDGETS = {"slimfront": 500, "tpe_median": 1500, "nsga2_median": 1500, "moasha":
 BUDGET = 4000
 # Played only on demand: other samplers that propose (gp takes minutes a search), and the score's logarithm for TPE.
 VARIANTS = ("slimfront_random", "slimfront_nsga2", "slimfront_qmc", "tpe_log")
-VARIANT_SEEDS = 10
+VARIANT_SEEDS = 30
 PLAIN = "tpe"
 SYNE_TUNE = ("syne-tune==0.16.0", "--no-deps")
 ITS_NEEDS = ("numpy", "pandas", "dill", "sortedcontainers", "typing_extensions", "PyYAML", "tqdm", "ujson")
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", type=Path, default=PATH)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--variants", action="store_true", help="Other samplers and objectives, too, 10 seeds each.")
+    parser.add_argument("--variants", action="store_true", help="Other samplers and objectives, too, 30 seeds each.")
     parser.add_argument("--write", action="store_true", help="Play nothing; write what is there, with its seeds.")
     parser.add_argument("--only", help="Play these strategies, comma-separated, and write nothing.")
     parser.add_argument("--work", type=Path, default=Path("runs/replay"))
