@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
 from search.early_stopping import Rules
@@ -119,7 +120,9 @@ def launch(
         with chosen as pool, make_show(console) as show:
             storage.say = show.say
             limits = Limits(settings.trials, settings.hours)
-            outcome = Coordinator(ledger, pool, frame, limits, show).run()
+            # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
+            with threadpool_limits(1, user_api="blas"):
+                outcome = Coordinator(ledger, pool, frame, limits, show).run()
         files = refresh.now()
     return outcome, summary(study, settings.bar), files
 

@@ -15,10 +15,12 @@ import optuna
 import pytest
 import stub_evaluator
 from optuna.trial import TrialState
+from threadpoolctl import threadpool_info
 
 from search import launch as launching
 from search.coordinator import FAILURES_IN_A_ROW
 from search.launch import Options, launch, only_coordinator
+from search.trials import Ledger, Work
 from studies.errors import StudyError
 from studies.front import front
 from studies.record import read
@@ -70,6 +72,20 @@ def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     study = _study(tmp_path)
     assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(study.trials, 0.9)}
     assert all(trial.values[0] >= 0.9 for trial in study.best_trials)
+
+
+def test_choosing_a_candidate_takes_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On cores that train, small matrix products with threads wait for each of these."""
+    seen: set[int] = set()
+    ask = Ledger.ask
+
+    def watched(ledger: Ledger) -> Work | None:
+        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return ask(ledger)
+
+    monkeypatch.setattr(Ledger, "ask", watched)
+    launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
+    assert seen == {1}
 
 
 def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
