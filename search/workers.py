@@ -74,7 +74,8 @@ def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
 
 def on_its_gpu(job: Job, slot: int) -> Job:
     """The job with its GPU: slots go round the GPUs of this machine, several to each where there are more slots."""
-    if job.device != "cuda":
+    # A sweep's tasks come through here, too, and say themselves where they run.
+    if not isinstance(job, Job) or job.device != "cuda":
         return job
     import torch
 
