@@ -49,8 +49,9 @@ def importance_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
     """Share (%) of the differences in accuracy, and in score, that each parameter explains."""
     importance = importances(trials, bar)
     found = dict(list(importance.shares.items())[:MOST_PARAMETERS])
-    known = importance.among if found else f"known from {LEAST_TRIALS} complete trials on"
-    title = f"Which parameters matter, {known}"
+    which = f"{importance.trials} trials at or above the bar" if importance.feasible else "all complete trials"
+    known = which if found else f"known from {LEAST_TRIALS} complete trials on"
+    title = f"Which parameters matter: {known}"
     figure = go.Figure(layout=layout(title))
     for index, (name, color) in enumerate((("for accuracy", BRIGHT_BLUE), ("for score", GREY))):
         figure.add_trace(

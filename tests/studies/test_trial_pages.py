@@ -158,7 +158,7 @@ def test_importance_is_that_among_trials_that_reach_the_bar() -> None:
     assert importance.trials == sum(trial.values[0] >= 0.9 for trial in made.trials)
     assert importance.shares["b"][0] > 0.9
     assert importances(made.trials, bar=0.999).shares["a"][0] > 0.5
-    assert "that reach the bar" in importance_figure(made.trials, bar=0.9).layout.title.text
+    assert "trials at or above the bar" in importance_figure(made.trials, bar=0.9).layout.title.text
 
 
 def test_importance_of_too_little_is_nothing() -> None:
