@@ -24,6 +24,7 @@ from evaluators.quantization import quantize
 from evaluators.score import Score, score
 from evaluators.train import Epoch, TrainingError, accuracy, train
 from models import build
+from models.conversion import deploy
 from models.network import Network
 from spaces.candidate import DENSE_TEACHER, Sparsity
 
@@ -100,7 +101,9 @@ class Pipeline:
         except PruningError as error:
             raise TrainingError("pruning", str(error)) from None
         self._settle_books(dense)
-        if not candidate.bits.is_float:
+        if candidate.bits.is_float:
+            deploy(self.network)
+        else:
             yield from self._watch("bits", self._quantize(teacher))
         finalise(self.network)
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from search.regression import Regression, encode
+from studies.page import percent_number
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1; 0 is before its first)"""
@@ -176,12 +177,13 @@ def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Ru
         return Verdict(MAX_SCORE, text, running.ceiling)
     bound = min(running.ceiling, _curve_bound(running, finished, rules), _regressed_bound(running, finished, rules))
     if bound < bar:
-        return Verdict(BELOW_BAR, f"at most {bound:.2%} are in reach, the bar is {bar:.2%}", bound)
+        text = f"at most {percent_number(bound)}% are in reach, the bar is {percent_number(bar)}%"
+        return Verdict(BELOW_BAR, text, bound)
     for other in finished:
         if other.complete and other.accuracy >= bar and other.accuracy >= bound and other.score <= running.score:
             text = (
-                f"at most {bound:.2%} are in reach at score {running.score:.4g}; "
-                f"trial {other.trial} has {other.accuracy:.2%} at {other.score:.4g}"
+                f"at most {percent_number(bound)}% are in reach at score {running.score:.4g}; "
+                f"trial {other.trial} has {percent_number(other.accuracy)}% at {other.score:.4g}"
             )
             return Verdict(DOMINATED, text, bound)
     return None

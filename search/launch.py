@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from search.progress import make_show
 from search.transactions import StudyStorage
 from search.trials import Ledger
 from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
+from spaces import Candidate
 from studies import storage as storages
 from studies.errors import StudyError
 from studies.front import summary, to_csv
@@ -83,7 +85,8 @@ def launch(
         refresh = _Refresh(study, settings, out, console, options.storage)
         shape, classes = data.input_shape, data.classes
 
-        def rate(candidate: Any) -> dict[str, Any]:
+        @lru_cache(maxsize=64)  # a candidate that is chosen for its score is asked for it again
+        def rate(candidate: Candidate) -> dict[str, Any]:
             from evaluators.expected import expected_score
 
             return expected_score(candidate, shape, classes).to_dict()

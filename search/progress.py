@@ -135,7 +135,7 @@ class Lines:
         row = self._rows[slot]
         row.last = epoch
         if time.monotonic() - self._spoke > self._QUIET_SECONDS:
-            accuracy = "" if epoch.accuracy is None else f", {epoch.accuracy:.2%}"
+            accuracy = "" if epoch.accuracy is None else f", {percent_number(epoch.accuracy)}%"
             self.say(f"trial {row.trial}: {epoch.stage} epoch {epoch.epoch}/{epoch.epochs}{accuracy}")
 
     def ended(self, slot: int | None, trial: int, text: str) -> None:
@@ -204,7 +204,7 @@ class Screen:
                 f"{row.score:.4g}",
                 last.stage if last else "starts",
                 f"{last.epoch}/{last.epochs}" if last else "",
-                f"{last.accuracy:.2%}" if last and last.accuracy is not None else "",
+                f"{percent_number(last.accuracy)}%" if last and last.accuracy is not None else "",
                 duration(time.monotonic() - row.started),
             )
         if self._totals is None:

@@ -35,13 +35,13 @@ Indices = NDArray[np.intp]
 
 COMPRESSIONS = 3  # of each dense network, before the predictions begin
 LEAST_DENSE = 3  # dense networks that a prediction needs
-SAMPLED = 4  # proposals of the sampler
+SAMPLED = 2  # proposals of the sampler
 DRAWN = 16  # at random
 NEAR = 16  # small changes of networks on the front
 EACH = 8  # compressions of each dense network
 NETWORKS = 6  # dense networks that are compressed further, the most accurate and the latest
-RATED = 4  # of the most promising, whose score is then measured instead of predicted
-MOST = 400  # trials that predictions learn from, the latest
+RATED = 2  # of the most promising, whose score is then measured instead of predicted
+MOST = 256  # trials that predictions learn from, the latest
 REMEMBERED = 5000  # candidates
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
 

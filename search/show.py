@@ -10,6 +10,7 @@ from rich.table import Table
 
 from spaces import Candidate, CandidateError, Pruning, presets
 from spaces.candidate import BIT_WIDTHS
+from studies.page import percent_number
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
@@ -262,6 +263,6 @@ def print_sweep(summary: dict[str, Any], out: Path) -> None:
         table.add_column(f"{ratio:g}", justify="right")
     for method in dict.fromkeys(point["method"] for point in points):
         found = {point["ratio"]: point["accuracy"] for point in points if point["method"] == method}
-        table.add_row(method, *(f"{found[ratio]:.2%}" if ratio in found else "" for ratio in ratios))
+        table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
     console.print(f"tables and pictures: {out}", markup=False, soft_wrap=True, highlight=False)

@@ -13,6 +13,7 @@ from evaluators.pruning import DESCRIPTIONS, METHODS, control
 from search.sweep_journal import Journal
 from search.sweep_plots import plot_scores, plot_sensitivity, plot_sweep
 from search.sweep_tasks import Row, Setting
+from studies.page import percent_number
 from studies.record import environment
 
 COLUMNS = ("method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score", "strict_score")
@@ -86,10 +87,10 @@ def table(summary: dict[str, Any]) -> str:
     """Accuracies as a Markdown table, a row for each method: before -> after retraining, in per cent."""
     points = summary["points"]
     ratios = sorted({row["ratio"] for row in points})
-    cells = {(row["method"], row["ratio"], row["retrained"]): f"{row['accuracy']:.2%}" for row in points}
+    cells = {(row["method"], row["ratio"], row["retrained"]): f"{percent_number(row['accuracy'])}%" for row in points}
     lost = {(row["method"], row["ratio"]) for row in summary["against_random"] if not row["beats"]}
     dense = "; ".join(
-        f"{row['accuracy']:.2%}" + (f" with penalty {row['penalty']:g}" if row["penalty"] else "")
+        f"{percent_number(row['accuracy'])}%" + (f" with penalty {row['penalty']:g}" if row["penalty"] else "")
         for row in summary["dense"]
     )
     lines = [

@@ -243,6 +243,15 @@ def test_the_workers_evaluator_yields_every_epoch(tmp_path: Path, pipeline: type
     assert count_reads(tmp_path) == 0  # stopped before the end: the test set was not opened
 
 
+def test_a_float_network_leaves_an_artifact_too(tmp_path: Path) -> None:
+    """Nothing is quantized here, so no other stage brings the network into the form that a file holds."""
+    recipe = dataclasses.replace(DIGITS.recipe, epochs=1)
+    how, summary = retrain(plan(dataclasses.replace(DIGITS, recipe=recipe), seeds=1, epochs=1), options(tmp_path))
+    assert how == "done"
+    assert summary["verified"], summary["notes"]
+    assert summary["notes"] == []
+
+
 def test_longer_schedules_stretch_every_stage() -> None:
     pruning = Pruning(sparsity("li_filters", 0.3, 5), sparsity("han", 0.5, 0))
     candidate = Candidate(DIGITS.architecture, pruning=pruning, bits=Bits((4,), (4,), epochs=2))
