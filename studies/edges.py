@@ -76,10 +76,11 @@ def edges(networks: Sequence[FrozenTrial]) -> list[Edge]:
 
 
 def spoken(name: str) -> str:
-    """A parameter's name for people: "residual.width.1" becomes "stage 2 width"."""
+    """A parameter's name for people: "residual.width.1" becomes "residual stage 2 width"."""
     *words, last = name.split(".")
     if last.isdigit():
-        return f"stage {int(last) + 1} {words[-1] if words[0] != 'bits' else 'bits of ' + words[-1]}"
+        stage = f"stage {int(last) + 1}"
+        return f"{stage} bits of {words[-1]}" if words[0] == "bits" else f"{words[0]} {stage} {words[-1]}"
     return name.replace(".", " ").replace("_", " ")
 
 

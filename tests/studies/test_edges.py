@@ -28,7 +28,7 @@ def _front(**values: list[object]) -> list[FrozenTrial]:
 
 def test_a_bound_that_most_of_the_front_lies_on_is_named() -> None:
     found = edges(_front(width=[64, 64, 64, 40, 24]))
-    assert [str(edge) for edge in found] == ["widen stage 2 width: 3 of 5 front networks at 64"]
+    assert [str(edge) for edge in found] == ["widen residual stage 2 width: 3 of 5 front networks at 64"]
     assert found[0].upper
 
 
@@ -46,6 +46,6 @@ def test_the_lower_bound_counts_where_there_is_something_below() -> None:
 
 
 def test_names_are_spoken() -> None:
-    assert spoken("inverted.kernel.0") == "stage 1 kernel"
+    assert spoken("inverted.kernel.0") == "inverted stage 1 kernel"
     assert spoken("bits.weights.2") == "stage 3 bits of weights"
     assert spoken("muon.learning_rate") == "muon learning rate"
