@@ -294,7 +294,7 @@ def report(
         print_written(written)
 
 
-@app.command(epilog="Example: python run_search.py verify runs/final/0.slim")
+@app.command(epilog="Example: python run_search.py verify runs/final/quick-front/DIGEST/seed-0/network.slim")
 def verify(
     artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
     dataset: Annotated[str | None, typer.Option(help="Data set of the accuracy; default: what the file names.")] = None,
@@ -313,7 +313,7 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-@app.command(epilog="Example: python run_search.py export runs/final/0.slim --onnx network.onnx")
+@app.command(epilog="Example: python run_search.py export network.slim --onnx network.onnx")
 def export(
     artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
     onnx: Annotated[Path, typer.Option(help="File to write; it runs without slimfront.")],

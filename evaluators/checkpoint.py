@@ -42,7 +42,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `save` wrote; None where the file is absent, truncated or altered (it is removed then)."""
+    """What `save` wrote; None where the file is absent, cannot be opened, or is truncated or altered (then it goes)."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError("too large")
@@ -52,9 +52,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if metadata.get("sha256") != _digest(tensors):
             raise ValueError("checksum")
         facts = json.loads(metadata["facts"])
-    except FileNotFoundError:
+    except OSError:  # absent, or trouble of the machine's, which says nothing about the file
         return None
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError):
+    except (ValueError, KeyError, safetensors.SafetensorError):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None

@@ -22,7 +22,7 @@ from evaluators.job import Job, Result
 from evaluators.pruning import PruningError, SlimmingPenalty, account, copy_network, finalise, prune_stage
 from evaluators.quantization import quantize
 from evaluators.score import Score, score
-from evaluators.train import Epoch, TrainingError, accuracy, train
+from evaluators.train import TEACHER, Epoch, TrainingError, accuracy, train
 from models import build
 from models.conversion import deploy
 from models.network import Network
@@ -38,6 +38,15 @@ def dense_key(job: Job, data_digest: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def stage_key(job: Job, data_digest: str) -> str:
+    """What the checkpoints of the later stages depend on: everything.
+
+    A folder may hold those of another study whose trial had the same number; its masks and scales must not be taken up.
+    """
+    parts = (dense_key(job, data_digest), job.candidate.digest)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
     """Train and compress `job.candidate` on `data`; yield after every epoch, return the Result.
 
@@ -48,7 +57,8 @@ def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
     pipeline = Pipeline(job, data)
     curve: list[Epoch] = []
     for epoch in pipeline.run():
-        curve.append(epoch)
+        if epoch.stage != TEACHER:
+            curve.append(epoch)
         yield epoch
     return Result(
         accuracy=accuracy(pipeline.network, data.validation, job.device),
@@ -89,7 +99,7 @@ class Pipeline:
         if candidate.recipe.dense.distillation > 0:
             from evaluators.teacher import teacher_for
 
-            teacher = teacher_for(self._job, self._data)
+            teacher = yield from teacher_for(self._job, self._data)
         yield from self._watch("dense", self._dense(teacher))
         if candidate.recipe.teacher == DENSE_TEACHER and candidate.is_compressed:
             teacher = copy_network(self.network).requires_grad_(False).eval()
@@ -141,8 +151,8 @@ class Pipeline:
         hooks = [SlimmingPenalty(filters.penalty)] if filters is not None and filters.penalty > 0 else []
         path = self._dense_file()
         if path is not None:
+            store.touch(path)  # so that it is not the one to go
             store.make_room(path.parent)
-            store.touch(path)
         common = self._common(teacher) | {"recipe": self._job.candidate.recipe.dense}
         yield from train(self.network, self._data.train, self._validation, **common, hooks=hooks, checkpoint=path)
 
@@ -167,7 +177,9 @@ class Pipeline:
 
     def _file(self, stage: str) -> Path | None:
         folder = self._job.folder
-        return folder / f"{stage}.safetensors" if folder is not None else None
+        if folder is None:
+            return None
+        return folder / f"{stage}-{stage_key(self._job, self._data.digest)}.safetensors"
 
     def _dense_file(self) -> Path | None:
         place = self._job.store or self._job.folder

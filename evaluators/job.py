@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +67,3 @@ class Failure:
 
     reason: str
     text: str
-
-
-def curve_to_json(curve: tuple[Epoch, ...]) -> str:
-    """Compact JSON of a curve: a list of [stage, epoch, epochs, loss, accuracy, seconds]."""
-    rows = [list(asdict(epoch).values()) for epoch in curve]
-    rounded = [[round(item, 5) if isinstance(item, float) else item for item in row] for row in rows]
-    return json.dumps(rounded, separators=(",", ":"))
-
-
-def curve_from_json(text: str) -> tuple[Epoch, ...]:
-    """The inverse of `curve_to_json`, to five decimals."""
-    return tuple(Epoch(*row) for row in json.loads(text))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from torch import nn
 from evaluators.datasets.cache import cache_folder
 from evaluators.datasets.images import Images
 from evaluators.job import Job
-from evaluators.train import TrainingError, train
+from evaluators.train import TEACHER, Epoch, TrainingError, train
 from models import build
 from spaces import Augmentation, Candidate, presets
 from spaces.candidate import DENSE_TEACHER
@@ -74,10 +74,11 @@ def teacher_file(job: Job, data: TrainingData) -> Path:
     return cache_folder() / "teachers" / f"{job.candidate.recipe.teacher}-{key}.safetensors"
 
 
-def teacher_for(job: Job, data: TrainingData) -> nn.Module:
-    """The trained teacher of the job's recipe, in evaluation mode, its weights fixed.
+def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, nn.Module]:
+    """Yields the epochs of the teacher's training; returns it in evaluation mode, its weights fixed.
 
-    The first one who asks trains it, with a checkpoint after every epoch; others on the same machine wait.
+    The first one who asks trains it, with a checkpoint after every epoch; others on the same machine wait. Whoever
+    stops in between, as a search that is interrupted does, goes on there the next time.
 
     Raises:
         TrainingError: There is no such preset, or its training fails.
@@ -86,7 +87,7 @@ def teacher_for(job: Job, data: TrainingData) -> nn.Module:
     path = teacher_file(job, data)
     network = build(candidate.architecture, data.classes, channels=data.input_shape[0], seed=TEACHER_SEED)
     with _alone(path):
-        for _ in train(  # finished before: replayed from its file in no time
+        yield from train(  # finished before: replayed from its file in no time
             network,
             data.train,
             None,
@@ -95,10 +96,9 @@ def teacher_for(job: Job, data: TrainingData) -> nn.Module:
             classes=data.classes,
             seed=TEACHER_SEED,
             device=job.device,
-            stage="teacher",
+            stage=TEACHER,
             checkpoint=path,
-        ):
-            pass
+        )
     return network.requires_grad_(False).eval()
 
 

@@ -29,6 +29,7 @@ from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
 EVALUATION_BATCH = 500
+TEACHER = "teacher"  # the stage of a teacher's epochs, which are nobody's curve
 
 
 class TrainingError(RuntimeError):

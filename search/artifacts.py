@@ -27,14 +27,16 @@ def verify_file(path: Path, dataset: str | None, data_dir: Path | None) -> dict[
 
     test = None
     try:
-        provenance = load(path).provenance
+        artifact = load(path)
+        provenance, side = artifact.provenance, artifact.input_shape[1]
     except ArtifactError:
-        provenance = {}  # changed, or no artifact at all: `verify` tells the two apart
+        provenance, side = {}, None  # changed, or no artifact at all: `verify` tells the two apart
     source = provenance.get("data")
     name = dataset or (source.get("name") if isinstance(source, dict) else None)
     if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
-        test = final_data(name, data_dir=data_dir).test()
+        size = side if name.startswith("folder:") else None
+        test = final_data(name, data_dir=data_dir, image_size=size).test()
     facts = verify(path, test).to_dict()
     if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:
         # A file could leave out what its claim would be measured on.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluators.job import Failure, Job, Result
-from evaluators.train import Epoch
+from evaluators.train import TEACHER, Epoch
 from search.interrupt import Interrupt
 from search.ownership import BEAT_SECONDS
 from search.progress import Row, Show, Totals
@@ -72,6 +72,8 @@ class Coordinator:
         self._running: dict[int, _Running] = {}
         self._again: deque[Work] = deque()
         self._failures = 0
+        self._given_up = False
+        self._idle_until_one_ends = False
         self._last_failure: str | None = None
         self._seconds_before = ledger.seconds_worked()
         self._begun = time.monotonic()
@@ -82,7 +84,7 @@ class Coordinator:
         self._sweep()
         with Interrupt() as interrupt, self._ledger.ownership:
             while True:
-                ending = interrupt.asked or self._out_of_time() or self._failures >= FAILURES_IN_A_ROW
+                ending = interrupt.asked or self._out_of_time() or self._given_up
                 waiting = False
                 if not ending:
                     self._take_up()
@@ -100,7 +102,7 @@ class Coordinator:
                 self._show.totals(self._totals())
             self._ledger.ownership.leave()
         self._ledger.worked(self._seconds())
-        if self._failures >= FAILURES_IN_A_ROW:
+        if self._given_up:
             return Outcome("failures", self._last_failure)
         return Outcome("interrupted" if interrupt.asked else "done", self._last_failure)
 
@@ -146,13 +148,14 @@ class Coordinator:
 
     def _new(self) -> Work | None:
         """The next trial that has to be trained; those that need no training are told at once."""
-        while (work := self._ledger.ask()) is not None:
-            if work.settled is None:
+        while not (self._idle_until_one_ends or self._ledger.exhausted() or self._out_of_time()):
+            work = self._ledger.ask()
+            if work is None or work.settled is None:
                 return work
             self._show.ended(None, work.number, work.settled)
             self._show.totals(self._totals())
-            if self._out_of_time() or self._ledger.exhausted():
-                return None
+            # What is left of the space is in training: asking again would only bring more of the same.
+            self._idle_until_one_ends = work.waits
         return None
 
     def _start(self, slot: int, work: Work) -> None:
@@ -180,7 +183,8 @@ class Coordinator:
     def _handle(self, slot: int, message: Epoch | Result | Failure, *, ending: bool) -> None:
         running = self._running[slot]
         if isinstance(message, Epoch):
-            running.curve.append(message)
+            if message.stage != TEACHER:
+                running.curve.append(message)
             self._show.epoch(slot, message)
             if ending:  # the state is saved: the trial stays open and is taken up again
                 self._workers.stop(slot)
@@ -209,6 +213,7 @@ class Coordinator:
             self._forget(slot, f"{failure.text}; it starts again")
             return
         self._failures += 1
+        self._given_up = self._given_up or self._failures >= FAILURES_IN_A_ROW
         self._last_failure = failure.text
         kept = self._ledger.failed(work, running.curve, failure, time.monotonic() - running.started)
         self._ended(slot, f"failed, {failure.text}", kept)
@@ -221,6 +226,7 @@ class Coordinator:
 
     def _forget(self, slot: int, text: str) -> None:
         work = self._running.pop(slot).work
+        self._idle_until_one_ends = False
         self._show.ended(slot, work.number, text)
 
     def _totals(self) -> Totals:

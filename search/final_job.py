@@ -51,8 +51,7 @@ def lengthened(candidate: Candidate, epochs: int) -> Candidate:
 
 def expected_epochs(candidate: Candidate) -> int:
     """Epochs of all stages together."""
-    steps = [step.epochs for step in (candidate.pruning.filters, candidate.pruning.weights) if step is not None]
-    return candidate.recipe.epochs + sum(steps) + candidate.bits.epochs
+    return sum(candidate.stages.values())
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -114,7 +113,7 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
 def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
     from evaluators.evaluate import Pipeline
     from evaluators.score import score
-    from evaluators.train import accuracy
+    from evaluators.train import TEACHER, accuracy
 
     assert job.folder is not None
     plan = read_json(job.folder / PLAN) or {}
@@ -125,19 +124,22 @@ def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
     pipeline = Pipeline(job, cast(SearchData, data), validate=False)
     curve = []
     for epoch in pipeline.run():
-        curve.append(epoch)
+        if epoch.stage != TEACHER:
+            curve.append(epoch)
         yield epoch
     network = pipeline.network
     counted = score(network, data.input_shape).to_dict()
     known = test.known()
-    measured = test.read(lambda: accuracy(network, data.test(), job.device)) if known is None else known
+    if known is None:
+        images = data.test()  # opened first: files that cannot be read must not cost a trained seed its one look
+        known = test.read(lambda: accuracy(network, images, job.device))
     facts: dict[str, Any] = dict(pipeline.facts)
-    problems = _save_artifact(job, network, data, measured, plan)
+    problems = _save_artifact(job, network, data, known, plan)
     artifact = job.folder / ARTIFACT
     if artifact.exists():
         facts["artifact"], facts["verified"] = str(artifact), not problems
     seconds = sum(epoch.seconds for epoch in curve)
-    result = Result(measured, counted, tuple(curve), {}, seconds, (*pipeline.notes, *problems), facts)
+    result = Result(known, counted, tuple(curve), {}, seconds, (*pipeline.notes, *problems), facts)
     write_json(job.folder / RESULT, asdict(result))
     return result
 

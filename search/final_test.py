@@ -1,7 +1,7 @@
 """The test set, once: the only way from a retrained network to its test accuracy.
 
 Choosing by test accuracy flatters; so does looking again. A `FinalTest` therefore hands the accuracy of one network
-(digest) and one seed out exactly once. The receipt is written before the test images are opened, so that not even a
+(digest) and one seed out exactly once. The receipt is written before the network sees a test image, so that not even a
 crash in between earns a second look, and it stays in the seed's folder for everybody to see.
 """
 
@@ -37,7 +37,7 @@ class FinalTest:
         self._facts: dict[str, Any] = {"digest": digest, "seed": seed}
 
     def read(self, measure: Callable[[], float]) -> float:
-        """Write the receipt, call `measure`, which opens the test images, and note what it said.
+        """Write the receipt, call `measure`, which shows the network the test images, and note what it said.
 
         Raises TestReadError where there is a receipt already; `measure` is not called then.
         """
@@ -51,7 +51,7 @@ class FinalTest:
         except FileExistsError:
             raise TestReadError(
                 f"The test set was read for network {self._facts['digest']}, seed {self._facts['seed']} before "
-                f"({self._path}); it is read once. Take more --seeds, or leave this seed out."
+                f"({self._path}); it is read once. Only a new --out trains, and reads, anew."
             ) from None
         accuracy = measure()
         temporary = self._path.with_suffix(".tmp")

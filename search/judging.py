@@ -79,7 +79,7 @@ class Judge:
             share=last.epoch / last.epochs if last.epochs else 1.0,
             traits=traits_of(candidate),
             dense=dense[0] if dense else None,
-            last=last.stage == _trained_stages(candidate)[-1],
+            last=not _trains_after(candidate, last.stage),
         )
         return decide(running, list(self._finished.values()), self._bar, self._rules)
 
@@ -108,15 +108,12 @@ class Judge:
         )
 
 
-def _trained_stages(candidate: Candidate) -> list[str]:
-    pruning, bits = candidate.pruning, candidate.bits
-    trained = ["dense", *(step.granularity for step in (pruning.filters, pruning.weights) if step and step.epochs)]
-    if not bits.is_float and bits.epochs:
-        trained.append("bits")
-    return trained
+def _trains_after(candidate: Candidate, stage: str) -> bool:
+    """Whether a stage behind this one trains."""
+    names = list(candidate.stages)
+    return any(candidate.stages[name] for name in names[names.index(stage) + 1 :])
 
 
 def _is_last(candidate: Candidate, epoch: Epoch) -> bool:
     """Whether no training follows: then there is nothing to be saved by stopping."""
-    trained = _trained_stages(candidate)
-    return epoch.stage not in trained or (epoch.epoch == epoch.epochs and epoch.stage == trained[-1])
+    return epoch.epoch == epoch.epochs and not _trains_after(candidate, epoch.stage)

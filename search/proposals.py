@@ -29,6 +29,7 @@ from search.promise import expected_gain
 from search.regression import Array, Regression, encode
 from spaces import Candidate, CandidateError, Space
 from studies.front import REFERENCE_SCORE
+from studies.record import REPEATABLE
 
 Parameters = Mapping[str, Any]
 Indices = NDArray[np.intp]
@@ -114,6 +115,8 @@ class Proposer:
     def learn(self, trials: Iterable[FrozenTrial]) -> None:
         """Take in ended trials that are new; copies of others say nothing new."""
         for trial in trials:
+            if trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in REPEATABLE:
+                self._digests.add(str(trial.user_attrs.get("digest")))  # it would only fail again
             if trial.number in self._seen or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
                 continue
             found = _read(trial)
@@ -146,7 +149,10 @@ class Proposer:
         busy = {candidate.dense_digest for candidate in open_work} - set(trained)
         random = RandomSampler(seed)
         if len(seen) < self._startup or len(trained) < LEAST_DENSE:
-            return self._begin(ask, sampler, random, trained, taken, busy, open_work)
+            found = self._begin(ask, sampler, random, trained, taken, busy, open_work)
+            # In a space with a dense network or two, which are known soon, what is left to choose is predicted.
+            if found is not None or all(one.accuracy is None for one in trained.values()):
+                return found
         generator = np.random.default_rng(seed)
         proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(random, {}) for _ in range(DRAWN)]
         proposals += [ask(random, near) for near in self._neighbours(generator)]
@@ -176,7 +182,8 @@ class Proposer:
                 same = [option for option in options if option.known is not None]
                 if same:
                     return same[0].parameters
-        options = self._options([ask(sampler, {}) for _ in range(SAMPLED)], trained, taken, busy)
+        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(random, {}) for _ in range(EACH)]
+        options = self._options(proposals, trained, taken, busy)
         fresh = [option for option in options if option.known is None]
         return fresh[0].parameters if fresh else None
 
@@ -228,7 +235,7 @@ class Proposer:
     def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> Parameters:
         """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
         mean, deviation, scores = self._predict(options, seen, trained)
-        front = [(one.accuracy or 0.0, one.score) for one in seen if one.complete]
+        front = [(one.accuracy or 0.0, one.score) for one in self._seen.values() if one.complete]
         costs = np.array([option.cost for option in options])
 
         def worth(chosen: Indices, at: Array) -> Array:
@@ -294,8 +301,7 @@ def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
 
 def compression_epochs(candidate: Candidate) -> int:
     """Epochs of everything after the dense training."""
-    steps = [step for step in (candidate.pruning.filters, candidate.pruning.weights) if step is not None]
-    return sum(step.epochs for step in steps) + (0 if candidate.bits.is_float else candidate.bits.epochs)
+    return sum(candidate.stages.values()) - candidate.recipe.epochs
 
 
 def _read(trial: FrozenTrial) -> Seen | None:

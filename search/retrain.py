@@ -159,13 +159,13 @@ def _handle(
             workers.go_on(slot)
             return
         workers.stop(slot)
-        show.ended(slot, "left for the next start")
+        show.ended(slot, "left for the next start", for_good=False)
     elif isinstance(message, Result):
         seed.result = message
         show.ended(slot, f"test accuracy {percent_number(message.accuracy)}%, score {message.score['score']:.4g}")
     elif message.reason == "worker_died" and seed.starts < STARTS:
         running.queue.append(seed)
-        show.ended(slot, f"{message.text}; it starts again")
+        show.ended(slot, f"{message.text}; it starts again", for_good=False)
     else:
         seed.failure = message
         show.ended(slot, f"failed, {message.text}")

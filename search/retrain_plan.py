@@ -136,7 +136,7 @@ def make_plan(
     plan = Plan(
         tuple(choices),
         dataset=dataset or str(identity.get("dataset", "cifar10")),
-        image_size=identity.get("image_size") if dataset is None else None,
+        image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
         bar=bar if bar is not None else float(identity.get("bar", 0.9)),
         seeds=seeds,
         epochs=epochs,

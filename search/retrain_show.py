@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from evaluators.train import Epoch
+from evaluators.train import TEACHER, Epoch
 from search.progress import duration
 from studies.page import percent_number
 
@@ -51,16 +51,19 @@ class RetrainShow:
 
     def epoch(self, slot: int, epoch: Epoch) -> None:
         """An epoch has ended, or was replayed."""
-        self._done[slot] += 1
-        self._seconds.append(epoch.seconds)
+        if epoch.stage != TEACHER:
+            self._done[slot] += 1
+            self._seconds.append(epoch.seconds)
         if time.monotonic() - self._spoke > _QUIET_SECONDS:
             self.say(f"{self._names[slot]}: {epoch.stage} epoch {epoch.epoch}/{epoch.epochs}{self.left()}")
 
-    def ended(self, slot: int, text: str) -> None:
-        """A seed's training has ended as `text` says."""
-        self._left -= self._expected.pop(slot)
+    def ended(self, slot: int, text: str, *, for_good: bool = True) -> None:
+        """A seed's training has ended as `text` says; not for good where it starts again or goes on another time."""
+        expected = self._expected.pop(slot)
         self._done.pop(slot)
-        self._ended += 1
+        if for_good:
+            self._left -= expected
+            self._ended += 1
         self.say(f"{self._names.pop(slot)}: {text}  ({self._ended} of {self._seeds}{self.left()})")
 
     def say(self, text: str) -> None:
@@ -116,10 +119,10 @@ class RetrainScreen(RetrainShow):
         if slot == first:
             self._bars.update(self._tasks[first], note=note + self.left())
 
-    def ended(self, slot: int, text: str) -> None:
+    def ended(self, slot: int, text: str, *, for_good: bool = True) -> None:
         """See RetrainShow."""
         self._bars.remove_task(self._tasks.pop(slot))
-        super().ended(slot, text)
+        super().ended(slot, text, for_good=for_good)
 
 
 def make_retrain_show(console: Console) -> RetrainShow:
@@ -161,7 +164,7 @@ def print_retrained(summary: dict[str, Any]) -> None:
             console.print(f"{_name(row)}: every artifact holds the network that was measured", markup=False)
         for path in row["artifacts"]:
             console.print(f"artifact: {path}", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"test set read {summary['test_evaluations']} times: once for each finished seed")
+    console.print(f"test set read {summary['test_evaluations']} times, by the receipts in the seeds' folders")
     console.print(f"summary: {Path(summary['out']) / 'summary.json'}", markup=False, soft_wrap=True, highlight=False)
 
 

@@ -24,7 +24,7 @@ from search.view import View
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility, set_refused
 from studies.errors import StudyError
-from studies.record import Record, environment, read, write
+from studies.record import REPEATABLE, Record, environment, read, write
 from studies.samplers import make_sampler, seed_of
 from studies.settings import Settings
 
@@ -48,6 +48,7 @@ class Work:
         starts: How often its job was begun, this time included.
         settled: How the trial ended where it needs no training; None: it has to be trained.
         dense_of: Number of the trial that trained its dense network already; None: none has.
+        waits: Whether the same candidate is in training for another trial.
     """
 
     trial: Trial
@@ -56,6 +57,7 @@ class Work:
     starts: int = 0
     settled: str | None = None
     dense_of: int | None = None
+    waits: bool = False
 
     @property
     def number(self) -> int:
@@ -273,6 +275,7 @@ class Ledger:
         digest = work.candidate.digest
         if digest in self._open:
             self._waiting.append(work)
+            work.waits = True
             work.settled = f"waits for trial {self._open[digest].number}, the same candidate"
             return
         for frozen in self._view.with_digest(digest):
@@ -289,7 +292,13 @@ class Ledger:
 
     def _copy(self, work: Work, frozen: FrozenTrial) -> None:
         record = read(frozen)
-        if record is None or frozen.state == TrialState.FAIL:
+        if record is None:
+            return
+        if frozen.state == TrialState.FAIL:
+            if frozen.user_attrs.get("reason") in REPEATABLE:
+                self._tell_failed(work.trial, "same_as_failed", f"the same candidate as trial {frozen.number}")
+                self._copies += 1
+                work.settled = f"same candidate as trial {frozen.number}, which failed"
             return
         origin = record.copied_from if record.copied_from is not None else frozen.number
         record = dataclasses.replace(record, copied_from=origin, seconds=0.0)

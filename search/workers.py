@@ -174,8 +174,9 @@ class InProcess:
 
 def _serve(connection: Connection, evaluate: Evaluate) -> None:
     """The life of a worker process: jobs in, messages out, one word after each epoch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C reaches the whole group, and so does the end that a service manager sends; the coordinator decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         try:
             job = connection.recv()
@@ -299,10 +300,7 @@ class LocalProcesses:
     def close(self) -> None:
         """See Workers."""
         for slot in self._slots:
-            slot.connection.close()  # a worker that waits for a word ends by itself
-            slot.process.terminate()
+            slot.connection.close()
+            slot.process.kill()  # its state was saved at the end of its last epoch
         for slot in self._slots:
-            slot.process.join(5)
-            if slot.process.is_alive():
-                slot.process.kill()
-                slot.process.join()
+            slot.process.join()

@@ -428,6 +428,20 @@ class Candidate(_Part):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property
+    def stages(self) -> dict[str, int]:
+        """Epochs of each stage, in order: "dense", then "filters", "weights" and "bits" where there are such.
+
+        0: the stage changes the network and trains nothing.
+        """
+        found = {"dense": self.recipe.epochs}
+        for step in (self.pruning.filters, self.pruning.weights):
+            if step is not None:
+                found[step.granularity] = step.epochs if step.ratio or any(step.ratios) else 0
+        if not self.bits.is_float:
+            found["bits"] = self.bits.epochs
+        return found
+
+    @property
     def is_compressed(self) -> bool:
         """Whether anything follows the dense training."""
         return self.pruning.filters is not None or self.pruning.weights is not None or not self.bits.is_float

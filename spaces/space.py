@@ -120,15 +120,6 @@ class Domain:
         steps = (value - self.low) / self.step if self.step else 0.0
         return (not self.whole or value == int(value)) and abs(steps - round(steps)) < 1e-9
 
-    def bounds(self) -> tuple[Value, Value] | None:
-        """Smallest and largest number; None for words, booleans and fixed values."""
-        if self.fixed:
-            return None
-        if not self.choices:
-            return self.low, self.high
-        numbers = [item for item in self.choices if isinstance(item, int | float) and not isinstance(item, bool)]
-        return (min(numbers), max(numbers)) if len(numbers) == len(self.choices) else None
-
 
 Choose = Callable[[str, str], Any]
 """(key of the domain, name of the parameter) -> value"""

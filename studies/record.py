@@ -35,10 +35,12 @@ REASONS = {
     "files": "a file could not be read or written",
     "error": "an error in the code",
     "worker_died": "its worker process died",
-    "died": "the search ended before the candidate was written down",
     "same_as_failed": "the same candidate as a trial that failed",
 }
 """Why a trial was stopped or failed: the word in a record, and what it means."""
+
+REPEATABLE = frozenset({"impossible", "loss_not_finite", "pruning", "error", "same_as_failed"})
+"""Reasons for which the same candidate would fail again; the others lie with the machine."""
 
 Row = Mapping[str, Any]
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.promise import expected_gain
 from search.proposals import COMPRESSIONS, Proposer, compression_epochs
+from search.regression import Array
 from spaces import Candidate, Space
+from studies.front import Point, area
 from studies.samplers import SAMPLERS, make_sampler
 
 BAR = 0.9
@@ -39,28 +44,29 @@ def _score(candidate: Candidate) -> float:
 class _Study:
     """A study that is asked through a Proposer."""
 
-    def __init__(self, sampler: str = "tpe", startup: int = 6) -> None:
+    def __init__(self, sampler: str = "tpe", startup: int = 6, space: Space = SPACE, seed: int = 0) -> None:
         self.study = optuna.create_study(directions=["maximize", "minimize"])
-        self.proposer = Proposer(SPACE, BAR, startup, _score)
-        self.sampler, self.startup = sampler, startup
+        self.proposer = Proposer(space, BAR, startup, _score)
+        self.sampler, self.startup, self.space, self.seed = sampler, startup, space, seed
 
     def propose(self, open_work: tuple[Candidate, ...] = ()) -> Candidate | None:
         trials = self.study.get_trials(deepcopy=False)
         self.proposer.learn(trials)
         sampler = make_sampler(self.sampler, 0, startup=self.startup, known_trials=len(trials))
         trial = self.study.ask()
-        found = self.proposer.propose(self.study, sampler, trial._cached_frozen_trial, len(trials), open_work)
+        seed = 1000 * self.seed + len(trials)
+        found = self.proposer.propose(self.study, sampler, trial._cached_frozen_trial, seed, open_work)
         self.study.tell(trial, state=TrialState.FAIL)
         if found is None:
             return None
         for name, value in found.items():
             assert isinstance(name, str)
             assert value is not None
-        return SPACE.sample(optuna.trial.FixedTrial(dict(found)))
+        return self.space.sample(optuna.trial.FixedTrial(dict(found)))
 
     def add(self, candidate: Candidate) -> None:
         dense, final = _accuracy(candidate)
-        parameters = SPACE.parameters(candidate)
+        parameters = self.space.parameters(candidate)
         curve = {"stage": ["dense"] * 20, "epoch": list(range(1, 21)), "accuracy": [dense] * 20}
         trial = create_trial(
             values=[final, _score(candidate)],
@@ -94,14 +100,53 @@ def test_a_dense_network_is_compressed_several_times() -> None:
 
 
 def test_trainings_are_shared_and_the_front_is_found() -> None:
-    found = _run(_Study(startup=9), 22)
-    assert len({candidate.digest for candidate in found}) == 22
-    networks = Counter(candidate.dense_digest for candidate in found)
-    assert 3 <= len(networks) <= 16
-    # Of the 252 candidates, the most accurate at a score of at most .03.
     everything = [SPACE.sample(optuna.trial.FixedTrial({**a, **b})) for a in _DENSE for b in _BITS]
-    best = max(_accuracy(c)[1] for c in everything if _score(c) <= 0.03)
-    assert max((_accuracy(c)[1] for c in found if _score(c) <= 0.03), default=0.0) >= best - 0.005
+    whole = area([(_accuracy(c)[1], _score(c)) for c in everything], BAR)
+    shares = []
+    for seed in range(3):
+        found = _run(_Study(startup=9, seed=seed), 22)
+        assert len({candidate.digest for candidate in found}) == 22
+        networks = Counter(candidate.dense_digest for candidate in found)
+        assert 3 <= len(networks) <= 16
+        shares.append(area([(_accuracy(c)[1], _score(c)) for c in found], BAR) / whole)
+    assert statistics.median(shares) >= 0.97  # of the hypervolume of all 252, by 22 of them
+
+
+def test_what_fails_by_itself_is_not_proposed_again() -> None:
+    study = _Study()
+    found = _run(study, 9)
+    next_one = study.propose()
+    assert next_one is not None
+    attributes = {"candidate": next_one.to_dict(), "digest": next_one.digest}
+    for reason, again in (("out_of_memory", True), ("loss_not_finite", False)):
+        study.study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={**attributes, "reason": reason}))
+        proposed = {(study.propose() or found[0]).digest for _ in range(6)}
+        assert (next_one.digest in proposed) is again
+
+
+def test_with_a_single_dense_network_the_compressions_are_chosen_by_what_was_learned() -> None:
+    written = dict(SPACE.written)
+    space = Space({**written, "architecture": {"residual": {"stem_width": 8, "stages": 1, "width": 32, "depth": 2}}})
+    study = _Study(space=space)
+    found = _run(study, 12)  # of 12: none twice, none missing
+    assert len({candidate.digest for candidate in found}) == 12
+
+
+def test_the_front_that_gains_are_measured_against_has_no_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.proposals.MOST", 6)
+    fronts: list[Sequence[Point]] = []
+
+    def noted(
+        mean: Array, deviation: Array, scores: Array, front: Sequence[tuple[float, float]], *rest: float
+    ) -> Array:
+        fronts.append(front)
+        return expected_gain(mean, deviation, scores, front, *rest)
+
+    monkeypatch.setattr("search.proposals.expected_gain", noted)
+    study = _Study()
+    found = _run(study, 12)
+    assert study.propose() is not None
+    assert len(fronts[-1]) == len(found)
 
 
 _DENSE = [{"residual.width.0": w, "residual.depth.0": d} for w in (8, 12, 16, 24, 32, 48, 64) for d in (1, 2, 3)]
