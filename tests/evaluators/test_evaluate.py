@@ -93,6 +93,17 @@ def test_a_job_resumes_where_it_broke_off(tmp_path: Path, digits: SearchData) ->
     assert result.score == whole.score
 
 
+def test_the_checkpoints_of_another_study_are_not_taken_up(tmp_path: Path, digits: SearchData) -> None:
+    """The folder of a trial is named by its number, which a new study with the same name counts anew."""
+    short = dataclasses.replace(PLAIN, recipe=dataclasses.replace(PLAIN.recipe, epochs=1))
+    stored = []
+    for ratio in (0.7, 0.2):
+        pruned = dataclasses.replace(short, pruning=Pruning(weights=sparsity("global_l1", ratio, 1)))
+        _, result = _run(_job(pruned, folder=tmp_path), digits)
+        stored.append(result.score["stored_weights"] / result.score["weights"])
+    assert stored == [pytest.approx(0.3, abs=0.01), pytest.approx(0.8, abs=0.01)]
+
+
 def test_a_dense_training_is_shared_through_the_store(tmp_path: Path, digits: SearchData) -> None:
     store = tmp_path / "store"
     _run(_job(PLAIN, store=store), digits)

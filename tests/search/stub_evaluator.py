@@ -36,6 +36,19 @@ def always_fails(job: Job) -> Generator[Epoch, None, Result]:
     raise TrainingError("loss_not_finite", "The loss of epoch 2 is nan.")
 
 
+def fails_but_the_first(job: Job) -> Generator[Epoch, None, Result]:
+    """Trial 0 takes two seconds and ends well, all others fail at once."""
+    if job.folder is None or job.folder.name != "trial-0":
+        yield from always_fails(job)
+    time.sleep(2)
+    return (yield from evaluate(job))
+
+
+def takes_a_second(job: Job) -> Generator[Epoch, None, Result]:
+    time.sleep(1)
+    return (yield from evaluate(job))
+
+
 def dies_once(job: Job) -> Generator[Epoch, None, Result]:
     """Ends its process without a word in the first trial's first start."""
     assert job.folder is not None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluators.train import Epoch
 from search.early_stopping import (
     BELOW_BAR,
     DOMINATED,
@@ -18,6 +20,8 @@ from search.early_stopping import (
     is_spared,
     upper_quantile,
 )
+from search.judging import _is_last
+from spaces import Bits, Pruning, presets, sparsity
 
 BAR = 0.9
 EPOCHS = 10
@@ -131,6 +135,18 @@ def test_about_the_asked_share_is_spared() -> None:
     assert 400 < spared < 600
     assert not any(is_spared(trial, 3, 0.0) for trial in range(100))
     assert [is_spared(trial, 1, 0.5) for trial in range(50)] != [is_spared(trial, 2, 0.5) for trial in range(50)]
+
+
+def test_a_cut_without_training_is_judged_where_training_follows() -> None:
+    """Only at the very end of a candidate's trainings is there nothing to be saved."""
+    pruning = Pruning(sparsity("li_filters", 0.3, 0), sparsity("global_l1", 0.5, 2))
+    quantized = dataclasses.replace(presets["digits"], pruning=pruning, bits=Bits.uniform(4, 4, epochs=3))
+    assert quantized.stages == {"dense": 20, "filters": 0, "weights": 2, "bits": 3}
+    ends = {name: _is_last(quantized, Epoch(name, n, n, 1.0, 0.5, 0.0)) for name, n in quantized.stages.items()}
+    assert ends == {"dense": False, "filters": False, "weights": False, "bits": True}
+    rounded = dataclasses.replace(quantized, bits=Bits.uniform(4, 4))
+    assert _is_last(rounded, Epoch("weights", 2, 2, 1.0, 0.5, 0.0))
+    assert not _is_last(rounded, Epoch("weights", 1, 2, 1.0, 0.5, 0.0))
 
 
 def test_rules_are_checked() -> None:

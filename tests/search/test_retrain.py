@@ -14,7 +14,7 @@ import optuna
 import pytest
 import torch
 
-from evaluators.data import FinalData, final_data
+from evaluators.data import DataError, FinalData, Images, final_data
 from evaluators.job import Job, Result
 from evaluators.train import Epoch, TrainingError
 from models import build
@@ -128,6 +128,21 @@ def test_the_test_accuracy_is_handed_out_once(tmp_path: Path) -> None:
     assert FinalTest(tmp_path, "abc", 0).known() == 0.91  # what was measured may be told again
     with pytest.raises(TestReadError, match="another network"):
         FinalTest(tmp_path, "def", 0).known()
+
+
+def test_test_images_that_cannot_be_opened_cost_nothing(tmp_path: Path, pipeline: type[FakePipeline]) -> None:
+    prepare(tmp_path, "abc", DIGITS, 0, "")
+    job, data = Job(DIGITS, "digits", 0, folder=tmp_path), final_data("digits")
+
+    def torn() -> Images:
+        raise DataError("test.bin is torn")
+
+    broken = dataclasses.replace(data, _open_test=torn)
+    with pytest.raises(DataError):
+        list(final_job._retrain(job, broken))
+    assert count_reads(tmp_path) == 0
+    list(final_job._retrain(job, data))
+    assert count_reads(tmp_path) == 1
 
 
 def test_a_crash_while_reading_earns_no_second_look(tmp_path: Path) -> None:

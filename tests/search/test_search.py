@@ -144,6 +144,20 @@ def test_a_candidate_met_before_is_not_trained_again(tmp_path: Path) -> None:
         assert trial.values == origin.values
 
 
+def test_a_small_space_does_not_fill_the_study_with_copies_while_workers_train(tmp_path: Path) -> None:
+    """Two candidates, three workers: the third waits for a training to end instead of asking on and on."""
+    space = {"architecture": {"residual": {"stem_width": 4, "stages": 1, "width": [8, 16], "depth": 1}}}
+    options = _options(tmp_path, workers=3)
+    outcome, summary, _ = launch(_settings(space=space, trials=200), options, stub_evaluator.takes_a_second)
+    assert outcome.how == "done"
+    trials = _study(tmp_path).trials
+    trained = [trial for trial in trials if trial.user_attrs.get("starts")]
+    assert len(trained) == 2
+    first_end = min(trial.datetime_complete for trial in trained if trial.datetime_complete)
+    assert sum(trial.datetime_start < first_end for trial in trials if trial.datetime_start) <= 6
+    assert summary["trials"]["running"] == 0
+
+
 def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
     _, summary, _ = launch(_settings(max_score=0.002), _options(tmp_path), stub_evaluator.evaluate)
     trials = _study(tmp_path).trials
@@ -189,6 +203,16 @@ def test_a_bug_in_every_candidate_stops_the_search(tmp_path: Path) -> None:
     assert "nan" in (outcome.failure or "")
     assert summary["trials"]["failed"] == FAILURES_IN_A_ROW
     assert {trial.user_attrs["reason"] for trial in _study(tmp_path).trials} == {"loss_not_finite"}
+
+
+def test_five_failures_in_a_row_end_a_search_with_several_workers(tmp_path: Path) -> None:
+    """A training that ends well after the fifth does not take the decision back."""
+    outcome, summary, _ = launch(
+        _settings(trials=40), _options(tmp_path, workers=2), stub_evaluator.fails_but_the_first
+    )
+    assert outcome.how == "failures"
+    assert summary["trials"]["failed"] == FAILURES_IN_A_ROW
+    assert summary["trials"]["complete"] == 1
 
 
 def test_a_worker_that_dies_is_replaced_and_its_trial_starts_again(tmp_path: Path) -> None:
