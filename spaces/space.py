@@ -10,6 +10,7 @@ Sampling and its inverse are one walk: `sample` asks an Optuna trial at every tu
 
 from __future__ import annotations
 
+import difflib
 import functools
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from spaces.candidate import POLICIES, Candidate
+from spaces.candidate import DENSE_TEACHER, FAMILIES, OPTIMIZERS, POLICIES, Candidate, CandidateError
 from spaces.methods import METHODS, method_name, sparsity
+from spaces.presets import presets
 
 Value = int | float | str | bool
 
@@ -121,6 +123,21 @@ class Domain:
         return (not self.whole or value == int(value)) and abs(steps - round(steps)) < 1e-9
 
 
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """All choices; of a range both ends."""
+        if self.choices:
+            return self.choices
+        ends = (self.low, self.high)
+        return tuple(int(end) for end in ends) if self.whole else ends
+
+    @property
+    def most(self) -> Value:
+        """The largest number; of words the last."""
+        numbers = [item for item in self.extremes if isinstance(item, int | float) and not isinstance(item, bool)]
+        return max(numbers, default=self.extremes[-1])
+
+
 Choose = Callable[[str, str], Any]
 """(key of the domain, name of the parameter) -> value"""
 
@@ -192,14 +209,15 @@ class Space:
         given = dict(_leaves(written))
         for key in given:
             if _base(key) not in _DEFAULTS:
-                raise SpaceError(f"{key} is unknown in a space.")
+                raise SpaceError(f"{key} is unknown in a space{_hint(key)}")
         self._domains = {
             key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
         } | {key: Domain.parse(key, value) for key, value in given.items()}
         for family in self._domains["architecture.family"].choices:
             prefix = f"architecture.{family}."
             if prefix + "stem_width" not in _DEFAULTS:
-                raise SpaceError(f"architecture.family has no family {family!r}.")
+                known = ", ".join(FAMILIES)
+                raise SpaceError(f"architecture.family has no {family!r} (known: {known}).")
             for key, default in _DEFAULTS.items():
                 staged = any(_base(written_key) == key for written_key in self._domains)
                 if key.startswith(prefix) and default is None and not staged:
@@ -209,7 +227,52 @@ class Space:
             for method in self._domains[f"pruning.{kind}.method"].choices:
                 if method not in known:
                     raise SpaceError(f"pruning.{kind}.method has no {method!r} (known: {', '.join(known)}).")
+        teachers = ("", DENSE_TEACHER, *presets)
+        words = {"recipe.optimizer": OPTIMIZERS, "augmentation.policy": POLICIES, "recipe.teacher": teachers}
+        for key, known in words.items():
+            for word in self._domains[key].choices:
+                if word not in known:
+                    raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, known))}).")
+        if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
+            raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
+        for key, domain in self._domains.items():
+            for value in domain.extremes:
+                kind = _kind(_DEFAULTS[_base(key)])
+                if _kind(value) != kind:
+                    raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
+        for key, domain in self._domains.items():
+            for value in domain.extremes:
+                self._try(key, value)
         self.written = written
+
+    def _try(self, key: str, value: Value) -> None:
+        """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
+        table, *middle = key.split(".")
+        branch = {"architecture": "architecture.family", "augmentation": "augmentation.policy"}.get(table)
+        wanted: dict[str, Value] = {key: value}
+        if branch is not None and len(middle) > 1:
+            wanted[branch] = middle[0]
+        elif table == "recipe" and len(middle) > 1:
+            wanted["recipe.optimizer"] = middle[0]
+        elif table == "pruning" and middle[1] != "method":
+            wanted[f"pruning.{middle[0]}.method"] = self._domains[f"pruning.{middle[0]}.method"].extremes[-1]
+        elif key in ("recipe.teacher", "recipe.temperature"):
+            wanted["recipe.distillation"] = self._domains["recipe.distillation"].most
+        for parent, chosen in wanted.items():
+            if parent != key and chosen not in self._domains[parent]:
+                return  # of a branch that is not open
+
+        def choose(asked: str, _name: str) -> Value:
+            for one in (asked, _base(asked)):
+                if one in wanted:
+                    return wanted[one]
+            domain = self.domain(asked)
+            return domain.most if asked.endswith(".stages") else domain.extremes[0]
+
+        try:
+            Candidate.from_dict(self._walk(choose))
+        except CandidateError as error:
+            raise SpaceError(str(error)) from None
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:
@@ -409,6 +472,23 @@ def _base(key: str) -> str:
     """Without the number of a stage or layer: "architecture.residual.width.1" -> "architecture.residual.width"."""
     head, _, last = key.rpartition(".")
     return head if last.isdigit() and head.rpartition(".")[2] in _PER_STAGE else key
+
+
+def _kind(value: object) -> str:
+    """What a value, or a key's default, is: "word", "truth value" or "number"."""
+    if isinstance(value, bool):
+        return "truth value"
+    return "word" if isinstance(value, str | list) else "number"
+
+
+def _hint(key: str) -> str:
+    """The end of a sentence about an unknown key: what may have been meant."""
+    head, _, last = key.rpartition(".")
+    there = {known.rpartition(".")[2]: known for known in _DEFAULTS if known.rpartition(".")[0] == head}
+    close = difflib.get_close_matches(last, there, 1) or [name for name in _DEFAULTS if name.endswith(f".{last}")]
+    if close:
+        return f"; did you mean {there.get(close[0], close[0])}?"
+    return f" (known there: {', '.join(sorted(there))})." if there else "."
 
 
 def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
