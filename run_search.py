@@ -8,7 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit("slimfront: typer is not installed for this Python: use .venv/bin/python, which `make install` makes.")
 
 # Nothing of ours is imported up here: torch takes seconds, and `--help` must not.
 
@@ -25,6 +28,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 Storage = Annotated[str, typer.Option(help="Where the study lies: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
 Name = Annotated[str | None, typer.Option(help="The study's name; may be left out where there is only one.")]
+OwnName = Annotated[str | None, typer.Option(help="Of this study in its storage; default: as its file says.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 DataDir = Annotated[
     Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
@@ -51,9 +55,12 @@ def search(
         "studies/quick.toml"
     ),
     storage: Storage = DEFAULT_STORAGE,
-    name: Name = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of the whole study.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Hours of the whole study, across restarts.")] = None,
+    name: OwnName = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of the whole study; default: its file's.")] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="Hours of the whole study, across restarts; with neither, until Ctrl-C."),
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Trainings side by side; 0: one for each core or GPU. More than GPUs share them.")
     ] = 0,
@@ -94,7 +101,7 @@ def import_trials(
     source: Annotated[str, typer.Option(help="Where the other study lies, a URL like --storage.")],
     source_name: Annotated[str | None, typer.Option(help="Its name; may be left out where there is one.")] = None,
     storage: Storage = DEFAULT_STORAGE,
-    name: Name = None,
+    name: OwnName = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +116,7 @@ def import_trials(
         print_imported(told)
 
 
-@app.command(epilog="Example: python run_search.py front --csv front.csv --plot front.png")
+@app.command(epilog="Example: python run_search.py front --csv trials.csv --plot front.png")
 def front(
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
@@ -227,9 +234,10 @@ def data(
 @app.command(epilog="Example: python run_search.py sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7")
 def sweep(
     candidate: Annotated[str, typer.Option(help="A preset's name, or a candidate's JSON file.")] = "resnet8",
-    methods: Annotated[str | None, typer.Option(help="Comma-separated; default: the lab's four and the controls.")] = (
-        None
-    ),
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; default: li_filters, thinet, global_l1, han, random, random_filters."),
+    ] = (None),
     ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
     retrain_epochs: Annotated[int, typer.Option(help="After pruning, the same for every method.")] = 3,
@@ -239,7 +247,7 @@ def sweep(
     ),
     data_dir: DataDir = None,
     workers: Annotated[int, typer.Option(help="Trainings side by side.")] = 1,
-    device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.cpu,
+    device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     out: Annotated[Path, typer.Option(help="Folder of everything; the same command goes on where it stopped.")] = Path(
         "runs/sweep"
     ),
@@ -248,7 +256,7 @@ def sweep(
     """Measure accuracy against pruning ratio for several methods on one network."""
     from search.show import print_sweep, read_candidate, run_sweep
 
-    names = methods.split(",") if methods else None
+    names = [name.strip() for name in methods.split(",")] if methods else None
     summary = run_sweep(
         read_candidate(candidate),
         name=candidate,
@@ -260,7 +268,7 @@ def sweep(
         dataset=dataset,
         data_dir=data_dir,
         workers=workers,
-        device="cuda" if device is Device.cuda else "cpu",
+        device=device.value,
         out=out,
     )
     if as_json:

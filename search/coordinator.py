@@ -104,7 +104,8 @@ class Coordinator:
         self._ledger.worked(self._seconds())
         if self._given_up:
             return Outcome("failures", self._last_failure)
-        return Outcome("interrupted" if interrupt.asked else "done", self._last_failure)
+        failure = self._last_failure or self._ledger.last_problem
+        return Outcome("interrupted" if interrupt.asked else "done", failure)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._begun

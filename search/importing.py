@@ -39,7 +39,11 @@ def import_finished(
     """
     from evaluators.data import search_data
 
-    old = storages.load_study(storages.open_storage(source, must_exist=True), source_name)
+    asked = ("--source", "--source-name")
+    old = storages.load_study(
+        storages.open_storage(source, must_exist=True, option=asked[0]), source_name, options=asked
+    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
     with only_coordinator(storage):
         data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
         study = storages.create_or_load(storages.open_storage(storage), settings.name)

@@ -61,7 +61,7 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     networks = summary["front"] or summary["nearest"]
     bar = f"{percent_number(summary['bar'])}%"
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("trial", "accuracy", "score", "params", "ops", "strict", "digest"):
+    for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
         table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
     for row in networks:
         numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
@@ -222,11 +222,15 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from search import sweep as sweeps
+    from search.launch import Options, resources
 
     try:
         numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
     except ValueError:
         raise CandidateError(f"--ratios must be numbers with commas between, but got {ratios!r}.") from None
+    if not all(0 < number < 1 for number in numbers):
+        raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
+    other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

@@ -131,6 +131,7 @@ class Ledger:
         self._waiting: list[Work] = []  # for another trial with the same candidate
         self._copies = 0
         self._impossible = 0
+        self.last_problem: str | None = None  # why no network could be built, the last time that happened
         self._beat = 0.0
 
     def enqueue_presets(self) -> None:
@@ -211,6 +212,7 @@ class Ledger:
                 problem = error
                 text = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
                 self._tell_failed(Trial(self._study, trial_id), "impossible", text)
+                self.last_problem = text
         if problem is None:
             self._impossible = 0
             return work

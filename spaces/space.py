@@ -122,7 +122,6 @@ class Domain:
         steps = (value - self.low) / self.step if self.step else 0.0
         return (not self.whole or value == int(value)) and abs(steps - round(steps)) < 1e-9
 
-
     @property
     def extremes(self) -> tuple[Value, ...]:
         """All choices; of a range both ends."""
@@ -213,28 +212,8 @@ class Space:
         self._domains = {
             key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
         } | {key: Domain.parse(key, value) for key, value in given.items()}
-        for family in self._domains["architecture.family"].choices:
-            prefix = f"architecture.{family}."
-            if prefix + "stem_width" not in _DEFAULTS:
-                known = ", ".join(FAMILIES)
-                raise SpaceError(f"architecture.family has no {family!r} (known: {known}).")
-            for key, default in _DEFAULTS.items():
-                staged = any(_base(written_key) == key for written_key in self._domains)
-                if key.startswith(prefix) and default is None and not staged:
-                    raise SpaceError(f"{key} is missing: the family {family} needs it.")
-        for kind in ("filters", "weights"):
-            known = ["none", *(name for name, axes in METHODS.items() if axes["granularity"] == kind)]
-            for method in self._domains[f"pruning.{kind}.method"].choices:
-                if method not in known:
-                    raise SpaceError(f"pruning.{kind}.method has no {method!r} (known: {', '.join(known)}).")
-        teachers = ("", DENSE_TEACHER, *presets)
-        words = {"recipe.optimizer": OPTIMIZERS, "augmentation.policy": POLICIES, "recipe.teacher": teachers}
-        for key, known in words.items():
-            for word in self._domains[key].choices:
-                if word not in known:
-                    raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, known))}).")
-        if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
-            raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
+        self._check_words()
+        self._check_complete()
         for key, domain in self._domains.items():
             for value in domain.extremes:
                 kind = _kind(_DEFAULTS[_base(key)])
@@ -244,6 +223,32 @@ class Space:
             for value in domain.extremes:
                 self._try(key, value)
         self.written = written
+
+    def _check_words(self) -> None:
+        """Words that open a branch, or name something, have to be known."""
+        allowed: dict[str, tuple[str, ...]] = {
+            "architecture.family": FAMILIES,
+            "recipe.optimizer": OPTIMIZERS,
+            "augmentation.policy": POLICIES,
+            "recipe.teacher": ("", DENSE_TEACHER, *presets),
+        }
+        for kind in ("filters", "weights"):
+            names = (name for name, axes in METHODS.items() if axes["granularity"] == kind)
+            allowed[f"pruning.{kind}.method"] = ("none", *names)
+        for key, words in allowed.items():
+            for word in self._domains[key].extremes:
+                if word not in words:
+                    raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, words))}).")
+        if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
+            raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
+
+    def _check_complete(self) -> None:
+        """What has no default has to be given for every family that is open."""
+        written = {_base(key) for key in self._domains}
+        for family in self._domains["architecture.family"].choices:
+            for key, default in _DEFAULTS.items():
+                if key.startswith(f"architecture.{family}.") and default is None and key not in written:
+                    raise SpaceError(f"{key} is missing: the family {family} needs it.")
 
     def _try(self, key: str, value: Value) -> None:
         """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""

@@ -19,6 +19,12 @@ class SettingsError(ValueError):
     """Settings that cannot be: the text names the key and what is allowed."""
 
 
+def _shipped(path: Path) -> Path:
+    """The file; where there is none, slimfront's own of that name, such as "studies/quick.toml"."""
+    own = Path(__file__).parent / path.name
+    return own if path.parent == Path("studies") and not path.exists() and own.exists() else path
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a study is started with.
@@ -80,7 +86,8 @@ class Settings:
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a study file. Raises SettingsError naming the file and the key."""
+        """Read a study file, or slimfront's own of that name. Raises SettingsError naming the file and the key."""
+        path = _shipped(path)
         try:
             if path.stat().st_size > LARGEST_FILE:
                 raise SettingsError(f"{path} is too large for a study file ({path.stat().st_size} bytes).")

@@ -121,7 +121,7 @@ def _is_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
+def open_storage(url: str, *, must_exist: bool = False, option: str = "--storage") -> RDBStorage:
     """Open the storage of studies and create its tables where there are none.
 
     SQLite is put into write-ahead logging, so that a dashboard can read while a search writes, and waits up to a
@@ -131,6 +131,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     Args:
         url: `sqlite:///FILE` (relative to the working folder) or `postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE`.
         must_exist: Refuse an SQLite file that is not there, instead of creating it: for commands that only read.
+        option: Of the command line, that the URL was given with.
 
     Raises:
         StudyError: The URL is wrong, the folder or file is missing, the server cannot be reached, the driver is not
@@ -140,7 +141,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     shown = safe_url(url)
     engine: dict[str, Any]
     if parsed.get_backend_name() == "sqlite":
-        _check_file(parsed, shown, must_exist)
+        _check_file(parsed, shown, must_exist, option)
         engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
     else:
         engine = {
@@ -153,7 +154,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     return storage
 
 
-def _check_file(url: URL, shown: str, must_exist: bool) -> None:
+def _check_file(url: URL, shown: str, must_exist: bool, option: str) -> None:
     if _is_memory(url) or (url.database or "").startswith("file:"):
         return
     path = Path(url.database or "")
@@ -162,7 +163,7 @@ def _check_file(url: URL, shown: str, must_exist: bool) -> None:
     if not path.parent.is_dir():
         raise StudyError(f"Storage {shown} cannot be opened: the folder {path.parent} does not exist; create it first.")
     if must_exist and not path.exists():
-        raise StudyError(f"Storage {shown} does not exist: run a search first, or name another with --storage.")
+        raise StudyError(f"Storage {shown} does not exist: run a search first, or name another with {option}.")
 
 
 def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
@@ -208,17 +209,21 @@ def study_names(storage: BaseStorage) -> list[str]:
     return sorted(optuna.get_all_study_names(storage=storage))
 
 
-def load_study(storage: BaseStorage, name: str | None = None) -> Study:
+def load_study(
+    storage: BaseStorage, name: str | None = None, *, options: tuple[str, str] = ("--storage", "--name")
+) -> Study:
     """The study of that name, or the only one that is there: for commands that read.
+
+    `options` are those of the command line for storage and name.
 
     Raises:
         StudyError: There is no such study, there are several and none is named, or there are none.
     """
     names = study_names(storage)
     if not names:
-        raise StudyError("The storage holds no study yet: run a search first, or name another with --storage.")
+        raise StudyError(f"The storage holds no study yet: run a search first, or name another with {options[0]}.")
     if name is None and len(names) > 1:
-        raise StudyError(f"The storage holds {len(names)} studies, name one with --name: {_listed(names)}.")
+        raise StudyError(f"The storage holds {len(names)} studies, name one with {options[1]}: {_listed(names)}.")
     if name is not None and name not in names:
         raise StudyError(f"The storage holds no study {name!r}, only: {_listed(names)}.")
     return optuna.load_study(storage=storage, study_name=name or names[0])
