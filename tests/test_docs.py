@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import tomllib
@@ -49,6 +50,19 @@ def test_settings_can_be_read(page: str, text: str) -> None:
     written = tomllib.loads(text)
     if "space" in written:
         Settings.from_dict(written, "example")
+
+
+def test_every_key_of_a_space_is_documented() -> None:
+    from spaces.space import _DEFAULTS
+
+    page = (ROOT / "docs" / "study.md").read_text()
+    for key in _DEFAULTS:
+        table, *middle, last = key.split(".")
+        family = len(middle) == 1 and middle[0] in ("residual", "inverted", "dense")
+        spellings = (f"`{key}`", f"`.{last}`", f"`{table}.FAMILY.{last}`" if family else f"`{table}.POLICY.{last}`")
+        assert any(spelling in page for spelling in spellings), key
+    for field in dataclasses.fields(Settings):
+        assert f"`{field.name}`" in page or f"[{field.name}]" in page or field.name == "space", field.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
