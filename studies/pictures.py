@@ -29,7 +29,7 @@ def _figure(width: float, height: float) -> Figure:
 def front_svg(trials: Sequence[FrozenTrial], bar: float, *, height: float = 4.4) -> str:
     """Accuracy against score, with the bar, all finished trials, and on CIFAR-10 the reference ladder."""
     figure = _figure(7.2, height)
-    axes = figure.add_axes((0.085, 0.185, 0.905, 0.8))
+    axes = figure.add_axes((0.085, 0.215, 0.905, 0.77))
     draw_front(axes, trials, bar, rungs() if is_cifar10(trials) else ())
     return to_svg(figure, "front", f"Accuracy against score. {finding(trials, bar)}.")
 

@@ -179,11 +179,22 @@ def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Seq
     shown = [entry for kind in kinds.values() for entry in kind if entry[1][0] >= low]
     _name(axes, bar, shown, best, corners, marks, hidden=len(points) - len(best) - len(shown))
     if axes.get_legend_handles_labels()[0]:
+        _explain(axes)
+
+
+def _explain(axes: Axes) -> None:
+    """The legend below the axes, in one row, or in two where that would leave the picture."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    for columns in (5, 3):
         legend = axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, frameon=False, fontsize=9, handletextpad=0.4
+            loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=columns, frameon=False, fontsize=9, handletextpad=0.4
         )
-        for text in legend.get_texts():
-            text.set_color(INK)
+        box = legend.get_window_extent()
+        if box.x0 >= 0 and box.x1 <= figure.bbox.width:
+            break
+    for text in legend.get_texts():
+        text.set_color(INK)
 
 
 def nice_ticks(scores: Iterable[float]) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot
 import optuna
 import pytest
-from made_trials import made_trial
+from made_trials import BAR, made_trial
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.errors import StudyError
 from studies.labels import Labels
-from studies.plots import finding, front_plot, nice_ticks, percent, sort_kinds
+from studies.ladder import rungs
+from studies.plots import draw_front, finding, front_plot, nice_ticks, percent, sort_kinds
 
 
 def many(count: int, seed: int = 0, best: float = 0.95) -> list[FrozenTrial]:
@@ -116,3 +117,24 @@ def test_names_do_not_cover_each_other_or_marks() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
     assert not any(box.contains(*axes.transData.transform(point)) for box in boxes for point in points)
+
+
+def test_the_legend_stays_in_a_narrow_picture() -> None:
+    """All five kinds of marks, as wide as a report's column."""
+    trials = [
+        made_trial(0, 0.95, 0.02),
+        made_trial(1, 0.94, 0.05),
+        made_trial(2, 0.80, 0.03),
+        made_trial(3, 0.70, 0.01, TrialState.PRUNED),
+    ]
+    figure = Figure(figsize=(7.2, 4.4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.085, 0.215, 0.905, 0.77))
+    draw_front(axes, trials, BAR, rungs())
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 5
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert box.y0 >= 0
