@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: search install test lint types fast slow clean help
+.PHONY: search install test lint types fast slow docs clean help
 
 search: install  ## install, run the quick study (digits, about a minute), print its front
 	$(BIN)/python run_search.py search studies/quick.toml
@@ -31,6 +31,9 @@ fast:
 
 slow: install  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+docs: install  ## run the commands of README and docs, as they stand there
+	$(BIN)/python -m pytest tests/test_docs_run.py
 
 clean:  ## remove the set-up; data, studies and results stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
