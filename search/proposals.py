@@ -36,12 +36,13 @@ Indices = NDArray[np.intp]
 
 COMPRESSIONS = 3  # of each dense network, before the predictions begin
 LEAST_DENSE = 3  # dense networks that a prediction needs
-SAMPLED = 2  # proposals of the sampler
+SAMPLED = 1  # proposals of the sampler
 DRAWN = 16  # at random
 NEAR = 16  # small changes of networks on the front
 EACH = 8  # compressions of each dense network
 NETWORKS = 6  # dense networks that are compressed further, the most accurate and the latest
-RATED = 2  # of the most promising, whose score is then measured instead of predicted
+RATED = 4  # of the most promising, whose score is measured instead of predicted as long as a study is young
+YOUNG = 100  # trials; then predictions of the score, which has no noise, are good
 MOST = 256  # trials that predictions learn from, the latest
 REMEMBERED = 5000  # candidates
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
@@ -245,7 +246,10 @@ class Proposer:
             return result
 
         everything = np.arange(len(options))
-        order = np.argsort(-worth(everything, scores), kind="stable")[:RATED]
+        rated = RATED if len(seen) < YOUNG else 1
+        order = np.argsort(-worth(everything, scores), kind="stable")[:rated]
+        if rated == 1:
+            return options[order[0]].parameters
         measured = np.array([self._rated(options[index]) for index in order])
         best: _Option = options[order[int(np.argmax(worth(order, measured)))]]
         return best.parameters

@@ -1,9 +1,9 @@
-"""What the default sampler learns from: the best trials and the latest, at most a thousand of them.
+"""What the default sampler learns from: the best trials and the latest, at most five hundred of them.
 
 TPE models good trials and all others apart, in our conditional space once for each group of parameters, and every model
 takes in every trial: seconds for each proposal where a study has ten thousand. What it calls good are never more than
 25 trials, and of the others it gives old ones little weight. So nothing is lost by showing it the best trials and the
-latest, and a proposal takes the same time from the thousandth trial on. (benchmarks/sampler_window.py compares both.)
+latest, and a proposal takes the same time from the five hundredth trial on. (benchmarks/sampler_window.py compares both.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies.constraint import CONSTRAINTS
 from studies.front import non_dominated
 
-MOST = 1000  # finished trials that the sampler is shown
+MOST = 500  # finished trials that the sampler is shown
 BEST = 0.1  # share of them that is chosen for being good; TPE calls a tenth good, and never more than 25
 
 
