@@ -3,7 +3,8 @@
 TPE models good trials and all others apart, in our conditional space once for each group of parameters, and every model
 takes in every trial: seconds for each proposal where a study has ten thousand. What it calls good are never more than
 25 trials, and of the others it gives old ones little weight. So nothing is lost by showing it the best trials and the
-latest, and a proposal takes the same time from the five hundredth trial on. (benchmarks/sampler_window.py compares both.)
+latest, and a proposal takes the same time from the five hundredth trial on. (benchmarks/sampler_window.py compares
+both.)
 """
 
 from __future__ import annotations
