@@ -248,10 +248,10 @@ class Proposer:
         everything = np.arange(len(options))
         rated = RATED if len(seen) < YOUNG else 1
         order = np.argsort(-worth(everything, scores), kind="stable")[:rated]
-        if rated == 1:
-            return options[order[0]].parameters
-        measured = np.array([self._rated(options[index]) for index in order])
-        best: _Option = options[order[int(np.argmax(worth(order, measured)))]]
+        if rated > 1:  # a count is worth its time only while there are few to learn from
+            measured = np.array([self._rated(options[index]) for index in order])
+            order = order[np.argsort(-worth(order, measured), kind="stable")]
+        best: _Option = options[order[0]]
         return best.parameters
 
     def _rated(self, option: _Option) -> float:
