@@ -37,7 +37,12 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def augment(
-    images: Tensor, labels: Tensor, augmentation: Augmentation, classes: int, generator: Generator
+    images: Tensor,
+    labels: Tensor,
+    augmentation: Augmentation,
+    classes: int,
+    generator: Generator,
+    moves: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A batch as it is trained on: shifted, mirrored, changed by the policy, normalised.
 
@@ -47,13 +52,16 @@ def augment(
         augmentation: What to do.
         classes: Number of classes.
         generator: Source of randomness, on the device of the images.
+        moves: How each image is shifted and mirrored, as `draw_moves` gives it; None: drawn here.
 
     Returns:
         Inputs (B, C, H, W), float32, channels_last, and targets: the labels (B,), int64, or with mixup and cutmix the
         share of each class (B, classes), float32, each row of which sums to 1.
     """
     if augmentation.crop or augmentation.flip:
-        images = _shift_and_flip(images, augmentation.crop, augmentation.flip, generator)
+        if moves is None:
+            moves = draw_moves(len(images), augmentation, generator)
+        images = _shift_and_flip(images, augmentation.crop, moves)
     policy, strength = augmentation.policy, augmentation.strength
     if policy == "cutout":
         return normalise(_cutout(images, strength, generator)), labels
@@ -68,19 +76,27 @@ def augment(
     return inputs, labels
 
 
-def _shift_and_flip(images: Tensor, crop: int, flip: bool, generator: Generator) -> Tensor:
-    """Up to `crop` pixels of shift each way, the gap filled with grey, and every other image mirrored: one gather."""
+def draw_moves(count: int, augmentation: Augmentation, generator: Generator) -> Tensor:
+    """How `count` images are moved: (count, 3), int64, of rows and columns from 0 to 2 * crop, and 1 where mirrored."""
+    device = generator.device
+    moves = torch.zeros(count, 3, dtype=torch.int64, device=device)
+    if augmentation.crop:
+        shifts = torch.randint(0, 2 * augmentation.crop + 1, (2, count, 1), generator=generator, device=device)
+        moves[:, :2] = shifts[:, :, 0].T
+    if augmentation.flip:
+        moves[:, 2:] = torch.rand(count, 1, generator=generator, device=device) < 0.5
+    return moves
+
+
+def _shift_and_flip(images: Tensor, crop: int, moves: Tensor) -> Tensor:
+    """Shifted by up to `crop` pixels each way, the gap filled with grey, and mirrored, as `moves` say: one gather."""
     batch, channels, height, width = images.shape
     device = images.device
-    rows = torch.arange(height, device=device).expand(batch, height)
-    columns = torch.arange(width, device=device).expand(batch, width)
+    rows = torch.arange(height, device=device) + moves[:, :1]
+    columns = torch.arange(width, device=device) + moves[:, 1:2]
+    columns = torch.where(moves[:, 2:] > 0, columns.flip(1), columns)
     if crop:
         images = F.pad(images, (crop, crop, crop, crop), value=GREY)
-        offsets = torch.randint(0, 2 * crop + 1, (2, batch, 1), generator=generator, device=device)
-        rows, columns = rows + offsets[0], columns + offsets[1]
-    if flip:
-        mirrored = torch.rand(batch, 1, generator=generator, device=device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
     pixels = rows[:, :, None] * images.shape[3] + columns[:, None, :]  # (B, H, W), positions in the padded image
     index = pixels.view(batch, 1, -1).expand(-1, channels, -1)
     return images.flatten(2).gather(2, index).view(batch, channels, height, width)

@@ -14,15 +14,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from evaluators import store
 from evaluators.data import SearchData
 from evaluators.job import Job, Result
 from evaluators.pruning import PruningError, SlimmingPenalty, account, copy_network, finalise, prune_stage
 from evaluators.quantization import quantize
 from evaluators.score import Score, score
-from evaluators.train import TEACHER, Epoch, TrainingError, accuracy, train
+from evaluators.train import TEACHER, Epoch, Teacher, TrainingError, accuracy, train
+from evaluators.views import VIEWS
 from models import build
 from models.conversion import deploy
 from models.network import Network
@@ -34,7 +33,9 @@ TRAINING_VERSION = 2
 
 def dense_key(job: Job, data_digest: str) -> str:
     """What the dense network of a job depends on, as 16 hexadecimal digits."""
-    parts = (job.candidate.dense_digest, str(job.seed), data_digest, str(TRAINING_VERSION), job.device.split(":")[0])
+    parts = [job.candidate.dense_digest, str(job.seed), data_digest, str(TRAINING_VERSION), job.device.split(":")[0]]
+    if job.candidate.recipe.dense.distillation > 0:
+        parts.append(f"{VIEWS} views")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -95,7 +96,7 @@ class Pipeline:
     def run(self) -> Iterator[Epoch]:
         """All stages of the candidate; yields after every epoch. Raises TrainingError."""
         candidate = self._job.candidate
-        teacher: nn.Module | None = None
+        teacher: Teacher | None = None
         if candidate.recipe.dense.distillation > 0:
             from evaluators.teacher import teacher_for
 
@@ -117,7 +118,7 @@ class Pipeline:
             yield from self._watch("bits", self._quantize(teacher))
         finalise(self.network)
 
-    def _quantize(self, teacher: nn.Module | None) -> Iterator[Epoch]:
+    def _quantize(self, teacher: Teacher | None) -> Iterator[Epoch]:
         return quantize(
             self.network,
             self._data.train,
@@ -135,7 +136,7 @@ class Pipeline:
                 self.accuracies[name] = epoch.accuracy
             yield epoch
 
-    def _common(self, teacher: nn.Module | None) -> dict[str, Any]:
+    def _common(self, teacher: Teacher | None) -> dict[str, Any]:
         job = self._job
         return {
             "recipe": job.candidate.recipe,
@@ -146,7 +147,7 @@ class Pipeline:
             "teacher": teacher,
         }
 
-    def _dense(self, teacher: nn.Module | None) -> Iterator[Epoch]:
+    def _dense(self, teacher: Teacher | None) -> Iterator[Epoch]:
         filters = self._job.candidate.pruning.filters
         hooks = [SlimmingPenalty(filters.penalty)] if filters is not None and filters.penalty > 0 else []
         path = self._dense_file()
@@ -156,7 +157,7 @@ class Pipeline:
         common = self._common(teacher) | {"recipe": self._job.candidate.recipe.dense}
         yield from train(self.network, self._data.train, self._validation, **common, hooks=hooks, checkpoint=path)
 
-    def _prune(self, step: Sparsity, teacher: nn.Module | None) -> Iterator[Epoch]:
+    def _prune(self, step: Sparsity, teacher: Teacher | None) -> Iterator[Epoch]:
         report = yield from prune_stage(
             self.network,
             step,

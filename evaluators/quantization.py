@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from evaluators.augmentation import normalise
 from evaluators.data import Images
-from evaluators.train import Epoch, Hook, train, untrained
+from evaluators.train import Epoch, Hook, Teacher, train, untrained
 from models.calibration import estimate_norms, observe
 from models.conversion import convert, deploy, lower
 from models.network import Network, weight_layers
@@ -49,7 +49,7 @@ def quantize(
     classes: int,
     seed: int,
     device: torch.device | str = "cpu",
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
     preview: bool = False,

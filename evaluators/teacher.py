@@ -3,6 +3,9 @@
 A teacher is trained by its own recipe and with the student's flip and crop, on exactly the images that the student
 trains on: in a search on the training part, in the final training on all training images. So nothing of the
 validation or test images reaches a student through its teacher. Its file is named by everything that it depends on.
+
+Where a student's images are only moved, the teacher answers a few views of each in advance (`evaluators.views`), in a
+file beside its own; otherwise it is asked at every step.
 """
 
 from __future__ import annotations
@@ -10,17 +13,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
+import torch
 
+from evaluators import checkpoint as files
+from evaluators import views
 from evaluators.datasets.cache import cache_folder
 from evaluators.datasets.images import Images
 from evaluators.job import Job
-from evaluators.train import TEACHER, Epoch, TrainingError, train
+from evaluators.train import TEACHER, Epoch, Teacher, TrainingError, half_precision, train
+from evaluators.views import Views
 from models import build
+from models.network import Network
 from spaces import Augmentation, Candidate, presets
 from spaces.candidate import DENSE_TEACHER
 
@@ -74,8 +82,8 @@ def teacher_file(job: Job, data: TrainingData) -> Path:
     return cache_folder() / "teachers" / f"{job.candidate.recipe.teacher}-{key}.safetensors"
 
 
-def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, nn.Module]:
-    """Yields the epochs of the teacher's training; returns it in evaluation mode, its weights fixed.
+def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, Teacher]:
+    """Yields the epochs of the teacher's training and the views that it answers; returns its answers, or itself.
 
     The first one who asks trains it, with a checkpoint after every epoch; others on the same machine wait. Whoever
     stops in between, as a search that is interrupted does, goes on there the next time.
@@ -86,8 +94,10 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, nn.Modul
     candidate = teacher_candidate(job)
     path = teacher_file(job, data)
     network = build(candidate.architecture, data.classes, channels=data.input_shape[0], seed=TEACHER_SEED)
+    in_advance = views.can_be_asked_before(job.candidate.augmentation, len(data.train), data.classes)
+    rounds = candidate.recipe.epochs + (views.VIEWS if in_advance else 0)
     with _alone(path):
-        yield from train(  # finished before: replayed from its file in no time
+        for epoch in train(  # finished before: replayed from its file in no time
             network,
             data.train,
             None,
@@ -98,8 +108,34 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, nn.Modul
             device=job.device,
             stage=TEACHER,
             checkpoint=path,
-        )
-    return network.requires_grad_(False).eval()
+        ):
+            yield dataclasses.replace(epoch, epochs=rounds)
+        network.requires_grad_(False).eval()
+        if in_advance:
+            return (yield from _answers(network, candidate, data, job.device, path, rounds))
+    return network
+
+
+def _answers(
+    network: Network, candidate: Candidate, data: TrainingData, device: str, teacher: Path, rounds: int
+) -> Generator[Epoch, None, Views]:
+    """The trained teacher's views, from the file beside its own, or asked now: a round of the same count each."""
+    path = teacher.with_name(f"{teacher.stem}-views{views.VIEWS}{teacher.suffix}")
+    found = files.load(path)
+    if found is not None:
+        return Views(found[0]["moves"], found[0]["logits"])
+    asked = views.ask(
+        network, data.train.to(device), candidate.augmentation, data.classes, half_precision(torch.device(device))
+    )
+    moves, logits, start = [], [], time.perf_counter()
+    for view, (moved, answered) in enumerate(asked, 1):
+        moves.append(moved)
+        logits.append(answered)
+        yield Epoch(TEACHER, candidate.recipe.epochs + view, rounds, None, None, time.perf_counter() - start)
+        start = time.perf_counter()
+    result = Views(torch.stack(moves), torch.stack(logits))
+    files.save(path, {"moves": result.moves, "logits": result.logits}, {})
+    return result
 
 
 @contextlib.contextmanager

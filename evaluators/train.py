@@ -25,10 +25,12 @@ from evaluators.augmentation import augment, normalise
 from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
+from evaluators.views import Views
 from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
 EVALUATION_BATCH = 500
+Teacher = nn.Module | Views  # a network that is asked, or what one said when it was asked before
 TEACHER = "teacher"  # the stage of a teacher's epochs, which are nobody's curve
 
 
@@ -85,7 +87,7 @@ def train(
     device: torch.device | str = "cpu",
     epochs: int | None = None,
     stage: str = "dense",
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
 ) -> Iterator[Epoch]:
@@ -103,7 +105,7 @@ def train(
         epochs: Length of this training.
         stage: Copied into every Epoch.
         teacher: Gives logits on the same augmented view, distilled with `recipe.distillation` and `temperature`
-            (Hinton et al. 2015, arXiv:1503.02531).
+            (Hinton et al. 2015, arXiv:1503.02531). With `Views` the images are moved as they were when it was asked.
         hooks: Take part in every step.
         checkpoint: File that the state is kept in after every epoch, and taken up from.
 
@@ -114,6 +116,10 @@ def train(
     device = torch.device(device)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = images.to(device)
+    if isinstance(teacher, Views):
+        teacher = teacher.to(device)
+    elif teacher is not None:
+        teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     optimizer = make_optimizer(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
     done = _resume(checkpoint, network, optimizer, averaging, recipe, total, seed) if checkpoint is not None else []
@@ -134,8 +140,11 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             chosen = order[index * batch : (index + 1) * batch]
-            inputs, targets = augment(images.images[chosen], images.labels[chosen], augmentation, classes, generator)
-            loss_sum += step(optimizer, inputs, targets)
+            moves, answers = teacher.of(number, chosen) if isinstance(teacher, Views) else (None, None)
+            inputs, targets = augment(
+                images.images[chosen], images.labels[chosen], augmentation, classes, generator, moves
+            )
+            loss_sum += step(optimizer, inputs, targets, answers)
             for hook in hooks:
                 hook.after_step(network, progress)
             if averaging is not None:
@@ -193,15 +202,13 @@ class _Step:
         recipe: Recipe,
         classes: int,
         device: torch.device,
-        teacher: nn.Module | None,
+        teacher: Teacher | None,
         hooks: Sequence[Hook],
     ) -> None:
         self._network, self._recipe, self._hooks = network, recipe, hooks
         self._forward = _compiled(network, device) if os.environ.get("SLIMFRONT_COMPILE") == "1" else network
         self._classes = classes
-        self._teacher = teacher
-        if teacher is not None:
-            teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._teacher = None if isinstance(teacher, Views) else teacher
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
         half = half_precision(device)
@@ -210,9 +217,12 @@ class _Step:
             if half == torch.float16:
                 self._scaler = torch.amp.GradScaler("cuda")
 
-    def __call__(self, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor, answers: Tensor | None
+    ) -> Tensor:
+        """`answers`: the teacher's logits for `inputs`, where they are known already."""
         with self._autocast:
-            loss = self._loss(inputs, targets)
+            loss = self._loss(inputs, targets, answers)
         optimizer.zero_grad(set_to_none=True)
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -223,13 +233,15 @@ class _Step:
             self._scaler.update()
         return loss.detach()
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, inputs: Tensor, targets: Tensor, answers: Tensor | None) -> Tensor:
         recipe = self._recipe
         logits = self._forward(inputs)
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         if self._teacher is not None and recipe.distillation > 0:
             with torch.no_grad():
-                wanted = F.log_softmax(self._teacher(inputs) / recipe.temperature, dim=1)
+                answers = self._teacher(inputs)
+        if answers is not None and recipe.distillation > 0:
+            wanted = F.log_softmax(answers.float() / recipe.temperature, dim=1)
             given = F.log_softmax(logits / recipe.temperature, dim=1)
             gap = F.kl_div(given, wanted, reduction="batchmean", log_target=True) * recipe.temperature**2
             loss = torch.lerp(loss, gap, recipe.distillation)

@@ -31,7 +31,7 @@ from evaluators.data import Images
 from evaluators.pruning.cuts import make_cutter
 from evaluators.pruning.masks import apply_masks
 from evaluators.pruning.report import Report
-from evaluators.train import Epoch, Hook, train, untrained
+from evaluators.train import Epoch, Hook, Teacher, train, untrained
 from spaces.candidate import Augmentation, Recipe, Sparsity
 
 FINE_TUNING_RATE = {"sgd": 0.2, "adamw": 0.3, "muon": 0.3}  # of the dense training's learning rate
@@ -99,7 +99,7 @@ def prune_stage(
     classes: int,
     seed: int,
     device: torch.device | str = "cpu",
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     hooks: Sequence[Hook] = (),
     checkpoint: Path | None = None,
     preview: bool = False,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.data import Images
-from evaluators.train import Epoch, Hook, TrainingError, accuracy, train
+from evaluators.train import Epoch, Hook, TrainingError, accuracy, half_precision, train
+from evaluators.views import Views, ask
 from models import build
 from spaces import Architecture, Augmentation, Recipe
 
@@ -156,6 +157,37 @@ def test_a_teacher_pulls_towards_its_logits() -> None:
     epochs = _train(_network(), recipe, teacher=Wrong())
     assert epochs[-1].accuracy is not None
     assert epochs[-1].accuracy < 0.2
+
+
+def test_answers_given_in_advance_teach_like_the_teacher_itself() -> None:
+    teacher, augmentation = _network(seed=5).eval(), Augmentation(flip=True, crop=2)
+    asked = list(ask(teacher, _images(96), augmentation, 2, half_precision(torch.device("cpu"))))
+    known = Views(torch.stack([moves for moves, _ in asked]), torch.stack([logits for _, logits in asked]))
+    recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.02, teacher="any", distillation=0.8)
+
+    class Watched(nn.Module):
+        """Asks the teacher itself, on the pixels that the student is given."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.student, self.gaps = _network(), []
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                with torch.no_grad():
+                    self.gaps.append((teacher(x).float(), len(x)))
+            logits: Tensor = self.student(x)
+            return logits
+
+    watched = Watched()
+    _train(watched, recipe, augmentation=augmentation, teacher=known)
+    seen = torch.cat([answers for answers, _ in watched.gaps])
+    assert len(seen) == 2 * 96
+    for epoch in (1, 2):  # the same answers, in the order that the images were drawn in
+        expected = known.of(epoch, torch.arange(96))[1].float()
+        given = seen[(epoch - 1) * 96 : epoch * 96]
+        assert torch.allclose(given.sort(0).values, expected.sort(0).values, atol=0.05)
+    assert not torch.equal(known.moves[1], known.moves[2])
 
 
 def test_evaluation_puts_the_mode_back() -> None:

@@ -14,9 +14,12 @@ import optuna
 import pytest
 import torch
 
+from evaluators import views
+from evaluators.augmentation import augment
 from evaluators.data import DataError, FinalData, Images, final_data
 from evaluators.job import Job, Result
-from evaluators.train import Epoch, TrainingError
+from evaluators.train import Epoch, Teacher, TrainingError
+from evaluators.views import Views
 from models import build
 from search import final_job
 from search.final_job import RetrainError, expected_epochs, lengthened, prepare, retrain_job
@@ -26,7 +29,7 @@ from search.launch import Options
 from search.retrain import retrain
 from search.retrain_plan import Choice, Plan, make_plan
 from search.retrain_show import print_retrained
-from spaces import Bits, Candidate, Pruning, presets, sparsity
+from spaces import Augmentation, Bits, Candidate, Pruning, presets, sparsity
 
 DIGITS = presets["digits"]
 EPOCHS = 2
@@ -338,7 +341,7 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
 # Teachers
 
 
-def _last(training: Generator[Epoch, None, torch.nn.Module]) -> torch.nn.Module:
+def _last(training: Generator[Epoch, None, Teacher]) -> Teacher:
     """What a training returns; its epochs are a teacher's."""
     while True:
         try:
@@ -355,15 +358,27 @@ def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: 
     monkeypatch.setattr(teacher, "presets", {"small": small})
     recipe = dataclasses.replace(DIGITS.recipe, teacher="small", distillation=0.5)
     job = Job(dataclasses.replace(DIGITS, recipe=recipe), "digits", seed=3)
+    mixed = dataclasses.replace(
+        job.candidate, augmentation=Augmentation(flip=False, crop=1, policy="mixup", strength=1)
+    )
     data = search_data("digits")
+    network = _last(teacher.teacher_for(dataclasses.replace(job, candidate=mixed), data))  # asked at every step
+    assert isinstance(network, torch.nn.Module)
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    modified = teacher.teacher_file(job, data).stat().st_mtime_ns
     first = _last(teacher.teacher_for(job, data))
-    assert teacher.teacher_file(job, data).is_file()
-    calls: list[object] = []
-    real = teacher.train
-    monkeypatch.setattr(teacher, "train", lambda *a, **k: calls.append(1) or real(*a, **k))
+    assert teacher.teacher_file(job, data).stat().st_mtime_ns == modified, "trained twice"
+    monkeypatch.setattr(views, "ask", lambda *a: pytest.fail("asked twice"))
     again = _last(teacher.teacher_for(job, data))
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert isinstance(first, Views)
+    assert isinstance(again, Views)
+    assert torch.equal(first.logits, again.logits)
+    assert torch.equal(first.moves, again.moves)
+    batch = torch.arange(7, 57)
+    moves, answers = again.of(5, batch)
+    generator = torch.Generator()
+    inputs, _ = augment(data.train.images[batch], data.train.labels[batch], DIGITS.augmentation, 10, generator, moves)
+    assert torch.allclose(network(inputs), answers.float(), atol=0.05, rtol=0.02)  # bfloat16 where there is such
     assert teacher.teacher_file(job, data) != teacher.teacher_file(job, final_data("digits"))
     wrong = SimpleNamespace(candidate=SimpleNamespace(recipe=SimpleNamespace(teacher="nobody")))
     with pytest.raises(TrainingError, match="'nobody' is neither dense nor a preset"):
