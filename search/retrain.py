@@ -7,8 +7,6 @@ the result and the artifact. The same command goes on wherever it was interrupte
 from __future__ import annotations
 
 import datetime
-import shlex
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -175,6 +173,7 @@ def _handle(
 def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
     """All networks; where it is one, its keys stand on top as well."""
     from studies.record import environment
+    from studies.storage import typed_command
 
     networks = []
     for choice in {seed.choice.candidate.digest: seed.choice for seed in seeds}.values():
@@ -182,7 +181,7 @@ def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
         networks.append(_network(choice, own, plan))
     both = [(n["validation_accuracy"], n["mean"]) for n in networks if n["gap"] is not None]
     summary: dict[str, Any] = {
-        "command": "python run_search.py " + shlex.join(sys.argv[1:]),
+        "command": typed_command(),
         "commit": environment()["commit"],
         "machine": environment()["machine"],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

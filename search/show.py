@@ -216,13 +216,11 @@ def print_source(found: dict[str, Any]) -> None:
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
     """Run `search.sweep.sweep` with a progress bar; `ratios` as the command line gives them."""
-    import shlex
-    import sys
-
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from search import sweep as sweeps
     from search.launch import Options, resources
+    from studies.storage import typed_command
 
     try:
         numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
@@ -250,7 +248,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
             candidate,
             methods=methods or sweeps.DEFAULT_METHODS,
             ratios=numbers,
-            command="python run_search.py " + shlex.join(sys.argv[1:]),
+            command=typed_command(),
             progress=show,
             **other,
         )

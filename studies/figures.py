@@ -120,18 +120,18 @@ def curves_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
                     "epoch %{x}<br>accuracy %{y:.2f} %<extra></extra>",
                 )
             )
-    _add_bar(figure, bar)
+    _add_bar(figure, bar, "top left")  # curves end at the bar, and start far below it
     figure.update_xaxes(title_text="epochs, over all stages", rangemode="tozero")
     figure.update_yaxes(title_text="accuracy on validation images (%)")
     return figure
 
 
-def _add_bar(figure: go.Figure, bar: float) -> None:
+def _add_bar(figure: go.Figure, bar: float, label: str = "top right") -> None:
     figure.add_hline(
         y=100 * bar,
         line={"color": ORANGE, "width": 1.5},
         annotation={"text": f"bar: {percent(bar)}", "font": {"color": ORANGE, "size": 12}},
-        annotation_position="top right",
+        annotation_position=label,
     )
 
 

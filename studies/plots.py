@@ -186,9 +186,16 @@ def _explain(axes: Axes) -> None:
     """The legend below the axes, in one row, or in two where that would leave the picture."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    for columns in (5, 3):
+    entries = len(axes.get_legend_handles_labels()[0])
+    for columns in (entries, -(-entries // 2)):
         legend = axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=columns, frameon=False, fontsize=9, handletextpad=0.4
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            ncols=columns,
+            columnspacing=1.4,
+            handletextpad=0.4,
+            frameon=False,
+            fontsize=9,
         )
         box = legend.get_window_extent()
         if box.x0 >= 0 and box.x1 <= figure.bbox.width:

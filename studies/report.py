@@ -216,7 +216,9 @@ def _spent(story: Story) -> Markup:
 def _reproduce(story: Story) -> Markup:
     best = story.best
     lines = [f"python run_search.py front {story.place}"]
-    if best is not None:
+    if story.commands:
+        lines += story.commands
+    elif best is not None:
         lines.append(f"python run_search.py retrain --trial {best.trial.number} {story.place}")
     lines.append(f"python run_search.py report {story.place}")
     known = dict(story.environment)

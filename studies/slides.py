@@ -12,6 +12,7 @@ from studies.story import Network, Story, space_rows
 from studies.worked import FORMULA, worked_sum
 
 MOST_ROWS = 7  # of a table on a slide
+MOST_COMMANDS = 3
 MOST_FINAL = 5  # of the last slide's, which says more below
 
 
@@ -172,5 +173,6 @@ def _final(story: Story) -> list[Markup]:
         shown = [sections.retrained_table(chosen), element("p", note, class_="note")]
     else:
         shown = [empty("No network was retrained yet.")]
-    lines = [f"python run_search.py retrain --front {story.place}", f"python run_search.py report {story.place}"]
+    retraining = story.commands[:MOST_COMMANDS] or [f"python run_search.py retrain --front {story.place}"]
+    lines = [*retraining, f"python run_search.py report {story.place}"]
     return [title, *shown, element("h3", "To reproduce"), sections.commands(lines)]

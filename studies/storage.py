@@ -8,6 +8,8 @@ StudyError of one line.
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ __all__ = [
     "safe_url",
     "study_names",
     "study_url",
+    "typed_command",
 ]
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -62,6 +65,16 @@ def safe_url(url: str) -> str:
     if at and ":" in login:
         login = login.partition(":")[0] + ":***"
     return _mask_query(f"{scheme}://{login}{at}{place}")
+
+
+def typed_command(arguments: Sequence[str] | None = None) -> str:
+    """`python run_search.py` with the arguments that this process was given: fit to be published, so without passwords.
+
+    >>> typed_command(["front", "--storage", "postgresql://me:secret@host/studies"])
+    "python run_search.py front --storage 'postgresql://me:***@host/studies'"
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(["python", "run_search.py", *(safe_url(argument) for argument in given)])
 
 
 def _mask_query(text: str) -> str:

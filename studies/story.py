@@ -82,6 +82,7 @@ class Story:
         retrained: Networks of retraining summaries that belong to this study.
         rank_correlation: Of validation and test accuracy over the retrained networks.
         test_evaluations: How often the test set was read for them.
+        commands: That retrained them, as they were typed.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Story:
     retrained: tuple[Mapping[str, Any], ...] = ()
     rank_correlation: float | None = None
     test_evaluations: int = 0
+    commands: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -140,7 +142,7 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
     newest = records[max(records)] if records else None
     dataset = str(identity.get("dataset") or (newest.dataset if newest else ""))
     digests = {record.digest for record in records.values()}
-    retrained, correlation = _retrained(summaries, digests)
+    retrained, correlation, commands = _retrained(summaries, digests)
     found = front(trials, bar)
     return Story(
         name=study.study_name,
@@ -161,6 +163,7 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
         retrained=retrained,
         rank_correlation=correlation,
         test_evaluations=sum(int(network.get("test_evaluations") or 0) for network in retrained),
+        commands=commands,
     )
 
 
@@ -168,16 +171,23 @@ def _networks(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> t
     return tuple(Network(trial, records[trial.number]) for trial in trials if trial.number in records)
 
 
-def _retrained(summaries: Sequence[Path], digests: set[str]) -> tuple[tuple[Mapping[str, Any], ...], float | None]:
+def _retrained(
+    summaries: Sequence[Path], digests: set[str]
+) -> tuple[tuple[Mapping[str, Any], ...], float | None, tuple[str, ...]]:
+    """The networks of `digests`, each as its newest summary has it; their rank correlation; who retrained them."""
     found: dict[str, Mapping[str, Any]] = {}
+    commands: dict[str, str] = {}
     correlation = None
     for path in summaries:
         summary = read_summary(path)
         own = [network for network in summary["networks"] if network.get("digest") in digests]
-        found |= {str(network["digest"]): network for network in own if network.get("accuracies")}
+        trained = {str(network["digest"]): network for network in own if network.get("accuracies")}
+        found |= trained
+        commands |= dict.fromkeys(trained, str(summary.get("command", "")))
         if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
             correlation = summary["rank_correlation"]
-    return tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0)), correlation
+    networks = tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0))
+    return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -217,6 +217,19 @@ def test_spending_counts_every_epoch_once() -> None:
     assert sum(ending.trials for ending in found) == 8
 
 
+def test_the_commands_to_reproduce_are_those_that_were_typed(tmp_path: Path) -> None:
+    study = filled()
+    typed = "python run_search.py retrain --front --seeds 3 --epochs 60"
+    path = summary_of(study, tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"command": typed}))
+    story = gather(study, None, [path])
+    assert typed in Reader(report(story)).text
+    assert typed in Reader(slides(story)).text
+    without = gather(study, None, [])
+    assert typed not in Reader(report(without)).text
+    assert "retrain --front --storage" in Reader(slides(without)).text
+
+
 def test_summaries_of_other_studies_are_left_out(tmp_path: Path) -> None:
     study = filled()
     assert gather(study, None, [summary_of(study, tmp_path, digest="0" * 16)]).retrained == ()

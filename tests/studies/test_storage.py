@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.storage import METRIC_NAMES, StudyError, create_or_load, load_study, open_storage, safe_url, study_url
+from studies.storage import (
+    METRIC_NAMES,
+    StudyError,
+    create_or_load,
+    load_study,
+    open_storage,
+    safe_url,
+    study_url,
+    typed_command,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,16 @@ from studies.storage import METRIC_NAMES, StudyError, create_or_load, load_study
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
     assert safe_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "storage", [["--storage", "postgresql://me:secret@host/db"], ["--storage=postgresql://me:secret@host/db"]]
+)
+def test_a_command_is_published_without_the_password_that_was_typed(storage: list[str]) -> None:
+    command = typed_command(["retrain", *storage, "--trial", "3"])
+    assert "secret" not in command
+    masked = [argument.replace("secret", "***") for argument in storage]
+    assert shlex.split(command) == ["python", "run_search.py", "retrain", *masked, "--trial", "3"]
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=4))
