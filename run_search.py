@@ -211,7 +211,10 @@ def retrain(
         typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)
     if how == "failures":
-        _fail("some seeds failed, see above; the same command tries them again", FAILED)
+        _fail(
+            "some seeds failed, see above; the same command tries again those that have not read the test images",
+            FAILED,
+        )
 
 
 @app.command(epilog="Example: python run_search.py data cifar10 --data-dir ~/data")

@@ -78,8 +78,10 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
+    from optuna.trial import TrialState
+
     from studies.front import front
-    from studies.record import read
+    from studies.record import REASONS, read
     from studies.storage import load_study, open_storage
 
     study = load_study(open_storage(storage, must_exist=True), name)
@@ -96,8 +98,13 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
     choices = []
     for frozen in wanted:
         record = read(frozen)
+        shown = f"Trial {frozen.number} of {study.study_name}"
+        if record is None and frozen.state == TrialState.FAIL:
+            raise StudyError(f"{shown} failed before its network was known: choose another one.")
         if record is None:
-            raise StudyError(f"Trial {frozen.number} of {study.study_name} has no record that this version can read.")
+            raise StudyError(f"{shown} has no record that this version can read.")
+        if record.reason == "impossible":
+            raise StudyError(f"{shown} cannot be retrained: {REASONS['impossible']}.")
         accuracy = float(frozen.values[0]) if frozen.values else None
         choices.append(Choice(record.candidate, frozen.number, accuracy))
     return choices, dict(identity), study.study_name

@@ -125,7 +125,6 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
         bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
         update_panels(study, bar)
         update_pages(study, bar, folder, latest=LATEST_PAGES)
-    Console(stderr=True).print(f"optuna-dashboard on http://{host}:{port} (Ctrl-C ends it)", markup=False)
     serve(storage, port=port, host=host, artifacts=str(folder))
 
 

@@ -334,8 +334,17 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
     assert folder.name == "a_study-trial-0"
     of_front, _ = make_plan(url, None, {"trial": None, "front": True, "candidate": None}, **rest)
     assert of_front.choices == made.choices
-    with pytest.raises(StudyError, match="has no trial 7, only 0 to 0"):
-        make_plan(url, None, {"trial": 7, "front": False, "candidate": None}, **rest)
+    failed = {"state": optuna.trial.TrialState.FAIL}
+    study.add_trial(optuna.trial.create_trial(**failed))
+    impossible = Record(DIGITS, reason="impossible").to_attributes()
+    study.add_trial(optuna.trial.create_trial(**failed, user_attrs=impossible))
+    for number, why in {
+        7: "has no trial 7, only 0 to 2",
+        1: "failed before its network",
+        2: "no network can be built",
+    }.items():
+        with pytest.raises(StudyError, match=why):
+            make_plan(url, None, {"trial": number, "front": False, "candidate": None}, **rest)
 
 
 # Teachers
