@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
-from evaluators.counting import one_thread
+from evaluators.counting import count_macs, one_thread
 from evaluators.data import Images
 from evaluators.pruning import prune_stage
 from evaluators.score import Score, score
@@ -14,6 +15,9 @@ from models import build
 from models.network import Network, weight_layers
 from models.precision import assign_bits
 from spaces.candidate import Candidate, Sparsity
+
+_REMEMBERED = 1000  # networks
+_counted: dict[tuple[Any, ...], dict[str, int]] = {}
 
 
 @one_thread()
@@ -48,7 +52,21 @@ def expected_score(
     else:
         for layer in weight_layers(network).values():
             layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
-    return score(network, input_shape)
+    return score(network, input_shape, macs=_macs(network, candidate, input_shape))
+
+
+def _macs(network: Network, candidate: Candidate, input_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Multiply-adds by layer, counted once for networks that are alike but for their bits and masks.
+
+    An architecture says everything about its layers but how many of their channels pruning has left.
+    """
+    shapes = tuple(tuple(layer.weight.shape) for layer in weight_layers(network).values())
+    key = (candidate.architecture.to_json(), shapes, input_shape)
+    if key not in _counted:
+        if len(_counted) >= _REMEMBERED:
+            _counted.clear()
+        _counted[key] = count_macs(network, input_shape)
+    return _counted[key]
 
 
 def _prune(

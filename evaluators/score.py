@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,7 @@ def score(
     *,
     reference_weights: float = REFERENCE_WEIGHTS,
     reference_macs: float = REFERENCE_MACS,
+    macs: Mapping[str, int] | None = None,
 ) -> Score:
     """Measure a network as it stands; nothing of it changes.
 
@@ -149,6 +151,7 @@ def score(
         input_shape: (channels, height, width) of one image.
         reference_weights: what weights are measured against.
         reference_macs: what multiply-adds are measured against.
+        macs: what `count_macs` says of a network with the same layers; counted where None.
 
     Raises:
         ScoreError: a layer that no rule knows, operations outside of layers, impossible bits, a wrong input shape.
@@ -160,7 +163,7 @@ def score(
     _check_references(reference_weights, reference_macs)
     network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
     check_known(network)
-    macs = count_macs(network, input_shape)
+    macs = count_macs(network, input_shape) if macs is None else macs
     folded = foldable_pairs(network)
     layers = tuple(_layer(name, layer, macs[name], name in folded) for name, layer in weight_layers(network).items())
     strict_bits = sum(layer.strict_bits for layer in layers) + _bits_outside_layers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -13,6 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from evaluators.train import Epoch
 from search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
 from spaces import Candidate, method_name
+from studies.record import candidate_of
+
+CandidateOf = Callable[[FrozenTrial], Candidate | None]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -52,12 +55,12 @@ class Judge:
         self._finished: dict[int, Finished] = {}
         self._read_already: set[int] = set()
 
-    def learn(self, trials: Iterable[FrozenTrial]) -> None:
-        """Take in trials that have ended since; copies of others say nothing new."""
+    def learn(self, trials: Iterable[FrozenTrial], candidate: CandidateOf = candidate_of) -> None:
+        """Take in trials that have ended since; those for which `candidate` is None say nothing new."""
         for trial in trials:
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.number not in self._read_already:
                 self._read_already.add(trial.number)
-                found = self._read(trial)
+                found = self._read(trial, candidate(trial))
                 if found is not None:
                     self._finished[trial.number] = found
 
@@ -83,12 +86,10 @@ class Judge:
         )
         return decide(running, list(self._finished.values()), self._bar, self._rules)
 
-    def _read(self, trial: FrozenTrial) -> Finished | None:
-        attributes = trial.user_attrs
-        if "candidate" not in attributes or "copied_from" in attributes:
+    def _read(self, trial: FrozenTrial, candidate: Candidate | None) -> Finished | None:
+        if candidate is None:
             return None
-        candidate = Candidate.from_dict(attributes["candidate"])
-        columns = attributes.get("curve") or {}
+        columns = trial.user_attrs.get("curve") or {}
         rows = zip(*(columns.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
         curve: dict[Position, float] = {(stage, epoch): value for stage, epoch, value in rows if value is not None}
         complete = trial.state == TrialState.COMPLETE

@@ -13,23 +13,29 @@ sampler proposes the rest.
 from __future__ import annotations
 
 import json
+import math
+import random
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.judging import CandidateOf
 from search.promise import expected_gain
 from search.regression import Array, Regression, encode
 from spaces import Candidate, CandidateError, Space
-from studies.front import REFERENCE_SCORE
-from studies.record import REPEATABLE
+from studies.front import REFERENCE_SCORE, Point, non_dominated
+from studies.record import REPEATABLE, candidate_of
+from studies.window import WindowedTPE
 
 Parameters = Mapping[str, Any]
 Indices = NDArray[np.intp]
@@ -111,21 +117,33 @@ class Proposer:
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
         self._digest_pairs: dict[int, tuple[Candidate, str, str]] = {}
+        self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
+        self._front: list[Point] = []
         self._met: dict[str, Candidate] = {}  # by what was drawn: small spaces propose the same again and again
 
-    def learn(self, trials: Iterable[FrozenTrial]) -> None:
-        """Take in ended trials that are new; copies of others say nothing new."""
+    def learn(self, trials: Iterable[FrozenTrial], candidate: CandidateOf = candidate_of) -> None:
+        """Take in ended trials that are new; those for which `candidate` is None say nothing new."""
+        complete: list[Point] = []
         for trial in trials:
             if trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in REPEATABLE:
                 self._digests.add(str(trial.user_attrs.get("digest")))  # it would only fail again
             if trial.number in self._seen or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
                 continue
-            found = _read(trial)
+            found = _read(trial, candidate(trial))
             if found is not None:
                 self._seen[trial.number] = found
                 self._digests.add(found.digest)
                 if found.dense_accuracy is not None:
                     self._origins.setdefault(found.dense, found.trial)
+                if found.complete and found.accuracy is not None:
+                    complete.append((found.accuracy, found.score))
+                    insort(self._good, found, key=self._rank)
+                    del self._good[NEAR:]
+        points = [*self._front, *complete]
+        self._front = [points[index] for index in non_dominated(points)]
+
+    def _rank(self, one: Seen) -> tuple[bool, float]:
+        return one.accuracy is None or one.accuracy < self._bar, one.score
 
     def origin(self, candidate: Candidate) -> int | None:
         """Number of the first trial that trained the candidate's dense network; None: it has not been trained yet."""
@@ -143,23 +161,22 @@ class Proposer:
             seed: Of everything random here.
             open_work: Candidates in training.
         """
-        ask = _Asking(_Quiet(study), trial, self._space, self._met)
+        ask = _Asking(_Quiet(study), trial, self._space, self._met, random.Random(seed))
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
         busy = {candidate.dense_digest for candidate in open_work} - set(trained)
-        random = RandomSampler(seed)
         if len(seen) < self._startup or len(trained) < LEAST_DENSE:
-            found = self._begin(ask, sampler, random, trained, taken, busy, open_work)
+            found = self._begin(ask, sampler, trained, taken, busy, open_work)
             # In a space with a dense network or two, which are known soon, what is left to choose is predicted.
             if found is not None or all(one.accuracy is None for one in trained.values()):
                 return found
         generator = np.random.default_rng(seed)
-        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(random, {}) for _ in range(DRAWN)]
-        proposals += [ask(random, near) for near in self._neighbours(generator)]
+        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(DRAWN)]
+        proposals += [ask(None, near) for near in self._neighbours(generator)]
         for one in _worth_compressing(trained):
             fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
-            proposals += [ask(random, fixed) for _ in range(EACH)]
+            proposals += [ask(None, fixed) for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
         return self._best(options, seen, list(trained.values())) if options else None
 
@@ -167,7 +184,6 @@ class Proposer:
         self,
         ask: _Asking,
         sampler: BaseSampler,
-        random: BaseSampler,
         trained: Mapping[str, Seen],
         taken: set[str],
         busy: set[str],
@@ -179,24 +195,20 @@ class Proposer:
         for one in trained.values():
             if tries[one.dense] < COMPRESSIONS:
                 fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
-                options = self._options([ask(random, fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
+                options = self._options([ask(None, fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
                 same = [option for option in options if option.known is not None]
                 if same:
                     return same[0].parameters
-        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(random, {}) for _ in range(EACH)]
+        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
         fresh = [option for option in options if option.known is None]
         return fresh[0].parameters if fresh else None
 
     def _neighbours(self, generator: np.random.Generator) -> list[Parameters]:
         """Parameters of good trials without a few, which are then drawn anew."""
-        good = sorted(
-            (one for one in self._seen.values() if one.complete),
-            key=lambda one: (one.accuracy is None or one.accuracy < self._bar, one.score),
-        )[:NEAR]
         result: list[Parameters] = []
-        for index in range(NEAR if good else 0):
-            one = good[index % len(good)]
+        for index in range(NEAR if self._good else 0):
+            one = self._good[index % len(self._good)]
             names = sorted(one.parameters)
             dropped = set(generator.choice(names, min(len(names), int(generator.integers(1, 4))), replace=False))
             result.append({name: value for name, value in one.parameters.items() if name not in dropped})
@@ -236,11 +248,10 @@ class Proposer:
     def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> Parameters:
         """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
         mean, deviation, scores = self._predict(options, seen, trained)
-        front = [(one.accuracy or 0.0, one.score) for one in self._seen.values() if one.complete]
         costs = np.array([option.cost for option in options])
 
         def worth(chosen: Indices, at: Array) -> Array:
-            gain = expected_gain(mean[chosen], deviation[chosen], at, front, self._bar, self._limit)
+            gain = expected_gain(mean[chosen], deviation[chosen], at, self._front, self._bar, self._limit)
             hope = 1e-9 * (mean[chosen] + deviation[chosen] - self._bar)
             result: Array = np.where(at < self._limit, gain / costs[chosen] + hope, -1.0)
             return result
@@ -273,27 +284,19 @@ class Proposer:
             return {name: value for name, value in parameters.items() if not of_compression(name)}
 
         asked = [option.parameters for option in options]
-        mean, deviation = _regress(
-            [dense_part(one.parameters) for one in trained],
-            [one.dense_accuracy or 0.0 for one in trained],
-            [dense_part(parameters) for parameters in asked],
-            center=max(one.dense_accuracy or 0.0 for one in trained),
-        )
+        parts = encode([dense_part(parameters) for parameters in [*(one.parameters for one in trained), *asked]])
+        reached = np.array([one.dense_accuracy or 0.0 for one in trained])
+        mean, deviation = Regression(parts[: len(trained)], reached, reached.max()).predict(parts[len(trained) :])
         for index, option in enumerate(options):
             if option.known is not None:
                 mean[index], deviation[index] = option.known, 0.0
-        ended = [one for one in seen if one.dense_accuracy is not None and one.accuracy is not None]
-        changes = [(one.accuracy or 0.0) - (one.dense_accuracy or 0.0) for one in ended]
-        change, spread = _regress([one.parameters for one in ended], changes, asked, center=0.0)
-        scores, _ = _regress([one.parameters for one in seen], [float(np.log(one.score)) for one in seen], asked)
+        features = encode([*(one.parameters for one in seen), *asked])
+        known, wanted = features[: len(seen)], features[len(seen) :]
+        ended = [one.dense_accuracy is not None and one.accuracy is not None for one in seen]
+        changes = [(one.accuracy or 0.0) - (one.dense_accuracy or 0.0) for one in seen]
+        change, spread = Regression(known[ended], np.array(changes)[ended], 0.0).predict(wanted)
+        scores, _ = Regression(known, np.log([one.score for one in seen])).predict(wanted)
         return mean + change, np.sqrt(deviation**2 + spread**2), np.exp(scores)
-
-
-def _regress(
-    known: Sequence[Parameters], targets: Sequence[float], asked: Sequence[Parameters], center: float | None = None
-) -> tuple[Array, Array]:
-    features = encode([*known, *asked])
-    return Regression(features[: len(known)], np.array(targets), center).predict(features[len(known) :])
 
 
 def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
@@ -308,14 +311,10 @@ def compression_epochs(candidate: Candidate) -> int:
     return sum(candidate.stages.values()) - candidate.recipe.epochs
 
 
-def _read(trial: FrozenTrial) -> Seen | None:
+def _read(trial: FrozenTrial, candidate: Candidate | None) -> Seen | None:
+    if candidate is None:
+        return None
     attributes = trial.user_attrs
-    if "candidate" not in attributes or "copied_from" in attributes:
-        return None
-    try:
-        candidate = Candidate.from_dict(attributes["candidate"])
-    except CandidateError:
-        return None
     curve = attributes.get("curve") or {}
     rows = zip(*(curve.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
     dense = [value for stage, epoch, value in rows if stage == "dense" and epoch == candidate.recipe.epochs]
@@ -354,19 +353,54 @@ class _QuietStorage:
             self._kept.set_trial_system_attr(trial_id, key, value)
 
 
+def drawn(kind: BaseDistribution, chance: random.Random) -> Any:
+    """A value at random, as Optuna's RandomSampler draws, whose preparations take longer than the drawing.
+
+    >>> drawn(IntDistribution(16, 64, step=16), random.Random(0)) in (16, 32, 48, 64)
+    True
+    """
+    match kind:
+        case CategoricalDistribution():
+            return chance.choice(kind.choices)
+        case IntDistribution(log=False):
+            return chance.randrange(kind.low, kind.high + 1, kind.step)
+        case IntDistribution():
+            near = round(math.exp(chance.uniform(math.log(kind.low - 0.5), math.log(kind.high + 0.5))))
+            return min(max(near, kind.low), kind.high)
+        case FloatDistribution(step=None):
+            low, high = (math.log(kind.low), math.log(kind.high)) if kind.log else (kind.low, kind.high)
+            value = chance.uniform(low, high)
+            return min(max(math.exp(value) if kind.log else value, kind.low), kind.high)
+        case FloatDistribution():
+            assert kind.step is not None
+            return min(
+                kind.low + kind.step * chance.randrange(round((kind.high - kind.low) / kind.step) + 1), kind.high
+            )
+    raise TypeError(f"A distribution of kind {type(kind).__name__} cannot be drawn from.")
+
+
 class _Asking:
     """Asks samplers for parameters without storing anything."""
 
-    def __init__(self, study: Any, trial: FrozenTrial, space: Space, met: dict[str, Candidate]) -> None:
-        self._study, self._trial, self._space, self._met = study, trial, space, met
+    def __init__(
+        self, study: Any, trial: FrozenTrial, space: Space, met: dict[str, Candidate], chance: random.Random
+    ) -> None:
+        self._study, self._trial, self._space, self._met, self._chance = study, trial, space, met, chance
         self._spaces: dict[int, dict[str, BaseDistribution]] = {}
 
-    def __call__(self, sampler: BaseSampler, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
-        """Parameters and their candidate, those in `fixed` as they are; None: they make no candidate."""
-        if id(sampler) not in self._spaces:
-            self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
-        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
-        draft = _Draft(self._study, self._trial, sampler, wanted, fixed)
+    def __call__(self, sampler: BaseSampler | None, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
+        """Parameters and their candidate, those in `fixed` as they are; None: they make no candidate.
+
+        Without a sampler the others are drawn at random.
+        """
+        together: Callable[[str], Parameters] | None = None
+        independent: Callable[[str, BaseDistribution], Any] = self._draw
+        if sampler is not None:
+            if id(sampler) not in self._spaces:
+                self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
+            together = self._together(sampler, fixed)
+            independent = partial(sampler.sample_independent, self._study, self._trial)
+        draft = _Draft(fixed, together, independent)
         try:
             written = json.dumps(self._space.draw(draft))
             if written not in self._met:
@@ -378,28 +412,36 @@ class _Asking:
             return None
         return draft.parameters, candidate
 
+    def _together(self, sampler: BaseSampler, fixed: Parameters) -> Callable[[str], Parameters]:
+        """Gives values for all parameters that the sampler models together with one, for that one at least."""
+        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
+        if isinstance(sampler, WindowedTPE):  # group by group, as a candidate has parameters of few of them
+            group = partial(sampler.sample_group, self._study, self._trial)
+            return lambda name: group(name) if name in wanted else {}
+        found = sampler.sample_relative(self._study, self._trial, wanted) if wanted else {}
+        return lambda _: found
+
+    def _draw(self, name: str, kind: BaseDistribution) -> Any:
+        return drawn(kind, self._chance)
+
 
 @dataclass
 class _Draft:
     """Stands in for a trial while a space samples (`spaces.space.Trial`)."""
 
-    study: Any
-    trial: FrozenTrial
-    sampler: BaseSampler
-    wanted: dict[str, BaseDistribution]
     fixed: Parameters
+    together: Callable[[str], Parameters] | None  # what the sampler gives at once, by one of the names
+    independent: Callable[[str, BaseDistribution], Any]
     parameters: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._relative = self.sampler.sample_relative(self.study, self.trial, self.wanted) if self.wanted else {}
+    relative: dict[str, Any] = field(default_factory=dict)
 
     def _suggest(self, name: str, kind: BaseDistribution) -> Any:
         if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
             value = self.fixed[name]
-        elif name in self._relative:
-            value = self._relative[name]
         else:
-            value = self.sampler.sample_independent(self.study, self.trial, name, kind)
+            if self.together is not None and name not in self.relative:
+                self.relative |= self.together(name)
+            value = self.relative[name] if name in self.relative else self.independent(name, kind)
         self.parameters[name] = value
         return value
 

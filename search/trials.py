@@ -24,9 +24,10 @@ from search.view import View
 from spaces import Candidate, Space, presets
 from studies.constraint import set_bound, set_feasibility, set_refused
 from studies.errors import StudyError
-from studies.record import REPEATABLE, Record, environment, read, write
+from studies.record import REPEATABLE, Record, candidate_of, environment, read, write
 from studies.samplers import make_sampler, seed_of
 from studies.settings import Settings
+from studies.window import Window
 
 STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
@@ -121,6 +122,7 @@ class Ledger:
         self._rules = dataclasses.replace(rules or Rules(), max_score=settings.max_score)
         self._judge = Judge(settings.bar, self._rules, data_digest)
         self._view = View(study, storage, settings.bar, shared=self.ownership.shared)
+        self._window = Window()
         self._learned = 0  # ended trials that judge and proposer know
         self._rate, self._changed = rate, changed
         self._proposer = Proposer(
@@ -232,7 +234,7 @@ class Ledger:
         """
         settings = self._settings
         self._study.sampler = make_sampler(
-            settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=number
+            settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=number, window=self._window
         )
         self._propose(trial_id, number)
         trial = Trial(self._study, trial_id)
@@ -289,8 +291,9 @@ class Ledger:
         """Show judge and proposer what has ended since."""
         ended = self._view.ended(self._learned)
         self._learned += len(ended)
-        self._judge.learn(ended)
-        self._proposer.learn(ended)
+        candidates = {trial.number: candidate_of(trial) for trial in ended}  # read once for both
+        self._judge.learn(ended, lambda trial: candidates[trial.number])
+        self._proposer.learn(ended, lambda trial: candidates[trial.number])
 
     def _copy(self, work: Work, frozen: FrozenTrial) -> None:
         record = read(frozen)

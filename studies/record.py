@@ -156,6 +156,17 @@ def write(trial: Trial, record: Record) -> None:
             trial.set_user_attr(key, value)
 
 
+def candidate_of(trial: FrozenTrial) -> Candidate | None:
+    """The candidate that a trial has trained itself; None: it copied another's result, or has none that can be read."""
+    attributes = trial.user_attrs
+    if "candidate" not in attributes or "copied_from" in attributes:
+        return None
+    try:
+        return Candidate.from_dict(attributes["candidate"])
+    except CandidateError:
+        return None
+
+
 def read(trial: FrozenTrial) -> Record | None:
     """The record of a trial; None where there is none that this version can read, as in a study of another program."""
     try:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
@@ -21,52 +22,86 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.constraint import CONSTRAINTS
-from studies.front import non_dominated
 
 MOST = 500  # finished trials that the sampler is shown
 BEST = 0.1  # share of them that is chosen for being good; TPE calls a tenth good, and never more than 25
 
 
-def window(trials: Sequence[FrozenTrial], most: int | None = None, best: float = BEST) -> list[FrozenTrial]:
-    """The trials to learn from, in the order of `trials`: all that run, the best and the latest finished ones.
+class Window:
+    """Chooses the trials to learn from, of a study that grows: an ended trial is looked at once.
 
     Args:
-        trials: Of a study whose values are (accuracy, score), by number; failed and waiting ones are left out.
         most: Finished trials in the window; MOST where None.
         best: Share of them that is there for being good; the others are the latest.
     """
-    most = MOST if most is None else most
-    finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    if len(finished) <= most:
-        chosen = {trial.number for trial in finished}
-    else:
-        chosen = {trial.number for trial in _best(finished, math.ceil(best * most))}
-        for trial in reversed(finished):
-            if len(chosen) >= most:
-                break
-            chosen.add(trial.number)
-    return [trial for trial in trials if trial.number in chosen or trial.state == TrialState.RUNNING]
+
+    def __init__(self, most: int | None = None, best: float = BEST) -> None:
+        self._most, self._best = MOST if most is None else most, best
+        self._known = 0  # trials before this place have all ended, and are taken in
+        self._beyond: set[int] = set()  # places of later ones that are taken in
+        self._rows: list[tuple[int, float, bool, float, float]] = []  # place, violation, complete, accuracy, score
+
+    def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """All that run, the best and the latest finished ones, in the order of `trials`.
+
+        Args:
+            trials: Of a study whose values are (accuracy, score), by number; those of the last call, and new ones.
+                Failed and waiting ones are left out.
+        """
+        running = self._look(trials)
+        rows = sorted(self._rows)  # nearly sorted already, which takes no time
+        chosen = {row[0] for row in rows}
+        if len(rows) > self._most:
+            chosen = set(_best(rows, math.ceil(self._best * self._most)))
+            for place, *_ in reversed(rows):
+                if len(chosen) >= self._most:
+                    break
+                chosen.add(place)
+        return [trials[place] for place in sorted([*chosen, *running])]
+
+    def _look(self, trials: Sequence[FrozenTrial]) -> list[int]:
+        """Take in what has ended; returns the places of the running ones."""
+        running = []
+        for place in range(self._known, len(trials)):
+            trial = trials[place]
+            if trial.state == TrialState.RUNNING:
+                running.append(place)
+            elif trial.state.is_finished() and place not in self._beyond:
+                self._beyond.add(place)
+                if trial.state != TrialState.FAIL:
+                    missed = sum(max(0.0, value) for value in trial.system_attrs.get(CONSTRAINTS, ()))
+                    complete = trial.state == TrialState.COMPLETE
+                    accuracy, score = trial.values if complete else (0.0, 0.0)
+                    self._rows.append((place, missed, complete, accuracy, score))
+        while self._known in self._beyond:
+            self._beyond.remove(self._known)
+            self._known += 1
+        return running
 
 
-def _best(finished: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """As TPE ranks: feasible and complete ones front by front, then feasible stopped ones, then by their violation."""
-    complete: list[FrozenTrial] = []
-    stopped: list[FrozenTrial] = []
-    infeasible: list[tuple[float, int, FrozenTrial]] = []
-    for trial in finished:
-        missed = sum(max(0.0, value) for value in trial.system_attrs.get(CONSTRAINTS, ()))
-        if missed > 0:
-            infeasible.append((missed, trial.number, trial))
-        else:
-            (complete if trial.state == TrialState.COMPLETE else stopped).append(trial)
-    found: list[FrozenTrial] = []
-    while complete and len(found) < count:
-        front = set(non_dominated([(trial.values[0], trial.values[1]) for trial in complete]))
-        found += [trial for index, trial in enumerate(complete) if index in front]
-        complete = [trial for index, trial in enumerate(complete) if index not in front]
-    found += stopped[: max(0, count - len(found))]
-    infeasible.sort(key=lambda entry: entry[:2])
-    return (found + [trial for *_, trial in infeasible[: max(0, count - len(found))]])[:count]
+def window(trials: Sequence[FrozenTrial], most: int | None = None, best: float = BEST) -> list[FrozenTrial]:
+    """`Window.of` for trials that are looked at once."""
+    return Window(most, best).of(trials)
+
+
+def _best(rows: Sequence[tuple[int, float, bool, float, float]], count: int) -> list[int]:
+    """Places as TPE ranks: feasible and complete ones front by front, then feasible stopped ones, then by violation."""
+    place, missed, complete, accuracy, score = np.array(rows, float).T
+    place = place.astype(int)
+    feasible = missed <= 0
+    left = np.flatnonzero(feasible & (complete > 0))
+    left = left[np.lexsort((left, -accuracy[left], score[left]))]  # by ascending score
+    found: list[int] = []
+    while len(left) and len(found) < count:
+        # Not dominated: more accurate than all that are cheaper.
+        before = np.concatenate(([-np.inf], np.maximum.accumulate(accuracy[left])[:-1]))
+        in_front = accuracy[left] > before
+        found += sorted(place[left[in_front]].tolist())
+        left = left[~in_front]
+    found += place[feasible & (complete == 0)][: max(0, count - len(found))].tolist()
+    others = np.flatnonzero(~feasible)
+    others = others[np.argsort(missed[others], kind="stable")]
+    return [*found, *place[others][: max(0, count - len(found))].tolist()][:count]
 
 
 class _Shown:
@@ -93,6 +128,11 @@ class WindowedTPE(TPESampler):
 
     _shown: _Shown | None = None
 
+    def __init__(self, *, window: Window | None = None, **options: Any) -> None:
+        """`window`: the study's, where several samplers follow each other; the other options are TPESampler's."""
+        super().__init__(**options)
+        self._window = window if window is not None else Window()
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """See optuna.samplers.BaseSampler."""
         self._shown = None
@@ -113,6 +153,19 @@ class WindowedTPE(TPESampler):
         shown: Any = self._look(study)
         return super().sample_relative(shown, trial, search_space)
 
+    def sample_group(self, study: Study, trial: FrozenTrial, name: str) -> dict[str, Any]:
+        """Values for the parameters that are modelled together with `name`; {} where it is in no group, or too early.
+
+        What `sample_relative` gives for all groups, whether or not a candidate has such parameters.
+        """
+        shown: Any = self._look(study)
+        assert self._search_space_group is not None
+        for space in self._search_space_group.search_spaces:
+            if name in space:
+                wanted = {name: kind for name, kind in sorted(space.items()) if not kind.single()}
+                return self._sample_relative(shown, trial, wanted)
+        return {}
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
@@ -122,7 +175,7 @@ class WindowedTPE(TPESampler):
 
     def _look(self, study: Study) -> _Shown:
         if self._shown is None:
-            self._shown = _Shown(study, window(study._get_trials(deepcopy=False)))
+            self._shown = _Shown(study, self._window.of(study._get_trials(deepcopy=False)))
             self._good_and_other: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
             self._models: dict[frozenset[str], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
         return self._shown

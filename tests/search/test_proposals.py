@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.promise import expected_gain
-from search.proposals import COMPRESSIONS, Proposer, compression_epochs
+from search.proposals import COMPRESSIONS, Proposer, compression_epochs, drawn
 from search.regression import Array
 from spaces import Candidate, Space
-from studies.front import Point, area
+from studies.front import Point, area, non_dominated
 from studies.samplers import SAMPLERS, make_sampler
 
 BAR = 0.9
@@ -147,9 +150,33 @@ def test_the_front_that_gains_are_measured_against_has_no_age(monkeypatch: pytes
 
     monkeypatch.setattr("search.proposals.expected_gain", noted)
     study = _Study()
-    found = _run(study, 12)
+    _run(study, 12)
     assert study.propose() is not None
-    assert len(fronts[-1]) == len(found)
+    points = [(trial.values[0], trial.values[1]) for trial in study.study.get_trials() if trial.values]
+    assert len(points) > 6
+    assert list(fronts[-1]) == [points[index] for index in non_dominated(points)]
+
+
+@given(st.data())
+def test_values_at_random_are_those_of_the_distribution(data: st.DataObject) -> None:
+    low = data.draw(st.integers(1, 40))
+    high = low + data.draw(st.integers(0, 60))
+    step = data.draw(st.integers(1, 7))
+    whole = IntDistribution(low, low + (high - low) // step * step, step=step)
+    kinds = [
+        whole,
+        IntDistribution(low, high, log=True),
+        FloatDistribution(low / 7, high / 7),
+        FloatDistribution(low / 7, high / 7, log=True),
+        FloatDistribution(0.0, 0.25 * (high - low), step=0.25),
+        CategoricalDistribution(["a", None, True, 3]),
+    ]
+    for seed in range(5):
+        for kind in kinds:
+            value = drawn(kind, random.Random(seed))
+            assert kind._contains(kind.to_internal_repr(value)), (kind, value)
+    values = range(whole.low, whole.high + 1, step)
+    assert {drawn(whole, random.Random(seed)) for seed in range(40 * len(values))} == set(values)
 
 
 _DENSE = [{"residual.width.0": w, "residual.depth.0": d} for w in (8, 12, 16, 24, 32, 48, 64) for d in (1, 2, 3)]
