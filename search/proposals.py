@@ -112,7 +112,7 @@ class Proposer:
         max_score: float | None = None,
     ) -> None:
         self._space, self._bar, self._startup, self._rate = space, bar, startup, rate
-        self._limit = min(REFERENCE_SCORE, max_score or REFERENCE_SCORE)
+        self._limit, self._limited = min(REFERENCE_SCORE, max_score or REFERENCE_SCORE), max_score is not None
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
@@ -202,6 +202,8 @@ class Proposer:
         proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
         fresh = [option for option in options if option.known is None]
+        if self._limited:
+            fresh.sort(key=lambda option: self._rated(option) >= self._limit)  # stable: the sampler's own stays first
         return fresh[0].parameters if fresh else None
 
     def _neighbours(self, generator: np.random.Generator) -> list[Parameters]:

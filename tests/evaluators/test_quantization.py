@@ -67,14 +67,14 @@ def test_epochs_are_numbered_through_the_path_and_the_network_is_deployed(traine
     assert abs(accuracy(network, data.validation) - epochs[-1].accuracy) < 0.03
 
 
-def test_eight_bits_without_training_cost_little_and_one_bit_learns_something(trained, data, common):
+def test_eight_bits_without_training_cost_little_and_two_bits_are_learned(trained, data, common):
     reference = accuracy(trained, data.validation)
     rounded, epochs = run(trained, data, common, Bits.uniform(8, 8))
     assert epochs == []
     assert accuracy(rounded, data.validation) > reference - 0.03
     blunt = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8))[0], data.validation)
-    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8, epochs=2))[0], data.validation)
-    assert learned > blunt
+    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8, epochs=4))[0], data.validation)
+    assert learned > blunt + 0.1
 
 
 def test_half_precision_rounds_everything(trained, data, common):

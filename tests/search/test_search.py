@@ -168,13 +168,12 @@ def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
     assert all(trial.constraints["0"] > 0 for trial in refused)
 
 
-def test_the_sampler_learns_to_stay_below_the_largest_score(tmp_path: Path) -> None:
-    # Nothing reaches this bar: what is refused must not look better than what merely misses it.
-    settings = _settings(trials=40, bar=0.99, max_score=0.004)
+def test_few_trials_are_spent_on_what_is_above_the_largest_score(tmp_path: Path) -> None:
+    """Ten to thirteen of them were, for eight seeds, before the first proposals looked at the score; now one to six."""
+    settings = _settings(trials=24, max_score=0.004)
     launch(settings, _options(tmp_path), stub_evaluator.evaluate)
-    trials = _study(tmp_path).trials
-    refused = [trial.number for trial in trials if trial.user_attrs.get("reason") == "max_score"]
-    assert sum(number >= 20 for number in refused) < sum(number < 20 for number in refused)
+    refused = [trial.number for trial in _study(tmp_path).trials if trial.user_attrs.get("reason") == "max_score"]
+    assert len(refused) <= 7
 
 
 def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path) -> None:
