@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +20,13 @@ app = typer.Typer(
     name="run_search.py",
     help="Searches architecture, pruning and bit-widths together for the cheapest network that clears an accuracy bar.",
     no_args_is_help=True,
+    epilog="Example: python run_search.py search studies/quick.toml, then: python run_search.py front",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 
 DEFAULT_STORAGE = "sqlite:///slimfront.db"
+PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 Storage = Annotated[str, typer.Option(help="Where the study lies: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
@@ -142,7 +145,7 @@ def front(
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port that the browser asks for.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's are up to you.")] = (
         "127.0.0.1"
     ),
@@ -155,11 +158,16 @@ def dashboard(
 
 @app.command(epilog="Example: python run_search.py score resnet20 --weight-bits 4 --activation-bits 4")
 def score(
-    candidate: Annotated[str, typer.Argument(help="A preset's name, or a candidate's JSON file.")],
+    candidate: Annotated[str, typer.Argument(help=f"A candidate's JSON file, or a preset: {PRESETS}.")],
     weight_bits: Annotated[int | None, typer.Option(help="Of every layer, stem and classifier included.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Of every layer's input.")] = None,
-    structured: Annotated[float, typer.Option(help="p_s of the closed formula.")] = 0.0,
-    unstructured: Annotated[float, typer.Option(help="p_u of the closed formula, of the original weights.")] = 0.0,
+    structured: Annotated[
+        float, typer.Option(help="p_s: share of the weights that structured pruning removes, in closed form.")
+    ] = 0.0,
+    unstructured: Annotated[
+        float,
+        typer.Option(help="p_u: share of the original weights that unstructured pruning removes, in closed form."),
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Score a network without training it."""
@@ -177,7 +185,7 @@ def retrain(
     trial: Annotated[int | None, typer.Option(help="Number of the trial whose network it is.")] = None,
     front: Annotated[bool, typer.Option("--front", help="All networks on the study's front.")] = False,
     candidate: Annotated[
-        str | None, typer.Option(help="A candidate's JSON file or a preset, instead of a trial.")
+        str | None, typer.Option(help=f"A candidate's JSON file, or a preset, instead of a trial: {PRESETS}.")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
@@ -236,7 +244,7 @@ def data(
 
 @app.command(epilog="Example: python run_search.py sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7")
 def sweep(
-    candidate: Annotated[str, typer.Option(help="A preset's name, or a candidate's JSON file.")] = "resnet8",
+    candidate: Annotated[str, typer.Option(help=f"A candidate's JSON file, or a preset: {PRESETS}.")] = "resnet8",
     methods: Annotated[
         str | None,
         typer.Option(help="Comma-separated; default: li_filters, thinet, global_l1, han, random, random_filters."),
@@ -315,7 +323,7 @@ def verify(
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
     from search.artifacts import print_verified, verify_file
 
-    facts = verify_file(artifact, dataset, data_dir)
+    facts = verify_file(artifact, dataset, data_dir, say=lambda text: typer.echo(text, err=True))
     if as_json:
         _print_json(facts)
     else:
@@ -350,22 +358,33 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
     try:
         result = app(args=arguments, standalone_mode=False)
-    except KeyboardInterrupt:
-        typer.echo("slimfront: interrupted at once; finished trials are saved", err=True)
-        return INTERRUPTED
     except typer.Exit as end:
         return int(end.exit_code)
-    except typer.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
         return _report(error)
     return result if isinstance(result, int) else DONE
 
 
+def _say_usage(error: Any) -> None:
+    """A wrong command line in one line, where click takes four and lets pydantic speak."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = re.sub(r", unable to parse string as an? \w+", "", text.replace("Input should be", "it must be"))
+    place = context.command_path if context is not None else "run_search.py"
+    typer.echo(f"slimfront: {text}. See: {place} --help", err=True)
+
+
 def _report(error: Exception) -> int:
     """Our own errors, and those of files, in one line; anything else is a bug and shows where."""
-    if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors; typer brings its own click
-        error.show()
+    if hasattr(error, "format_message") and hasattr(
+        error, "exit_code"
+    ):  # click's usage errors; typer has its own click
+        _say_usage(error)
         return WRONG_USAGE
     if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
         typer.echo(f"slimfront: {error}", err=True)  # one line, or one line for each source of a data set

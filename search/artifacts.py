@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from rich.console import Console
 BATCHES = (1, 64)
 
 
-def verify_file(path: Path, dataset: str | None, data_dir: Path | None) -> dict[str, Any]:
+def verify_file(
+    path: Path, dataset: str | None, data_dir: Path | None, say: Callable[[str], Any] = lambda _: None
+) -> dict[str, Any]:
     """The facts of an artifact from the file alone; accuracy on the test images of its data set.
 
     Args:
         path: The file.
         dataset: Name of the data set; None: the one that the file names, and no accuracy where it names none.
         data_dir: Where the data set's files are looked for first.
+        say: Told what takes a while.
 
     Raises:
         ArtifactError, DataError: No artifact, or no such data set.
@@ -37,6 +41,7 @@ def verify_file(path: Path, dataset: str | None, data_dir: Path | None) -> dict[
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
         size = side if name.startswith("folder:") else None
         test = final_data(name, data_dir=data_dir, image_size=size).test()
+        say(f"classifying the {len(test.labels):,} test images of {name}")
     facts = verify(path, test).to_dict()
     if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:
         # A file could leave out what its claim would be measured on.

@@ -97,6 +97,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
+def _left(totals: Totals) -> str:
+    """ "  (12 of 60 trials, about 3 h 05 min left)", as far as it is known."""
+    of = f" of {totals.trials}" if totals.trials else ""
+    left = f", about {duration(totals.seconds_left)} left" if totals.seconds_left is not None else ""
+    return f"  ({totals.finished}{of} trials{left})"
+
+
 def _best(totals: Totals) -> str:
     if totals.best is None:
         return "nothing at the bar yet"
@@ -105,7 +112,7 @@ def _best(totals: Totals) -> str:
 
 
 class Lines:
-    """Plain lines: one a trial, and a sign of life at most twice a minute."""
+    """Plain lines: one a trial, and a sign of life at most twice a minute; the first trials say that they begin."""
 
     _QUIET_SECONDS = 30.0
 
@@ -113,6 +120,7 @@ class Lines:
         self._console = console
         self._rows: dict[int, Row] = {}
         self._totals: Totals | None = None
+        self._begun: set[int] = set()  # slots
         self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -129,6 +137,9 @@ class Lines:
     def started(self, slot: int, row: Row) -> None:
         """See Show."""
         self._rows[slot] = row
+        if slot not in self._begun:  # the first epoch may take minutes
+            self._begun.add(slot)
+            self.say(f"trial {row.trial} begins, score {row.score:.4g}  [{row.what}]")
 
     def epoch(self, slot: int, epoch: Epoch) -> None:
         """See Show."""
@@ -136,7 +147,8 @@ class Lines:
         row.last = epoch
         if time.monotonic() - self._spoke > self._QUIET_SECONDS:
             accuracy = "" if epoch.accuracy is None else f", {percent_number(epoch.accuracy)}%"
-            self.say(f"trial {row.trial}: {epoch.stage} epoch {epoch.epoch}/{epoch.epochs}{accuracy}")
+            left = "" if self._totals is None else _left(self._totals)
+            self.say(f"trial {row.trial}: {epoch.stage} epoch {epoch.epoch}/{epoch.epochs}{accuracy}{left}")
 
     def ended(self, slot: int | None, trial: int, text: str) -> None:
         """See Show."""

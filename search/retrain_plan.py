@@ -63,7 +63,7 @@ class Plan:
         if self.epochs is not None and not 1 <= self.epochs <= 10_000:
             raise RetrainError(f"--epochs must be in 1..10000, but got {self.epochs}.")
         if not 0 < self.bar <= 1:
-            raise RetrainError(f"--bar must be a share in (0, 1], but got {self.bar}.")
+            raise RetrainError(f"--bar must be a share in (0, 1], such as 0.9, but got {self.bar}.")
         if not self.choices:
             raise RetrainError("There is nothing to retrain.")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from evaluators.train import TEACHER, Epoch
 from search.progress import duration
-from studies.page import percent_number
+from studies.page import counted, percent_number
 
 _QUIET_SECONDS = 30.0
 
@@ -141,16 +141,20 @@ def print_retrained(summary: dict[str, Any]) -> None:
         table.add_row(
             _name(row),
             str(len(row["seeds"])),
-            "" if row["mean"] is None else percent_number(row["mean"]) + deviation,
-            "" if row["lower"] is None else percent_number(row["lower"]),
-            *("" if row[key] is None else f"{row[key]:.4g}" for key in ("score", "strict_score")),
-            "" if row["gap"] is None else f"{100 * row['gap']:+.2f}",
+            "–" if row["mean"] is None else percent_number(row["mean"]) + deviation,
+            "–" if row["lower"] is None else percent_number(row["lower"]),
+            *("–" if row[key] is None else f"{row[key]:.4g}" for key in ("score", "strict_score")),
+            "–" if row["gap"] is None else f"{100 * row['gap']:+.2f}",
         )
     console.print()
     console.print(f"Retrained on all training images, judged on the test images; the bar is {_percent(summary['bar'])}")
     console.print(table)
     console.print("accuracy, its deviation and lower 95 % limit of the mean in percent;", style="dim")
     console.print("gap: validation accuracy in the search minus mean test accuracy, in points", style="dim")
+    if any(row["lower"] is None for row in summary["networks"]):
+        console.print(
+            "–: not known; a lower limit takes two seeds, a gap a trial that was trained to its end", style="dim"
+        )
     for row in summary["networks"]:
         console.print(f"{_name(row)}: {row['verdict']}", markup=False)
     if summary["rank_correlation"] is not None:
@@ -164,7 +168,9 @@ def print_retrained(summary: dict[str, Any]) -> None:
             console.print(f"{_name(row)}: every artifact holds the network that was measured", markup=False)
         for path in row["artifacts"]:
             console.print(f"artifact: {path}", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"test set read {summary['test_evaluations']} times, by the receipts in the seeds' folders")
+    console.print(
+        f"test set read {counted(summary['test_evaluations'], 'time')}, by the receipts in the seeds' folders"
+    )
     console.print(f"summary: {Path(summary['out']) / 'summary.json'}", markup=False, soft_wrap=True, highlight=False)
 
 

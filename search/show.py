@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spaces import Candidate, CandidateError, Pruning, presets
 from spaces.candidate import BIT_WIDTHS
-from studies.page import percent_number
+from studies.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
@@ -29,7 +29,7 @@ def front_of(
     identity = study.user_attrs.get("identity", {})
     bar = float(identity.get("bar", 0.9)) if bar is None else bar
     if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], but got {bar}.")
+        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
     files = {"storage": study_url(study)}
     trials = study.get_trials(deepcopy=False)
     if csv is not None:
@@ -52,7 +52,6 @@ def front_of(
 
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     """The front as a table; where it is empty, that, and the nearest trials."""
-    from studies.page import percent_number  # never rounds up: 89.996 % must not pass for 90
 
     console = Console()
     if not console.is_terminal:
@@ -69,14 +68,17 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
         table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
     console.print()
     if summary["front"]:
-        console.print(f"The front of {summary['study']}: {len(networks)} networks at or above {bar}", markup=False)
+        console.print(
+            f"The front of {summary['study']}: {counted(len(networks), 'network')} at or above {bar}", markup=False
+        )
     elif networks:
         console.print(f"No trial of {summary['study']} reaches {bar}. The nearest:", markup=False)
     else:
         console.print(f"No trial of {summary['study']} is complete yet.", markup=False)
     if networks:
         console.print(table)
-    told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    words = {"running": "running or left for the next start"}
+    told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts.items() if number)
     console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
     for line in remarks(summary):
         console.print(line, markup=False, soft_wrap=True)

@@ -131,10 +131,10 @@ class _Part:
         known = [field for field, *_ in _fields(cls)]
         for key in data:
             if key not in known:
-                raise CandidateError(f"{name}.{key} must be absent (known: {', '.join(known)}), but got {data[key]!r}.")
+                raise CandidateError(f"{name}.{key} is unknown; known are {', '.join(known)}.")
         for key, _, optional in _fields(cls):
             if key not in data and not optional:
-                raise CandidateError(f"{name}.{key} must be given, but got None.")
+                raise CandidateError(f"{name}.{key} must be given.")
         values = {}
         for key, value in data.items():
             part = _PARTS.get((name, key))

@@ -89,6 +89,15 @@ def number(value: float | None, places: int) -> str:
     return "–" if value is None else f"{value:,.{places}f}"
 
 
+def counted(number: int, word: str) -> str:
+    """The number with its noun.
+
+    >>> counted(1, "network"), counted(3, "network")
+    ('1 network', '3 networks')
+    """
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
 def percent_number(share: float | None, places: int = 2) -> str:
     """A share in percent without the sign, never rounded up; a dash where there is none."""
     import math

@@ -136,7 +136,7 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
     identity = study.user_attrs.get("identity", {})
     bar = float(identity.get("bar", 0.9)) if bar is None else bar
     if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], but got {bar}.")
+        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
     trials = tuple(study.get_trials(deepcopy=False))
     records = {trial.number: record for trial in trials if (record := read(trial)) is not None}
     newest = records[max(records)] if records else None

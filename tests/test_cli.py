@@ -170,6 +170,31 @@ def test_help_has_an_example(command: str) -> None:
     assert "Example" in done.stdout
 
 
+def test_help_names_the_presets() -> None:
+    assert run_search.PRESETS.split(", ") == list(presets)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", "x.slim"], "Missing option '--onnx'. See: "),
+        (["search", "--trials", "x"], "Invalid value for '--trials': it must be a valid integer. See: "),
+        (["search", "--bogus"], "No such option: --bogus"),
+        (["dashboard", "--port", "99999"], "Invalid value for '--port': it must be less than or equal to 65535"),
+        (["nothing"], "No such command 'nothing'. See: "),
+    ],
+)
+def test_a_wrong_command_line_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run_search.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("slimfront: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_help_does_not_import_torch() -> None:
     code = "import sys, run_search; run_search.main(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

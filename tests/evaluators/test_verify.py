@@ -173,7 +173,7 @@ def test_any_flipped_bit_behind_the_header_makes_it_not_ok(path, test_images):
 def test_what_is_no_artifact_raises_one_line(tmp_path):
     path = tmp_path / "a.slim"
     path.write_bytes(b"not an artifact at all")
-    with pytest.raises(ArtifactError, match=r"a\.slim: it is not a safetensors file"):
+    with pytest.raises(ArtifactError, match=r"a\.slim: it is no .slim file"):
         verify(path)
 
 

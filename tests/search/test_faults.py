@@ -26,6 +26,7 @@ from test_search import _options, _settings, _study
 
 from evaluators.job import Job, Result
 from evaluators.train import Epoch, TrainingError
+from search.interrupt import STOPPING
 from search.launch import launch
 from search.patience import PatientStorage, may_pass, patiently
 from search.workers import Evaluate, evaluate_job, failure_of
@@ -91,6 +92,8 @@ def _start(folder: Path, evaluate: Evaluate, trials: int = 3) -> Process:
 
 
 def _search(folder: Path, evaluate: Evaluate, trials: int) -> None:
+    sys.stdout = sys.stderr = (folder / "said.txt").open("a", buffering=1)
+    os.dup2(sys.stderr.fileno(), 2)
     try:
         launch(_settings(trials=trials), _options(folder), evaluate)
     except KeyboardInterrupt:
@@ -116,10 +119,12 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     process.join(0.5)
-    assert process.is_alive()  # the first waits for the epoch
+    assert process.is_alive()  # the first waits for the epoch, and says so
+    assert STOPPING in (tmp_path / "said.txt").read_text()
     os.kill(process.pid, signal.SIGINT)
     process.join(30)
     assert process.exitcode == 130
+    assert "interrupted at once" in (tmp_path / "said.txt").read_text()
     _, summary, _ = launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 3
 
