@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: search install test lint types fast slow docs clean help
 
-search: install  ## install, run the quick study (digits, about a minute), print its front
+search: install  ## install, run the quick study (digits, one to three minutes), print its front
 	$(BIN)/python run_search.py search studies/quick.toml
 
 test: install lint types fast  ## install, lint, types, the fast test suite

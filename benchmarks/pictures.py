@@ -1,7 +1,7 @@
 """The pictures of dashboard, report and slides in docs/img, taken in a real browser from a study that was searched.
 
     python run_search.py search && python run_search.py retrain --name quick --front --seeds 3 --epochs 60
-    python -m benchmarks.pictures --name quick --out docs/img
+    python -m benchmarks.pictures --name quick --trial 12 --out docs/img    # a trial of its front
 
 Chromium and its driver have to be on the path. Look at each picture before you commit it.
 """
@@ -55,6 +55,8 @@ def dashboard(storage: str, name: str) -> Iterator[str]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.2)
+        else:
+            raise SystemExit("The dashboard did not start.")
         yield f"http://127.0.0.1:{port}/dashboard/studies/1"
     finally:
         process.terminate()

@@ -128,7 +128,7 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
 def _header_length(data: bytes) -> int:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 10 or not 2 <= length <= min(LARGEST_HEADER, len(data) - 8):
-        raise ArtifactError("it is no .slim file, which is a safetensors file, or not all of one.")
+        raise ArtifactError("it is not a .slim file (these are safetensors files), or its end is missing.")
     return length
 
 

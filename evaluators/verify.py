@@ -227,7 +227,7 @@ class _Watch:
             if seen is None:
                 seen = torch.unique(values[:_FIRST])
             # Sorting all of them would take ten times as long as the network itself: only new numbers are sorted.
-            nearest = seen[torch.searchsorted(seen, values).clamp_(max=len(seen) - 1)]
+            nearest = seen[torch.searchsorted(seen, values, out_int32=True).clamp_(max=len(seen) - 1)]
             seen = torch.unique(torch.cat((seen, values[nearest != values])))
             self._seen[name] = seen
             if len(seen) > 2**layer.activation_bits:

@@ -82,7 +82,7 @@ class Coordinator:
     def run(self) -> Outcome:
         """Work until there is nothing more to do; running trials are left resumable when it ends early."""
         self._sweep()
-        with Interrupt(self._show.say) as interrupt, self._ledger.ownership:
+        with Interrupt() as interrupt, self._ledger.ownership:
             while True:
                 ending = interrupt.asked or self._out_of_time() or self._given_up
                 waiting = False

@@ -6,24 +6,23 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 STOPPING = "stopping: every training ends with its running epoch, which may take minutes; Ctrl-C again ends it at once"
+AT_ONCE = "interrupted at once; what had ended is saved, and the same command goes on"
 
 
 class Interrupt:
     """A context in which the first signal sets `asked` and the second raises KeyboardInterrupt.
 
-    `say` is told what the first one does, for an epoch may take minutes.
+    Both say so, by a plain write: whatever prints may hold a lock, or raise where nobody reads any more.
 
     Outside of the main thread, where Python delivers no signals, it does nothing.
     """
 
-    def __init__(self, say: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(self) -> None:
         self.asked = False
-        self._say = say
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -40,8 +39,12 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            os.write(2, b"interrupted at once; what had ended is saved, and the same command goes on\n")
+            _write(AT_ONCE)
             raise KeyboardInterrupt
         self.asked = True
-        with contextlib.suppress(RuntimeError):  # where it came in the middle of a write
-            self._say(STOPPING)
+        _write(STOPPING)
+
+
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())

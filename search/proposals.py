@@ -198,13 +198,17 @@ class Proposer:
                 options = self._options([ask(None, fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
                 same = [option for option in options if option.known is not None]
                 if same:
-                    return same[0].parameters
+                    return self._first(same).parameters
         proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
         fresh = [option for option in options if option.known is None]
-        if self._limited:
-            fresh.sort(key=lambda option: self._rated(option) >= self._limit)  # stable: the sampler's own stays first
-        return fresh[0].parameters if fresh else None
+        return self._first(fresh).parameters if fresh else None
+
+    def _first(self, options: Sequence[_Option]) -> _Option:
+        """The first that is not above the study's largest score, if it has one; where all are, the first."""
+        if not self._limited:
+            return options[0]
+        return next((option for option in options if self._rated(option) < self._limit), options[0])
 
     def _neighbours(self, generator: np.random.Generator) -> list[Parameters]:
         """Parameters of good trials without a few, which are then drawn anew."""

@@ -125,7 +125,7 @@ def _job(seed: _Seed, plan: Plan, options: Options, device: str, threads: int) -
 
 def _run(running: _Running, workers: Workers, show: RetrainShow, job: Callable[[_Seed], Job]) -> bool:
     """Work until nothing is left or somebody interrupts; returns whether that happened."""
-    with Interrupt(show.say) as interrupt:
+    with Interrupt() as interrupt:
         while True:
             for slot in range(workers.slots):
                 if slot not in running.slots and running.queue and not interrupt.asked:

@@ -100,11 +100,12 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
         record = read(frozen)
         shown = f"Trial {frozen.number} of {study.study_name}"
         if record is None and frozen.state == TrialState.FAIL:
-            raise StudyError(f"{shown} failed before its network was known: choose another one.")
+            reason = str(frozen.user_attrs.get("reason"))
+            why = REASONS.get(reason, "it ended before its network was known")
+            text = f" ({frozen.user_attrs['text']})" if frozen.user_attrs.get("text") else ""
+            raise StudyError(f"{shown} has failed and cannot be retrained: {why}{text}.")
         if record is None:
             raise StudyError(f"{shown} has no record that this version can read.")
-        if record.reason == "impossible":
-            raise StudyError(f"{shown} cannot be retrained: {REASONS['impossible']}.")
         accuracy = float(frozen.values[0]) if frozen.values else None
         choices.append(Choice(record.candidate, frozen.number, accuracy))
     return choices, dict(identity), study.study_name

@@ -17,7 +17,7 @@ from studies.errors import StudyError
 from studies.front import front, hypervolume, nearest
 from studies.record import Record, read
 from studies.spending import Ending, endings
-from studies.storage import study_url
+from studies.storage import safe_url, study_url
 
 LARGEST_SUMMARY = 64 * 2**20  # bytes
 # (training, validation, test) images of the sets that come with the project
@@ -183,11 +183,19 @@ def _retrained(
         own = [network for network in summary["networks"] if network.get("digest") in digests]
         trained = {str(network["digest"]): network for network in own if network.get("accuracies")}
         found |= trained
-        commands |= dict.fromkeys(trained, str(summary.get("command", "")))
+        commands |= dict.fromkeys(trained, _without_passwords(summary.get("command")))
         if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
             correlation = summary["rank_correlation"]
     networks = tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0))
     return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
+
+
+def _without_passwords(command: Any) -> str:
+    """As it was typed; an older version noted passwords, too."""
+    try:
+        return shlex.join(safe_url(word) for word in shlex.split(command)) if isinstance(command, str) else ""
+    except ValueError:  # no command line
+        return ""
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from evaluators import expected as counting
 from evaluators import quantization
 from evaluators.data import SearchData, search_data
 from evaluators.evaluate import Pipeline, dense_key, evaluate
@@ -176,3 +177,32 @@ def test_the_dense_network_teaches_the_stages_after_it(
     assert accuracy(teacher, digits.validation) == pipelines[0].accuracies["dense"]
     first, second = (pipeline.network.stem.conv.weight for pipeline in pipelines)
     assert not torch.equal(first, second)
+
+
+def test_a_count_is_taken_over_only_between_networks_with_the_same_layers():
+    """Each of these differs from the first in one thing; whatever was counted before, it gets its own numbers."""
+    first = presets["small_residual"]
+    architecture = first.architecture
+    pruned = dataclasses.replace(first, pruning=Pruning(filters=sparsity("li_filters", 0.5)))
+    cases = [
+        (first, (3, 32, 32), 10),
+        (dataclasses.replace(first, bits=Bits.uniform(4, 4)), (3, 32, 32), 10),
+        (dataclasses.replace(first, architecture=dataclasses.replace(architecture, stem_stride=1)), (3, 32, 32), 10),
+        (
+            dataclasses.replace(first, architecture=dataclasses.replace(architecture, shortcut="projection")),
+            (3, 32, 32),
+            10,
+        ),
+        (first, (3, 16, 16), 10),
+        (first, (1, 32, 32), 10),
+        (first, (3, 32, 32), 100),
+        (pruned, (3, 32, 32), 10),
+    ]
+    fresh = []
+    for case in cases:
+        counting._counted.clear()
+        fresh.append(expected_score(*case))
+    assert len({found.score for found in fresh}) == len(cases)
+    counting._counted.clear()
+    assert [expected_score(*case) for case in [*cases, *reversed(cases)]] == [*fresh, *reversed(fresh)]
+    assert len(counting._counted) == len(cases) - 1  # bits change no count

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from evaluators.artifact import ArtifactError, save, to_bytes
 from evaluators.container import seal, unseal
 from evaluators.data import Images
 from evaluators.score import score
-from evaluators.verify import verify
+from evaluators.verify import _FIRST, verify
 from models.network import Network
 from models.quantizers import QuantConv2d
 from spaces.candidate import Bits
@@ -173,7 +174,7 @@ def test_any_flipped_bit_behind_the_header_makes_it_not_ok(path, test_images):
 def test_what_is_no_artifact_raises_one_line(tmp_path):
     path = tmp_path / "a.slim"
     path.write_bytes(b"not an artifact at all")
-    with pytest.raises(ArtifactError, match=r"a\.slim: it is no .slim file"):
+    with pytest.raises(ArtifactError, match=r"a\.slim: it is not a \.slim file"):
         verify(path)
 
 
@@ -189,4 +190,28 @@ def test_a_layer_that_uses_more_values_than_its_bits_is_found(tmp_path, monkeypa
     monkeypatch.setattr(QuantConv2d, "quantize_input", lambda layer, x: x)
     found = verify(path)
     assert not found.ok
+    assert any("different numbers, more than 4 bits" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize("late", ["in the first batch", "in the second batch", "as a number that is none"])
+def test_a_value_too_many_is_found_wherever_it_appears(tmp_path, monkeypatch, late):
+    path = tmp_path / "a.slim"
+    save(finished(DENSE, FOUR), path, SHAPE)
+    calls = {}
+
+    def on_the_grid_at_first(layer, x):
+        calls[id(layer)] = calls.get(id(layer), 0) + 1
+        values = torch.zeros(x.numel())
+        if late == "in the first batch":
+            values[_FIRST:] = torch.arange(x.numel() - _FIRST) % 17 if x.numel() > _FIRST else 0
+        elif calls[id(layer)] > 2:  # the first is the count of multiply-adds, with one image
+            values[:17] = torch.arange(17) if late == "in the second batch" else math.nan
+        return values.view(x.shape)
+
+    monkeypatch.setattr("evaluators.verify._BATCH", 6)
+    monkeypatch.setattr(QuantConv2d, "quantize_input", on_the_grid_at_first)
+    found = verify(path, Images(pixels(24, 0, SHAPE), torch.zeros(24, dtype=torch.int64)))
+    assert any("17 different numbers, more than 4 bits" in problem for problem in found.problems) or late.endswith(
+        "none"
+    )
     assert any("different numbers, more than 4 bits" in problem for problem in found.problems)

@@ -26,7 +26,7 @@ from test_search import _options, _settings, _study
 
 from evaluators.job import Job, Result
 from evaluators.train import Epoch, TrainingError
-from search.interrupt import STOPPING
+from search.interrupt import AT_ONCE, STOPPING
 from search.launch import launch
 from search.patience import PatientStorage, may_pass, patiently
 from search.workers import Evaluate, evaluate_job, failure_of
@@ -124,7 +124,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     process.join(30)
     assert process.exitcode == 130
-    assert "interrupted at once" in (tmp_path / "said.txt").read_text()
+    assert AT_ONCE in (tmp_path / "said.txt").read_text()
     _, summary, _ = launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 3
 

@@ -336,12 +336,12 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
     assert of_front.choices == made.choices
     failed = {"state": optuna.trial.TrialState.FAIL}
     study.add_trial(optuna.trial.create_trial(**failed))
-    impossible = Record(DIGITS, reason="impossible").to_attributes()
+    impossible = {"reason": "impossible", "text": "ScoreError: too narrow"}  # as a search notes it
     study.add_trial(optuna.trial.create_trial(**failed, user_attrs=impossible))
     for number, why in {
         7: "has no trial 7, only 0 to 2",
-        1: "failed before its network",
-        2: "no network can be built",
+        1: "ended before its network was known",
+        2: r"no network can be built from what was sampled \(ScoreError: too narrow\)",
     }.items():
         with pytest.raises(StudyError, match=why):
             make_plan(url, None, {"trial": number, "front": False, "candidate": None}, **rest)

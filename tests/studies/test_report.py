@@ -221,7 +221,17 @@ def test_the_commands_to_reproduce_are_those_that_were_typed(tmp_path: Path) -> 
     study = filled()
     typed = "python run_search.py retrain --front --seeds 3 --epochs 60"
     path = summary_of(study, tmp_path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"command": typed}))
+    written = json.loads(path.read_text())
+    for command, told in (
+        ("python run_search.py retrain --storage postgresql://me:secret@host/db", ("postgresql://me:***@host/db",)),
+        ("an 'unfinished quote", ()),
+        (None, ()),
+    ):
+        path.write_text(json.dumps(written | {"command": command}))
+        commands = gather(study, None, [path]).commands
+        assert len(commands) == len(told)
+        assert all(place in found and "secret" not in found for place, found in zip(told, commands, strict=True))
+    path.write_text(json.dumps(written | {"command": typed}))
     story = gather(study, None, [path])
     assert typed in Reader(report(story)).text
     assert typed in Reader(slides(story)).text

@@ -7,12 +7,14 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_trials import made_study, made_trial
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.constraint import set_feasibility
 from studies.samplers import make_sampler
-from studies.window import WindowedTPE, window
+from studies.window import Window, WindowedTPE, window
 
 
 def _long() -> list[FrozenTrial]:
@@ -38,6 +40,53 @@ def test_of_a_long_study_the_best_and_the_latest_are_shown() -> None:
     shown = window([*trials, running], most=50, best=0.2)
     assert shown[:10] == trials[:10]
     assert [trial.number for trial in shown[10:]] == list(range(160, 201))
+
+
+@given(st.data())
+def test_looking_at_a_study_as_it_grows_comes_to_the_same(data: st.DataObject) -> None:
+    kinds = st.tuples(
+        st.sampled_from([0.5, 0.8, 0.9, 0.93, 0.95]),
+        st.sampled_from([0.01, 0.02, 0.05]),
+        st.sampled_from([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]),
+    )
+    ended = [made_trial(number, *kind) for number, kind in enumerate(data.draw(st.lists(kinds, max_size=40)))]
+    waiting = optuna.trial.create_trial(state=TrialState.WAITING)
+    running = optuna.trial.create_trial(state=TrialState.RUNNING)
+    trials = [waiting] * len(ended)
+    most, best = data.draw(st.integers(1, 20)), data.draw(st.sampled_from([0.1, 0.3, 0.9]))
+    growing = Window(most, best)
+    for place in data.draw(st.permutations(range(len(ended)))):  # they begin, and end, in any order
+        trials[place] = running
+        assert growing.of(trials) == window(trials, most, best)
+        if data.draw(st.booleans()):
+            trials[place] = ended[place]
+            assert growing.of(trials) == window(trials, most, best)
+
+
+def test_a_group_is_sampled_alone_as_with_all_others() -> None:
+    """The groups' models are the same; with one group even the numbers are."""
+    study = made_study([])
+    space = {"x": optuna.distributions.FloatDistribution(0, 1), "n": optuna.distributions.IntDistribution(1, 9)}
+    for number in range(20):
+        trial = optuna.trial.create_trial(
+            values=[number / 20, 0.1], params={"x": number / 20, "n": 1 + number % 9}, distributions=space
+        )
+        study.add_trial(trial)
+    running = study.ask()
+    frozen = study._storage.get_trial(running._trial_id)
+    found = []
+    for alone in (False, True):
+        sampler = make_sampler("tpe", 1, startup=5)
+        assert isinstance(sampler, WindowedTPE)
+        sampler.before_trial(study, frozen)
+        wanted = sampler.infer_relative_search_space(study, frozen)
+        assert set(wanted) == {"x", "n"}
+        found.append(
+            sampler.sample_group(study, frozen, "x") if alone else sampler.sample_relative(study, frozen, wanted)
+        )
+        assert sampler.sample_group(study, frozen, "nowhere") == {}
+    assert found[0] == found[1]
+    assert set(found[1]) == {"x", "n"}
 
 
 def test_what_tpe_calls_good_is_always_shown() -> None:
