@@ -12,32 +12,26 @@ sampler proposes the rest.
 
 from __future__ import annotations
 
-import json
-import math
 import random
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.drafts import REMEMBERED, Asking, Parameters, Quiet
 from search.judging import CandidateOf
 from search.promise import expected_gain
 from search.regression import Array, Regression, encode
-from spaces import Candidate, CandidateError, Space
+from spaces import Candidate, Space
 from studies.front import REFERENCE_SCORE, Point, non_dominated
 from studies.record import REPEATABLE, candidate_of
-from studies.window import WindowedTPE
 
-Parameters = Mapping[str, Any]
 Indices = NDArray[np.intp]
 
 COMPRESSIONS = 3  # of each dense network, before the predictions begin
@@ -50,7 +44,6 @@ NETWORKS = 6  # dense networks that are compressed further, the most accurate an
 RATED = 4  # of the most promising, whose score is measured instead of predicted as long as a study is young
 YOUNG = 100  # trials; then the prediction of the score, which has no noise, is relied on
 MOST = 256  # trials that predictions learn from, the latest
-REMEMBERED = 5000  # candidates
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
 
 
@@ -161,7 +154,7 @@ class Proposer:
             seed: Of everything random here.
             open_work: Candidates in training.
         """
-        ask = _Asking(_Quiet(study), trial, self._space, self._met, random.Random(seed))
+        ask = Asking(Quiet(study), trial, self._space, self._met, random.Random(seed))
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
@@ -182,7 +175,7 @@ class Proposer:
 
     def _begin(
         self,
-        ask: _Asking,
+        ask: Asking,
         sampler: BaseSampler,
         trained: Mapping[str, Seen],
         taken: set[str],
@@ -335,129 +328,3 @@ def _read(trial: FrozenTrial, candidate: Candidate | None) -> Seen | None:
         score=float(trial.values[1] if complete else attributes["score"]["score"]),
         complete=complete,
     )
-
-
-class _Quiet:
-    """A study to samplers that draw and leave no trace: TPE would note every draw in the trial."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study, self._storage = study, _QuietStorage(study._storage)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-
-class _QuietStorage:
-    def __init__(self, storage: Any) -> None:
-        self._kept = storage
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kept, name)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        if not key.startswith("tpe:"):
-            self._kept.set_trial_system_attr(trial_id, key, value)
-
-
-def drawn(kind: BaseDistribution, chance: random.Random) -> Any:
-    """A value at random, as Optuna's RandomSampler draws, whose preparations take longer than the drawing.
-
-    >>> drawn(IntDistribution(16, 64, step=16), random.Random(0)) in (16, 32, 48, 64)
-    True
-    """
-    match kind:
-        case CategoricalDistribution():
-            return chance.choice(kind.choices)
-        case IntDistribution(log=False):
-            return chance.randrange(kind.low, kind.high + 1, kind.step)
-        case IntDistribution():
-            near = round(math.exp(chance.uniform(math.log(kind.low - 0.5), math.log(kind.high + 0.5))))
-            return min(max(near, kind.low), kind.high)
-        case FloatDistribution(step=None):
-            low, high = (math.log(kind.low), math.log(kind.high)) if kind.log else (kind.low, kind.high)
-            value = chance.uniform(low, high)
-            return min(max(math.exp(value) if kind.log else value, kind.low), kind.high)
-        case FloatDistribution():
-            assert kind.step is not None
-            return min(
-                kind.low + kind.step * chance.randrange(round((kind.high - kind.low) / kind.step) + 1), kind.high
-            )
-    raise TypeError(f"A distribution of kind {type(kind).__name__} cannot be drawn from.")
-
-
-class _Asking:
-    """Asks samplers for parameters without storing anything."""
-
-    def __init__(
-        self, study: Any, trial: FrozenTrial, space: Space, met: dict[str, Candidate], chance: random.Random
-    ) -> None:
-        self._study, self._trial, self._space, self._met, self._chance = study, trial, space, met, chance
-        self._spaces: dict[int, dict[str, BaseDistribution]] = {}
-
-    def __call__(self, sampler: BaseSampler | None, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
-        """Parameters and their candidate, those in `fixed` as they are; None: they make no candidate.
-
-        Without a sampler the others are drawn at random.
-        """
-        together: Callable[[str], Parameters] | None = None
-        independent: Callable[[str, BaseDistribution], Any] = self._draw
-        if sampler is not None:
-            if id(sampler) not in self._spaces:
-                self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
-            together = self._together(sampler, fixed)
-            independent = partial(sampler.sample_independent, self._study, self._trial)
-        draft = _Draft(fixed, together, independent)
-        try:
-            written = json.dumps(self._space.draw(draft))
-            if written not in self._met:
-                if len(self._met) >= REMEMBERED:
-                    self._met.clear()
-                self._met[written] = Candidate.from_dict(json.loads(written))
-            candidate = self._met[written]
-        except CandidateError:
-            return None
-        return draft.parameters, candidate
-
-    def _together(self, sampler: BaseSampler, fixed: Parameters) -> Callable[[str], Parameters]:
-        """Gives values for all parameters that the sampler models together with one, for that one at least."""
-        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
-        if isinstance(sampler, WindowedTPE):  # group by group, as a candidate has parameters of few of them
-            group = partial(sampler.sample_group, self._study, self._trial)
-            return lambda name: group(name) if name in wanted else {}
-        found = sampler.sample_relative(self._study, self._trial, wanted) if wanted else {}
-        return lambda _: found
-
-    def _draw(self, name: str, kind: BaseDistribution) -> Any:
-        return drawn(kind, self._chance)
-
-
-@dataclass
-class _Draft:
-    """Stands in for a trial while a space samples (`spaces.space.Trial`)."""
-
-    fixed: Parameters
-    together: Callable[[str], Parameters] | None  # what the sampler gives at once, by one of the names
-    independent: Callable[[str, BaseDistribution], Any]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    relative: dict[str, Any] = field(default_factory=dict)
-
-    def _suggest(self, name: str, kind: BaseDistribution) -> Any:
-        if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
-            value = self.fixed[name]
-        else:
-            if self.together is not None and name not in self.relative:
-                self.relative |= self.together(name)
-            value = self.relative[name] if name in self.relative else self.independent(name, kind)
-        self.parameters[name] = value
-        return value
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._suggest(name, CategoricalDistribution(choices))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._suggest(name, IntDistribution(low, high, log=log, step=step)))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._suggest(name, FloatDistribution(low, high, log=log, step=step)))

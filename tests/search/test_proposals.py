@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.drafts import drawn
 from search.promise import expected_gain
-from search.proposals import COMPRESSIONS, Proposer, compression_epochs, drawn
+from search.proposals import COMPRESSIONS, Proposer, compression_epochs
 from search.regression import Array
 from spaces import Candidate, Space
 from studies.front import Point, area, non_dominated
