@@ -77,7 +77,7 @@ RESNET20_ARCHITECTURE = Architecture("residual", 16, 1, (16, 32, 64), (3, 3, 3),
         (lambda: Candidate.from_json("{"), ["not valid JSON"]),
         (lambda: Candidate.from_json("[]"), ["candidate"]),
         (lambda: Candidate.from_json('{"architecture": null}'), ["candidate.architecture"]),
-        (lambda: Recipe.from_json('{"speed": 1}'), ["recipe.speed", "absent"]),
+        (lambda: Recipe.from_json('{"speed": 1}'), ["recipe.speed", "unknown"]),
         (lambda: dataclasses.replace(presets["resnet8"], bits=Bits(weights=(4, 2))), ["bits.weights", "3 entries"]),
     ],
 )
