@@ -151,9 +151,9 @@ def print_retrained(summary: dict[str, Any]) -> None:
     console.print(table)
     console.print("accuracy, its deviation and lower 95 % limit of the mean in percent;", style="dim")
     console.print("gap: validation accuracy in the search minus mean test accuracy, in points", style="dim")
-    if any(row["lower"] is None for row in summary["networks"]):
+    if any(row["lower"] is None or row["gap"] is None for row in summary["networks"]):
         console.print(
-            "–: not known; a lower limit takes two seeds, a gap a trial that was trained to its end", style="dim"
+            "–: not known; a lower limit takes two seeds, a gap a trial that the search trained to its end", style="dim"
         )
     for row in summary["networks"]:
         console.print(f"{_name(row)}: {row['verdict']}", markup=False)
