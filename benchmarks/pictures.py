@@ -121,6 +121,21 @@ def slides(camera: Camera, page: Path) -> Image.Image:
     return sheet([slide.resize((800, 450), Image.Resampling.LANCZOS) for slide in found], columns=2, gap=8)
 
 
+def taken(camera: Camera, folder: Path, options: argparse.Namespace) -> dict[str, Image.Image]:
+    """All pictures by name; pages are written to `folder`."""
+    pages = {"report": folder / "report.html", "slides": folder / "slides.html"}
+    written = [f"--out={pages['report']}", f"--slides={pages['slides']}", f"--retrained={options.retrained}"]
+    run(["report", "--storage", options.storage, "--name", options.name, *written])
+    camera.open(pages["report"].as_uri(), "true", width=REPORT[0], height=REPORT[1])
+    pictures = {"report": camera.whole(), "slides": slides(camera, pages["slides"])}
+    with dashboard(options.storage, options.name) as address:
+        pictures["dashboard"] = panels(camera, address)
+        place = f"{address}/trials?numbers={options.trial}"
+        camera.open(place, "document.querySelectorAll('a[download]').length >= 3", width=1500, height=1760)
+        pictures["trial"] = camera.whole().resize((1200, 1408), Image.Resampling.LANCZOS)
+    return pictures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", default="sqlite:///slimfront.db", help="with this study as its only one")
@@ -135,18 +150,10 @@ def main() -> None:
         for flag in [*FLAGS.split(), f"--user-data-dir={folder}/profile"]:
             chrome.add_argument(flag)
         browser = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(shutil.which("chromedriver")))
-        camera = Camera(browser)
-        pages = {"report": Path(folder) / "report.html", "slides": Path(folder) / "slides.html"}
-        written = [f"--out={pages['report']}", f"--slides={pages['slides']}", f"--retrained={options.retrained}"]
-        run(["report", "--storage", options.storage, "--name", options.name, *written])
-        camera.open(pages["report"].as_uri(), "true", width=REPORT[0], height=REPORT[1])
-        pictures = {"report": camera.whole(), "slides": slides(camera, pages["slides"])}
-        with dashboard(options.storage, options.name) as address:
-            pictures["dashboard"] = panels(camera, address)
-            place = f"{address}/trials?numbers={options.trial}"
-            camera.open(place, "document.querySelectorAll('a[download]').length >= 3", width=1500, height=1760)
-            pictures["trial"] = camera.whole().resize((1200, 1408), Image.Resampling.LANCZOS)
-        browser.quit()
+        try:
+            pictures = taken(Camera(browser), Path(folder), options)
+        finally:
+            browser.quit()
     for name, picture in pictures.items():
         picture.quantize(256, dither=Image.Dither.NONE).save(options.out / f"{name}.png", optimize=True)
         print(f"{options.out / name}.png: {picture.size[0]} x {picture.size[1]}")
