@@ -381,9 +381,8 @@ def _say_usage(error: Any) -> None:
 
 def _report(error: Exception) -> int:
     """Our own errors, and those of files, in one line; anything else is a bug and shows where."""
-    if hasattr(error, "format_message") and hasattr(
-        error, "exit_code"
-    ):  # click's usage errors; typer has its own click
+    # Click's usage errors, by what they can do: typer brings a click of its own.
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         _say_usage(error)
         return WRONG_USAGE
     if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
