@@ -1,7 +1,9 @@
-"""Convolutions as the networks use them: nn.Conv2d, with gradients of our own where torch's are slow on a CPU.
+"""Convolutions as the networks use them: nn.Conv2d, trained by kernels of our own where torch's are slow on a CPU.
 
-Forward, oneDNN is as fast as the machine lets it be. Back, it is not (torch 2.14):
+oneDNN multiplies about as fast forward as the machine lets it. But (torch 2.14):
 
+* In float32 it multiplies every weight with every position. For 3x3 kernels a quarter of the multiplications is enough
+  (`winograd.c`).
 * Gradients of depthwise convolutions with a stride of 2 or a 5x5 kernel fall back to loops that take up to fifty times
   as long in bfloat16 (`depthwise.c`).
 * Gradients of weights in bfloat16 reach half of the forward pass's speed where the channels do not fill whole vectors
@@ -21,33 +23,51 @@ from models.kernels import has_weight_gradient, library, pointers
 
 _KERNELS = (1, 3, 5)
 _FEWEST_CHANNELS, _LARGEST_WEIGHT = 8, 2**18  # outside, oneDNN is faster
+_TILE, _LEAST_FILLED = 4, 0.5  # of winograd.c: its side, and the share of the tiles that has to lie in the image
 
 
 class Convolution(nn.Conv2d):
-    """nn.Conv2d, the same in everything but the speed of its training on a CPU."""
+    """nn.Conv2d, the same in everything but the speed of its training on a CPU.
+
+    Attributes:
+        quick: Whether it is as quick outside of training, where the last digit does not count (a teacher's answers).
+            What is reported of a network is always computed by torch.
+    """
+
+    quick = False
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        function = _gradients(self) if bias is None and self.training else None
-        if function is not None:
+        if bias is None and (self.training or self.quick) and _is_square(self):
             x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
-            if _fits(x, weight) and (function is _Depthwise or x.dtype == torch.bfloat16):
+            function = _function(self, x) if _fits(x, weight, self.quick) else None
+            if function is not None:
                 result: Tensor = function.apply(x, weight, self.stride[0])
                 return result
         plain: Tensor = super()._conv_forward(input, weight, bias)
         return plain
 
 
-def _gradients(layer: nn.Conv2d) -> type[Function] | None:
-    """What computes the gradients of this layer, None: torch."""
-    if not _is_square(layer):
-        return None
+def quicken(network: nn.Module) -> None:
+    """Let a network that is only asked be as quick as one that is trained."""
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.quick = True
+
+
+def _function(layer: nn.Conv2d, x: Tensor) -> type[Function] | None:
+    """What computes a square layer that is trained, None: torch."""
     kernel, channels, outputs = layer.kernel_size[0], layer.in_channels, layer.out_channels
     if channels == outputs == layer.groups > 1 and kernel in _KERNELS:
         return _Depthwise
-    whole = layer.groups == 1 and kernel > 1 and channels >= _FEWEST_CHANNELS
-    if whole and channels * outputs * kernel**2 <= _LARGEST_WEIGHT and has_weight_gradient():
-        return _Whole
-    return None
+    if layer.groups > 1 or kernel == 1 or channels < _FEWEST_CHANNELS:
+        return None
+    if x.dtype == torch.bfloat16:
+        fits = channels * outputs * kernel**2 <= _LARGEST_WEIGHT and has_weight_gradient()
+        return _Whole if fits else None
+    tiles = -(-x.shape[2] // _TILE) * -(-x.shape[3] // _TILE)
+    filled = x.shape[2] * x.shape[3] >= _LEAST_FILLED * tiles * _TILE**2
+    fits = kernel == 3 and layer.stride[0] == 1 and outputs >= _FEWEST_CHANNELS
+    return _Winograd if fits and filled else None
 
 
 def _is_square(layer: nn.Conv2d) -> bool:
@@ -63,9 +83,9 @@ def _is_square(layer: nn.Conv2d) -> bool:
     )
 
 
-def _fits(x: Tensor, weight: Tensor) -> bool:
+def _fits(x: Tensor, weight: Tensor, quick: bool) -> bool:
     return (
-        torch.is_grad_enabled()
+        (torch.is_grad_enabled() or quick)
         and type(x) is Tensor
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
@@ -140,3 +160,45 @@ class _Whole(Function):
             *pointers(gradient, x, gradient_weight), images, *shape, room.data_ptr(), threads
         )
         return gradient_x, gradient_weight, None
+
+
+class _Winograd(Function):
+    """A convolution of all channels, 3x3 with a stride of 1, in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, weight)
+        shape = (x.shape[0], len(weight), *x.shape[2:])
+        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        _winograd(x, weight, y, turned=False)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        kernels = library()
+        assert kernels is not None
+        x, weight = ctx.saved_tensors
+        gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        gradient_x = None
+        if ctx.needs_input_grad[0]:
+            gradient_x = torch.empty_like(x)
+            _winograd(gradient, weight, gradient_x, turned=True)
+        gradient_weight = torch.empty_like(weight)
+        images, channels, height, width = x.shape
+        shape = (images, channels, len(weight), height, width)
+        threads = torch.get_num_threads()
+        room = torch.empty(kernels.slimfront_winograd_gradient_room(*shape, threads))
+        kernels.slimfront_winograd_gradient(*pointers(gradient, x, gradient_weight), *shape, room.data_ptr(), threads)
+        return gradient_x, gradient_weight, None
+
+
+def _winograd(x: Tensor, weight: Tensor, y: Tensor, *, turned: bool) -> None:
+    """Writes y, or where the kernel is turned the gradient of what x is the gradient of."""
+    kernels = library()
+    assert kernels is not None
+    outputs, channels, threads = len(weight), weight.shape[1], torch.get_num_threads()
+    room = torch.empty(kernels.slimfront_winograd_room(channels, outputs, turned, threads))
+    shape = (len(x), channels, outputs, *x.shape[2:])
+    kernels.slimfront_winograd(*pointers(x, weight, y), *shape, turned, room.data_ptr(), threads)

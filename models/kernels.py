@@ -23,7 +23,9 @@ from torch import Tensor
 # No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _FOLDER = Path(__file__).parent
-_SOURCES = tuple(_FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c", "weight_gradient.c"))
+_SOURCES = tuple(
+    _FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c", "weight_gradient.c", "winograd.c")
+)
 _HEADERS = (_FOLDER / "storage.h",)
 _SECONDS = 60  # a compiler that takes longer is stuck
 
@@ -129,6 +131,10 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     signatures["has_weight_gradient"] = (integer, ())
     signatures["weight_gradient_room"] = (count, (*geometry, integer))
     signatures["weight_gradient"] = (None, (*(pointer,) * 3, count, *geometry, pointer, integer))
+    signatures["winograd_room"] = (count, (count, count, integer, integer))
+    signatures["winograd"] = (None, (*(pointer,) * 3, *(count,) * 5, integer, pointer, integer))
+    signatures["winograd_gradient_room"] = (count, (*(count,) * 5, integer))
+    signatures["winograd_gradient"] = (None, (*(pointer,) * 3, *(count,) * 5, pointer, integer))
     for name, (result, arguments) in signatures.items():
         function = getattr(loaded, f"slimfront_{name}")
         function.restype, function.argtypes = result, arguments

@@ -92,19 +92,58 @@ def test_gradients_of_whole_convolutions_equal_torch(
         assert (one.float() - other).abs().max() / other.abs().max() < allowed
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_one_and_two_threads_give_the_same_bits(whole: bool) -> None:
+@pytest.mark.parametrize(
+    ("channels", "outputs", "shape"),
+    [(8, 8, (4, 4)), (9, 20, (7, 5)), (33, 17, (3, 6)), (16, 40, (32, 32)), (24, 64, (9, 13)), (48, 8, (6, 8))],
+)
+def test_gradients_by_minimal_filtering_equal_torch(channels: int, outputs: int, shape: tuple[int, int]) -> None:
+    layer = Convolution(channels, outputs, 3, padding=1, bias=False)
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = _random((19, channels, *shape), torch.float32, seed=0).requires_grad_()
+    y = layer(x)
+    assert "Winograd" in str(y.grad_fn)
+    gradient = _random(tuple(y.shape), torch.float32, seed=1)
+    y.backward(gradient)
+    exact, weight = x.detach().double().requires_grad_(), layer.weight.detach().double().requires_grad_()
+    theirs = F.conv2d(exact, weight, None, padding=1)
+    theirs.backward(gradient.double())
+    for one, other in ((y, theirs), (x.grad, exact.grad), (layer.weight.grad, weight.grad)):
+        assert one is not None
+        assert other is not None
+        assert one.is_contiguous(memory_format=torch.channels_last)
+        assert (one.double() - other).abs().max() / other.abs().max() < 3e-5
+
+
+def test_minimal_filtering_of_one_position_reaches_its_neighbours_only() -> None:
+    layer = Convolution(8, 8, 3, padding=1, bias=False)
+    x = torch.zeros(2, 8, 12, 12).to(memory_format=torch.channels_last)
+    x[1, 3, 4, 7] = 1.0  # the corner of a tile
+    y = layer(x.requires_grad_())
+    assert "Winograd" in str(y.grad_fn)
+    reached = y.detach().abs().amax(1) > 1e-6
+    expected = torch.zeros(2, 12, 12, dtype=torch.bool)
+    expected[1, 3:6, 6:9] = True
+    assert torch.equal(reached, expected)
+    torch.testing.assert_close(y[1, :, 3:6, 6:9].detach(), layer.weight.detach()[:, 3].flip(1, 2), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "bfloat16", "minimal filtering"])
+def test_one_and_two_threads_give_the_same_bits(kind: str) -> None:
+    half = kind == "bfloat16"
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        layer = Convolution(20, 20, 3, 2, padding=1, bias=False) if whole else _layer(20, 3, 2)
-        dtype = torch.bfloat16 if whole else torch.float32
-        x = _random((37, 20, 9, 9), dtype, seed=0).requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=whole):
-            layer(x).float().square().sum().backward()
+        stride = 1 if kind == "minimal filtering" else 2
+        whole = Convolution(20, 20, 3, stride, padding=1, bias=False)
+        layer = _layer(20, 3, 2) if kind == "depthwise" else whole
+        x = _random((37, 20, 9, 9), torch.bfloat16 if half else torch.float32, seed=0).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = layer(x)
+            y.float().square().sum().backward()
+        assert ("Winograd" in str(y.grad_fn)) == (kind == "minimal filtering")
         assert x.grad is not None
-        results.append((x.grad, layer.weight.grad))
+        results.append((y, x.grad, layer.weight.grad))
     torch.set_num_threads(1)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
@@ -129,6 +168,39 @@ def test_torch_runs_where_the_kernels_would_not_do(why: str) -> None:
     torch.testing.assert_close(y, plain)
 
 
+@pytest.mark.parametrize("why", ["evaluation", "no gradient", "layout", "stride", "groups", "5x5", "small", "thin"])
+def test_torch_runs_where_minimal_filtering_would_not_do(why: str) -> None:
+    side = 2 if why == "small" else 8
+    x = _random((2, 6 if why == "thin" else 8, side, side), torch.float32, seed=0)
+    kernel, groups, stride = 5 if why == "5x5" else 3, 2 if why == "groups" else 1, 2 if why == "stride" else 1
+    layer = Convolution(x.shape[1], 8, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    if why == "evaluation":
+        layer.eval()
+    elif why == "layout":
+        x = x.contiguous()
+    with torch.set_grad_enabled(why != "no gradient"):
+        y = layer(x)
+    assert "Winograd" not in str(y.grad_fn)
+    assert torch.equal(y, F.conv2d(x, layer.weight, None, stride, layer.padding, 1, groups))  # type: ignore[arg-type]
+
+
+def test_a_network_that_is_only_asked_may_be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    ours = convolution._winograd
+    monkeypatch.setattr(convolution, "_winograd", lambda *tensors, turned: calls.append(ours(*tensors, turned=turned)))
+    network = build(presets["resnet8"].architecture, 10, seed=0).to(memory_format=torch.channels_last).eval()
+    images = _random((4, 3, 32, 32), torch.float32, seed=0)
+    with torch.no_grad():
+        exact = network(images)
+        assert not calls
+        convolution.quicken(network)
+        quick = network(images)
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+    whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]
+    assert len(calls) == len(whole) > 0
+    torch.testing.assert_close(quick, exact, rtol=1e-4, atol=1e-4)
+
+
 def test_the_first_layer_needs_no_gradient_of_its_input() -> None:
     layer, x = _layer(3, 3, 1), _random((2, 3, 5, 5), torch.float32, seed=0)
     layer(x).sum().backward()
@@ -138,12 +210,18 @@ def test_the_first_layer_needs_no_gradient_of_its_input() -> None:
 
 def test_networks_take_it_under_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = []
-    fits = convolution._fits
-    monkeypatch.setattr(convolution, "_fits", lambda x, weight: (kinds.append(x.dtype), fits(x, weight))[1])
+    function = convolution._function
+
+    def watched(layer: nn.Conv2d, x: Tensor) -> object:
+        chosen = function(layer, x)
+        kinds.extend([x.dtype] if chosen is convolution._Depthwise else [])
+        return chosen
+
+    monkeypatch.setattr(convolution, "_function", watched)
     network = build(presets["small_inverted"].architecture, 10, seed=0).to(memory_format=torch.channels_last).train()
     images = _random((2, 3, 32, 32), torch.float32, seed=0)
     with torch.autocast("cpu", torch.bfloat16):
         network(images).sum().backward()
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
     assert len(layers) == 9
-    assert kinds == [torch.bfloat16] * len(layers)  # the others are 1x1, but for the stem, which has three channels
+    assert kinds == [torch.bfloat16] * len(layers)
