@@ -29,6 +29,7 @@
 #define ROWS 6     /* tiles, and */
 #define VECTORS 2  /* vectors of outputs, whose sums stay in registers */
 #define GROUP 48   /* tiles that are worked on at a time, a multiple of ROWS: they should fit the second cache */
+#define AHEAD 2    /* tiles from the one that is worked on to the one whose numbers are called from memory */
 #define SLICES 8   /* at most */
 #define FEWEST 128 /* tiles of a slice, about */
 #define INLINE static inline __attribute__((always_inline))
@@ -136,17 +137,28 @@ INLINE void look(const grid *g, const float *x, long channels, const float *zero
 {
     long image = tile / (g->down * g->across), place = tile % (g->down * g->across);
     long top = place / g->across * TILE - margin, left = place % g->across * TILE - margin;
-    for (int i = 0; i < size; i++)
-        for (int j = 0; j < size; j++) {
-            long row = top + i, column = left + j;
-            int inside = row >= 0 && row < g->height && column >= 0 && column < g->width;
-            at[i * size + j] = inside ? x + ((image * g->height + row) * g->width + column) * channels : zeros;
-        }
+    for (int i = 0; i < size; i++) {
+        const float *line = x + ((image * g->height + top + i) * g->width + left) * channels;
+        int inside = (unsigned long)(top + i) < (unsigned long)g->height;
+        for (int j = 0; j < size; j++)
+            at[i * size + j] = inside && (unsigned long)(left + j) < (unsigned long)g->width ? line + j * channels : zeros;
+    }
 }
 
-INLINE void see_tile(const float **at, long c, long left, float *to, long point)
+/* Calls the tile's last TILE columns from memory, `ahead` numbers further on; beyond the image that does no harm. */
+INLINE void call(const float **at, int size, long ahead)
+{
+#pragma GCC unroll 6
+    for (int i = 0; i < size; i++)
+#pragma GCC unroll 4
+        for (int j = size - TILE; j < size; j++)
+            __builtin_prefetch(at[i * size + j] + ahead);
+}
+
+INLINE void see_tile(const float **at, long channels, long c, long left, float *to, long point)
 {
     vector d[WINDOW * WINDOW], v[WINDOW];
+    call(at, WINDOW, AHEAD * TILE * channels + c);
 #pragma GCC unroll 6
     for (int j = 0; j < WINDOW; j++)
         see(d + j, WINDOW, load(at[j] + c, left), load(at[6 + j] + c, left), load(at[12 + j] + c, left),
@@ -171,15 +183,16 @@ static void see_tiles(const grid *g, const float *x, long channels, const float 
         look(g, x, channels, zeros, first + t, 1, WINDOW, at);
         long c = 0;
         for (; c + LANES <= channels; c += LANES)
-            see_tile(at, c, LANES, v, point);
+            see_tile(at, channels, c, LANES, v, point);
         if (c < channels)
-            see_tile(at, c, channels - c, v, point);
+            see_tile(at, channels, c, channels - c, v, point);
     }
 }
 
-INLINE void scatter_tile(const float **at, long c, long left, float *to, long point)
+INLINE void scatter_tile(const float **at, long outputs, long c, long left, float *to, long point)
 {
     vector d[WINDOW * TILE], z[WINDOW];
+    call(at, TILE, AHEAD * TILE * outputs + c);
 #pragma GCC unroll 4
     for (int j = 0; j < TILE; j++)
         scatter(d + j, TILE, load(at[j] + c, left), load(at[4 + j] + c, left), load(at[8 + j] + c, left),
@@ -204,9 +217,9 @@ static void scatter_tiles(const grid *g, const float *y, long outputs, const flo
         look(g, y, outputs, zeros, first + t, 0, TILE, at);
         long c = 0;
         for (; c + LANES <= outputs; c += LANES)
-            scatter_tile(at, c, LANES, z, point);
+            scatter_tile(at, outputs, c, LANES, z, point);
         if (c < outputs)
-            scatter_tile(at, c, outputs - c, z, point);
+            scatter_tile(at, outputs, c, outputs - c, z, point);
     }
 }
 
@@ -216,6 +229,12 @@ INLINE void gather_tile(const grid *g, const float *m, long wide, long tile, flo
     vector d[TILE * WINDOW], o[TILE];
     long image = tile / (g->down * g->across), place = tile % (g->down * g->across);
     long top = place / g->across * TILE, first = place % g->across * TILE;
+    float *to = y + ((image * g->height + top) * g->width + first) * outputs + c;
+#pragma GCC unroll 4
+    for (int i = 0; i < TILE; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < TILE; j++) /* the next tile's, to write */
+            __builtin_prefetch(to + (i * g->width + TILE + j) * outputs, 1);
 #pragma GCC unroll 6
     for (int j = 0; j < WINDOW; j++) {
         vector column[WINDOW];
@@ -229,11 +248,10 @@ INLINE void gather_tile(const grid *g, const float *m, long wide, long tile, flo
         if (top + i >= g->height)
             break;
         gather(o, 1, d + i * WINDOW, 1);
-        float *to = y + ((image * g->height + top + i) * g->width + first) * outputs + c;
 #pragma GCC unroll 4
         for (int j = 0; j < TILE; j++)
             if (first + j < g->width)
-                store(to + j * outputs, o[j], left);
+                store(to + (i * g->width + j) * outputs, o[j], left);
     }
 }
 
