@@ -47,7 +47,7 @@ static grid grid_of(long images, long height, long width)
     return g;
 }
 
-/* Numbers from one point to the next: a line of the cache more than needed, or all points would fall on the same ones. */
+/* Numbers from one point to the next: one line of the cache more than needed, or all would fall on the same lines. */
 static inline long apart(long wide)
 {
     return GROUP * wide + 16;
@@ -141,7 +141,8 @@ INLINE void look(const grid *g, const float *x, long channels, const float *zero
         const float *line = x + ((image * g->height + top + i) * g->width + left) * channels;
         int inside = (unsigned long)(top + i) < (unsigned long)g->height;
         for (int j = 0; j < size; j++)
-            at[i * size + j] = inside && (unsigned long)(left + j) < (unsigned long)g->width ? line + j * channels : zeros;
+            at[i * size + j] = inside && (unsigned long)(left + j) < (unsigned long)g->width ? line + j * channels
+                                                                                              : zeros;
     }
 }
 
@@ -280,7 +281,8 @@ INLINE void multiply_points(const float *v, const float *u, float *m, long depth
     long wide = filled(depth);
     for (long point = 0; point < POINTS; point++, u += depth * N * LANES)
         for (long t = 0; t < count; t += ROWS)
-            multiply(v + point * apart(wide) + t * wide, wide, u, m + point * apart(N * LANES) + t * N * LANES, depth, N);
+            multiply(v + point * apart(wide) + t * wide, wide, u, m + point * apart(N * LANES) + t * N * LANES, depth,
+                     N);
 }
 
 /* G W G', W (outputs x 3 x 3 x channels): for every VECTORS vectors of columns points x depth x columns. Columns are
@@ -324,7 +326,8 @@ static void widen_weight(const float *w, long channels, long outputs, int turned
 long slimfront_winograd_room(long channels, long outputs, int turned, int threads)
 {
     long depth = turned ? outputs : channels, columns = filled(turned ? channels : outputs);
-    return POINTS * depth * columns + filled(depth) + threads * POINTS * (apart(filled(depth)) + apart(VECTORS * LANES));
+    long of_thread = POINTS * (apart(filled(depth)) + apart(VECTORS * LANES));
+    return POINTS * depth * columns + filled(depth) + threads * of_thread;
 }
 
 /* x (images x height x width x channels), w (outputs x 3 x 3 x channels) to y (images x height x width x outputs);
