@@ -8,9 +8,9 @@
    The gradient of the weight is summed up slice by slice of the batch, so that it does not depend on the number of
    threads. */
 
+#include "lanes.h"
 #include "storage.h"
 
-#define LANES 16
 #define SLICES 16
 #define INLINE static inline __attribute__((always_inline))
 

@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent
 _SOURCES = tuple(
     _FOLDER / name for name in ("rounding.c", "norm_act.c", "depthwise.c", "weight_gradient.c", "winograd.c")
 )
-_HEADERS = (_FOLDER / "storage.h",)
+_HEADERS = (_FOLDER / "storage.h", _FOLDER / "lanes.h")
 _SECONDS = 300  # a compiler that takes longer, though it needs ten, is stuck
 
 

@@ -15,13 +15,7 @@
 
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#include "lanes.h"
 
 #define TILE 4
 #define WINDOW 6
