@@ -19,7 +19,7 @@ from evaluators import train as training
 from evaluators.data import Images
 from evaluators.job import Job
 from evaluators.train import accuracy, half_precision, train
-from models import build, convolution, norm_act, rounding
+from models import build, convolution, kernels, norm_act, rounding
 from models.calibration import observe
 from models.conversion import convert
 from models.network import weight_layers
@@ -122,6 +122,29 @@ def test_tensors_stay_channels_last_through_every_layer_and_back(name: str) -> N
     list(train(network, images, None, recipe=Recipe(epochs=1), augmentation=PLAIN, classes=10, seed=0))
     assert len(seen) == 3 * len(convolutions)
     assert all(seen)
+
+
+def test_float32_trains_with_fewer_multiplications_and_is_judged_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernels.library() is None:
+        pytest.skip("no C compiler here")
+    monkeypatch.setattr(training, "half_precision", lambda device: None)
+    calls: list[bool] = []  # of the kernel, each as (whether it is turned to the gradient of the input)
+    ours = convolution._winograd
+    network = build(presets["resnet20"].architecture, 10, seed=0)
+
+    def watched(*tensors: Tensor, turned: bool) -> None:
+        assert network.training
+        calls.append(turned)
+        ours(*tensors, turned=turned)
+
+    monkeypatch.setattr(convolution, "_winograd", watched)
+    images = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
+    list(train(network, images, images, recipe=Recipe(epochs=1), augmentation=PLAIN, classes=10, seed=0))
+    accuracy(network, images)
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
+    whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]
+    assert len(whole) == 16  # of 19: but for the stem and two strided ones
+    assert calls == [False] * 16 + [True] * 16
 
 
 class _Waits(TorchDispatchMode):
