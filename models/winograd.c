@@ -26,6 +26,7 @@
 #define AHEAD 2    /* tiles from the one that is worked on to the one whose numbers are called from memory */
 #define SLICES 8   /* at most */
 #define FEWEST 128 /* tiles of a slice, about */
+#define LARGEST (1L << 24) /* numbers of all slices' sums, if there is more than one */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
@@ -397,18 +398,21 @@ INLINE void multiply_up_all(const float *v, long wide, const float *z, long out,
         multiply_up(v + c, wide, z, out, sums + c * out, count, 2, N);
 }
 
-static long slices_of(const grid *g)
+/* Slices of the batch, whose sums take `size` numbers each. */
+static long slices_of(const grid *g, long size)
 {
-    long slices = g->tiles / FEWEST;
-    return slices < 1 ? 1 : slices > SLICES ? SLICES : slices;
+    long slices = g->tiles / FEWEST, room = LARGEST / size;
+    slices = slices > SLICES ? SLICES : slices;
+    slices = slices > room ? room : slices;
+    return slices < 1 ? 1 : slices;
 }
 
 /* Numbers of `room` that the function below needs. */
 long slimfront_winograd_gradient_room(long images, long channels, long outputs, long height, long width, int threads)
 {
     grid g = grid_of(images, height, width);
-    long wide = filled(channels), out = filled(outputs);
-    return slices_of(&g) * POINTS * wide * out + wide + out + threads * POINTS * (apart(wide) + apart(out));
+    long wide = filled(channels), out = filled(outputs), size = POINTS * wide * out;
+    return slices_of(&g, size) * size + wide + out + threads * POINTS * (apart(wide) + apart(out));
 }
 
 /* x (images x height x width x channels), gradient of y (images x height x width x outputs) to the gradient gw
@@ -417,7 +421,7 @@ void slimfront_winograd_gradient(const float *gy, const float *x, float *gw, lon
                                  long height, long width, float *room, int threads)
 {
     grid g = grid_of(images, height, width);
-    long wide = filled(channels), out = filled(outputs), slices = slices_of(&g), size = POINTS * wide * out;
+    long wide = filled(channels), out = filled(outputs), size = POINTS * wide * out, slices = slices_of(&g, size);
     float *sums = room, *zeros = sums + slices * size, *rest = zeros + wide + out;
     memset(sums, 0, (size_t)(slices * size + wide + out) * sizeof *sums);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
