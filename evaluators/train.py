@@ -26,6 +26,7 @@ from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import learning_rate_factor, make_optimizer
 from evaluators.views import Views
+from models.convolution import quick_answers
 from models.quantizers import quantized_layers
 from spaces.candidate import Augmentation, Recipe
 
@@ -238,7 +239,7 @@ class _Step:
         logits = self._forward(inputs)
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         if self._teacher is not None and recipe.distillation > 0:
-            with torch.no_grad():
+            with torch.no_grad(), quick_answers():
                 answers = self._teacher(inputs)
         if answers is not None and recipe.distillation > 0:
             wanted = F.log_softmax(answers.float() / recipe.temperature, dim=1)

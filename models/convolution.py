@@ -12,6 +12,9 @@ oneDNN multiplies about as fast forward as the machine lets it. But (torch 2.14)
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,55 +22,59 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.kernels import has_weight_gradient, library, pointers
+from models.kernels import has_weight_gradient, has_winograd, library, pointers
 
 _KERNELS = (1, 3, 5)
-_FEWEST_CHANNELS, _LARGEST_WEIGHT = 8, 2**18  # outside, oneDNN is faster
+_FEWEST_CHANNELS = 8  # below, oneDNN is faster
+_LARGEST_WEIGHT = 2**18  # in bfloat16; above, oneDNN is faster
 _TILE, _LEAST_FILLED = 4, 0.5  # of winograd.c: its side, and the share of the tiles that has to lie in the image
 
 
 class Convolution(nn.Conv2d):
-    """nn.Conv2d, the same in everything but the speed of its training on a CPU.
+    """nn.Conv2d, the same but for the speed of its training on a CPU, the last digits, and second derivatives.
 
-    Attributes:
-        quick: Whether it is as quick outside of training, where the last digit does not count (a teacher's answers).
-            What is reported of a network is always computed by torch.
+    Outside of training torch computes it, so that no accuracy that is reported depends on our kernels.
     """
 
-    quick = False
-
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if bias is None and (self.training or self.quick) and _is_square(self):
-            x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
-            function = _function(self, x) if _fits(x, weight, self.quick) else None
+        quick = _quick.get() and not torch.is_grad_enabled()
+        if bias is None and (quick or (self.training and torch.is_grad_enabled())) and _fits(self, input, weight):
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
+            function = _function(self, input, dtype)
             if function is not None:
-                result: Tensor = function.apply(x, weight, self.stride[0])
+                result: Tensor = function.apply(input.to(dtype), weight, self.stride[0])
                 return result
         plain: Tensor = super()._conv_forward(input, weight, bias)
         return plain
 
 
-def quicken(network: nn.Module) -> None:
-    """Let a network that is only asked be as quick as one that is trained."""
-    for module in network.modules():
-        if isinstance(module, Convolution):
-            module.quick = True
+_quick: ContextVar[bool] = ContextVar("quick", default=False)
 
 
-def _function(layer: nn.Conv2d, x: Tensor) -> type[Function] | None:
-    """What computes a square layer that is trained, None: torch."""
+@contextlib.contextmanager
+def quick_answers() -> Iterator[None]:
+    """Networks asked without gradients are as quick as in training: teachers, whose last digit does not matter."""
+    token = _quick.set(True)
+    try:
+        yield
+    finally:
+        _quick.reset(token)
+
+
+def _function(layer: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> type[Function] | None:
+    """What computes a layer that fits in `dtype`; None: torch."""
     kernel, channels, outputs = layer.kernel_size[0], layer.in_channels, layer.out_channels
     if channels == outputs == layer.groups > 1 and kernel in _KERNELS:
         return _Depthwise
     if layer.groups > 1 or kernel == 1 or channels < _FEWEST_CHANNELS:
         return None
-    if x.dtype == torch.bfloat16:
+    if dtype == torch.bfloat16:
         fits = channels * outputs * kernel**2 <= _LARGEST_WEIGHT and has_weight_gradient()
         return _Whole if fits else None
     tiles = -(-x.shape[2] // _TILE) * -(-x.shape[3] // _TILE)
     filled = x.shape[2] * x.shape[3] >= _LEAST_FILLED * tiles * _TILE**2
-    fits = kernel == 3 and layer.stride[0] == 1 and outputs >= _FEWEST_CHANNELS
-    return _Winograd if fits and filled else None
+    fits = kernel == 3 and layer.stride[0] == 1 and outputs >= _FEWEST_CHANNELS and dtype == torch.float32
+    return _Winograd if fits and filled and has_winograd() else None
 
 
 def _is_square(layer: nn.Conv2d) -> bool:
@@ -83,15 +90,17 @@ def _is_square(layer: nn.Conv2d) -> bool:
     )
 
 
-def _fits(x: Tensor, weight: Tensor, quick: bool) -> bool:
+def _fits(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels could compute the layer; what is wrong with x or weight otherwise, torch says."""
     return (
-        (torch.is_grad_enabled() or quick)
+        _is_square(layer)
         and type(x) is Tensor
-        and x.device.type == "cpu"
+        and x.device.type == weight.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
         and weight.dtype == torch.float32
         and x.dim() == 4
-        and x.shape[0] > 0
+        and x.numel() > 0
+        and x.shape[1] == layer.in_channels
         and x.is_contiguous(memory_format=torch.channels_last)
         and not torch.compiler.is_compiling()
         and library() is not None
@@ -151,6 +160,8 @@ class _Whole(Function):
         if ctx.needs_input_grad[0]:
             rest = ([stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], 1, [True, False, False])
             gradient_x = torch.ops.aten.convolution_backward(gradient, x, weight, None, *rest)[0]
+        if not ctx.needs_input_grad[1]:
+            return gradient_x, None, None
         gradient_weight = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.channels_last)
         images, channels, height, width = x.shape
         shape = (channels, len(weight), height, width, kernel, stride)
@@ -185,6 +196,8 @@ class _Winograd(Function):
         if ctx.needs_input_grad[0]:
             gradient_x = torch.empty_like(x)
             _winograd(gradient, weight, gradient_x, turned=True)
+        if not ctx.needs_input_grad[1]:
+            return gradient_x, None, None
         gradient_weight = torch.empty_like(weight)
         images, channels, height, width = x.shape
         shape = (images, channels, len(weight), height, width)

@@ -12,9 +12,6 @@
 #include "storage.h"
 
 #define SLICES 16
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
     long images, channels, height, width, kernel, stride;
@@ -26,7 +23,7 @@ typedef struct {
 static layer layer_of(long images, long channels, long height, long width, long kernel, long stride, int half)
 {
     layer l = {images, channels, height, width, kernel, stride, .half = half};
-    l.lanes = (channels + LANES - 1) / LANES * LANES;
+    l.lanes = filled(channels);
     l.wide = width + kernel - 1;
     l.out_height = (height + stride - 1) / stride;
     l.out_width = (width + stride - 1) / stride;
@@ -78,21 +75,21 @@ INLINE void convolve(const layer *l, const float *padded, const float *taps, flo
 {
     const long lanes = l->lanes, line = l->wide * lanes;
     for (long c = 0; c < lanes; c += LANES) {
-        vec tap[25];
+        vector tap[25];
 #pragma GCC unroll 25
         for (int i = 0; i < K * K; i++)
-            tap[i] = *(const vec *)(taps + i * lanes + c);
+            tap[i] = *(const vector *)(taps + i * lanes + c);
         for (long row = 0; row < l->height; row++) {
             const float *corner = padded + row * line + c;
             float *to = out + row * l->width * lanes + c;
             for (long column = 0; column < l->width; column++, corner += lanes, to += lanes) {
-                vec sum = {0};
+                vector sum = {0};
 #pragma GCC unroll 5
                 for (int i = 0; i < K; i++)
 #pragma GCC unroll 5
                     for (int j = 0; j < K; j++)
-                        sum += tap[i * K + j] * *(const vec *)(corner + i * line + j * lanes);
-                *(vec *)to = sum;
+                        sum += tap[i * K + j] * *(const vector *)(corner + i * line + j * lanes);
+                *(vector *)to = sum;
             }
         }
     }
@@ -114,10 +111,10 @@ INLINE void correlate(const layer *l, const float *padded, const float *g, float
 {
     const long lanes = l->lanes, line = l->wide * lanes, step = l->stride * lanes;
     for (long c = 0; c < lanes; c += LANES) {
-        vec sum[25];
+        vector sum[25];
 #pragma GCC unroll 25
         for (int i = 0; i < K * K; i++)
-            sum[i] = *(const vec *)(sums + i * lanes + c);
+            sum[i] = *(const vector *)(sums + i * lanes + c);
         for (long row = 0; row < l->out_height; row++) {
             const float *corner = padded + row * l->stride * line + c;
             const float *gradient = g + (row * l->stride + K / 2) * line + K / 2 * lanes + c;
@@ -126,11 +123,11 @@ INLINE void correlate(const layer *l, const float *padded, const float *g, float
                 for (int i = 0; i < K; i++)
 #pragma GCC unroll 5
                     for (int j = 0; j < K; j++)
-                        sum[i * K + j] += *(const vec *)gradient * *(const vec *)(corner + i * line + j * lanes);
+                        sum[i * K + j] += *(const vector *)gradient * *(const vector *)(corner + i * line + j * lanes);
         }
 #pragma GCC unroll 25
         for (int i = 0; i < K * K; i++)
-            *(vec *)(sums + i * lanes + c) = sum[i];
+            *(vector *)(sums + i * lanes + c) = sum[i];
     }
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-# No fast-math: a division stays a division, so that values equal those of the torch operations bit for bit.
+# No fast-math: a division stays a division, so that rounded values equal those of the torch operations bit for bit.
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _FOLDER = Path(__file__).parent
 _SOURCES = tuple(
@@ -46,6 +46,13 @@ def has_weight_gradient() -> bool:
     """Whether the kernels were compiled for a processor that multiplies bfloat16."""
     kernels = library()
     return kernels is not None and bool(kernels.slimfront_has_weight_gradient())
+
+
+@functools.cache
+def has_winograd() -> bool:
+    """Whether the kernels were compiled for a processor on which minimal filtering has been found to be faster."""
+    kernels = library()
+    return kernels is not None and bool(kernels.slimfront_has_winograd())
 
 
 def pointers(*tensors: Tensor | None) -> list[int | None]:
@@ -131,6 +138,7 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     signatures["has_weight_gradient"] = (integer, ())
     signatures["weight_gradient_room"] = (count, (*geometry, integer))
     signatures["weight_gradient"] = (None, (*(pointer,) * 3, count, *geometry, pointer, integer))
+    signatures["has_winograd"] = (integer, ())
     signatures["winograd_room"] = (count, (count, count, integer, integer))
     signatures["winograd"] = (None, (*(pointer,) * 3, *(count,) * 5, integer, pointer, integer))
     signatures["winograd_gradient_room"] = (count, (*(count,) * 5, integer))

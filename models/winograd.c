@@ -1,17 +1,21 @@
-/* 3x3 convolutions with a stride of 1 in float32, for tensors whose channels lie innermost, with a quarter of the
-   multiplications: minimal filtering F(4x4, 3x3) (Winograd 1980; Lavin and Gray, arXiv:1509.09308).
-   models/convolution.py calls it.
+/* 3x3 convolutions with a stride of 1 in float32, for tensors whose channels lie innermost: minimal filtering
+   F(4x4, 3x3) (Winograd 1980; Lavin and Gray, arXiv:1509.09308), which multiplies a quarter as often as the plain sum,
+   whole tiles given. models/convolution.py calls it.
 
-   Of an output tile Y of 4x4 positions, the window D of 6x6 inputs that it is seen through, and a kernel W of 3x3,
-   summed over channels c, . position by position:
+   With Y a tile of 4x4 outputs, D the 6x6 inputs that it is computed from, W a kernel of 3x3, gY the gradient of Y, '
+   for transposed and . for a product position by position:
 
-       Y  = A' [ (G W G') . (B' D B) ] A        gradient of W = G' [ (A gY A') . (B' D B) ] G
+       Y  = sum over channels of  A' [ (G W G') . (B' D B) ] A
+       gW = sum over tiles of     G' [ (A gY A') . (B' D B) ] G
 
-   In brackets are 36 products of matrices, one a point: tiles x channels times channels x outputs. The gradient of
-   the input is the first formula with gY for D and the kernel turned round.
+   B' D B is the input transform, G W G' the weight transform, A' [...] A the output transform. What is in brackets is a
+   product of matrices for each of 36 points: tiles x channels times channels x outputs forward, channels x tiles times
+   tiles x outputs for the weight. The gradient of the input is the first formula with gY for D, the kernel turned round
+   and outputs for channels.
 
-   Results are as exact as float32 is but for a digit (errors of about 1e-6 of the largest number instead of 1e-7).
-   Gradients of W are summed slice by slice of the batch, so that they do not depend on the number of threads. */
+   Errors grow with the channels; up to 512 they are at most 2e-5 of the largest number, six to ten times a plain sum's.
+   An infinity makes NaNs of its whole tile. gW is summed slice by slice of the batch, so that it does not depend on the
+   number of threads. */
 
 #include <string.h>
 
@@ -22,14 +26,13 @@
 #define POINTS 36
 #define ROWS 6     /* tiles, and */
 #define VECTORS 2  /* vectors of outputs, whose sums stay in registers */
-#define GROUP 48   /* tiles that are worked on at a time, a multiple of ROWS: they should fit the second cache */
-#define AHEAD 2    /* tiles from the one that is worked on to the one whose numbers are called from memory */
+#define GROUP 48   /* tiles that are worked on at a time, a multiple of ROWS: of up to 64 channels they fit L2 */
+#define AHEAD 2    /* tiles from the one that is worked on to the one that is prefetched */
 #define SLICES 8   /* at most */
 #define FEWEST 128 /* tiles of a slice, about */
-#define LARGEST (1L << 24) /* numbers of all slices' sums, if there is more than one */
-#define INLINE static inline __attribute__((always_inline))
+#define LARGEST (1L << 22) /* numbers of all slices' sums, if there is more than one */
 
-typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+_Static_assert(ROWS == 6 && LANES % 2 == 0 && GROUP % ROWS == 0, "multiply_up_all knows the remainders 2 and 4");
 
 typedef struct {
     long height, width, down, across, tiles; /* of an image, tiles from top to bottom and from left to right; of all */
@@ -42,15 +45,10 @@ static grid grid_of(long images, long height, long width)
     return g;
 }
 
-/* Numbers from one point to the next: one line of the cache more than needed, or all would fall on the same lines. */
+/* Numbers from one point to the next: one line of the cache more than needed, or all would fall on few of its sets. */
 static inline long apart(long wide)
 {
     return GROUP * wide + 16;
-}
-
-static inline long filled(long channels)
-{
-    return (channels + LANES - 1) / LANES * LANES;
 }
 
 INLINE vector load(const float *from, long count)
@@ -70,43 +68,43 @@ INLINE void store(float *to, vector v, long count)
         memcpy(to, &v, (size_t)count * sizeof *to);
 }
 
-/* B' d */
-INLINE void see(vector *o, long step, vector d0, vector d1, vector d2, vector d3, vector d4, vector d5)
+/* B' d: of the input transform. */
+INLINE void input_points(vector *o, long step, const vector *d)
 {
-    vector a = d4 - 4 * d2, b = d3 - 4 * d1, c = d4 - d2, e = 2 * (d3 - d1);
-    o[0] = 4 * d0 - 5 * d2 + d4;
+    vector a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
+    o[0] = 4 * d[0] - 5 * d[2] + d[4];
     o[step] = a + b;
     o[2 * step] = a - b;
     o[3 * step] = c + e;
     o[4 * step] = c - e;
-    o[5 * step] = 4 * d1 - 5 * d3 + d5;
+    o[5 * step] = 4 * d[1] - 5 * d[3] + d[5];
 }
 
-/* A' m */
-INLINE void gather(vector *o, long step, const vector *m, long from)
+/* A' m: of the output transform. */
+INLINE void outputs_of(vector *o, long step, const vector *m)
 {
-    vector s = m[from] + m[2 * from], d = m[from] - m[2 * from];
-    vector t = m[3 * from] + m[4 * from], e = m[3 * from] - m[4 * from];
+    vector s = m[1] + m[2], d = m[1] - m[2];
+    vector t = m[3] + m[4], e = m[3] - m[4];
     o[0] = m[0] + s + t;
     o[step] = d + 2 * e;
     o[2 * step] = s + 4 * t;
-    o[3 * step] = d + 8 * e + m[5 * from];
+    o[3 * step] = d + 8 * e + m[5];
 }
 
-/* A g */
-INLINE void scatter(vector *o, long step, vector g0, vector g1, vector g2, vector g3)
+/* A g: of the gradient's transform. */
+INLINE void gradient_points(vector *o, long step, const vector *g)
 {
-    vector s = g0 + g2, d = g1 + g3, t = g0 + 4 * g2, e = 2 * g1 + 8 * g3;
-    o[0] = g0;
+    vector s = g[0] + g[2], d = g[1] + g[3], t = g[0] + 4 * g[2], e = 2 * g[1] + 8 * g[3];
+    o[0] = g[0];
     o[step] = s + d;
     o[2 * step] = s - d;
     o[3 * step] = t + e;
     o[4 * step] = t - e;
-    o[5 * step] = g3;
+    o[5 * step] = g[3];
 }
 
-/* G w */
-INLINE void widen(vector *o, long step, vector w0, vector w1, vector w2)
+/* G w: of the weight transform. */
+INLINE void weight_points(vector *o, long step, vector w0, vector w1, vector w2)
 {
     vector s = (w0 + w2) * (-1.0f / 6), d = w1 * (1.0f / 6), t = w0 * (1.0f / 24) + w2 * (1.0f / 6);
     o[0] = w0 * 0.25f;
@@ -117,8 +115,8 @@ INLINE void widen(vector *o, long step, vector w0, vector w1, vector w2)
     o[5 * step] = w2;
 }
 
-/* G' u */
-INLINE void narrow(vector *o, long step, const vector *u, long from)
+/* G' u: of the weight's gradient. */
+INLINE void weight_of(vector *o, long step, const vector *u, long from)
 {
     vector s = (u[from] + u[2 * from]) * (1.0f / 6), t = u[3 * from] + u[4 * from], e = u[3 * from] - u[4 * from];
     o[0] = u[0] * 0.25f - s + t * (1.0f / 24);
@@ -127,7 +125,7 @@ INLINE void narrow(vector *o, long step, const vector *u, long from)
 }
 
 /* Where a tile's positions from (top, left) on lie, size x size of them; those outside of the image are in `zeros`. */
-INLINE void look(const grid *g, const float *x, long channels, const float *zeros, long tile, int margin, int size,
+INLINE void locate(const grid *g, const float *x, long channels, const float *zeros, long tile, int margin, int size,
                  const float **at)
 {
     long image = tile / (g->down * g->across), place = tile % (g->down * g->across);
@@ -141,8 +139,8 @@ INLINE void look(const grid *g, const float *x, long channels, const float *zero
     }
 }
 
-/* Calls the tile's last TILE columns from memory, `ahead` numbers further on; beyond the image that does no harm. */
-INLINE void call(const float **at, int size, long ahead)
+/* Prefetches the tile's last TILE columns, `ahead` numbers further on; beyond the image that does no harm. */
+INLINE void prefetch(const float **at, int size, long ahead)
 {
 #pragma GCC unroll 6
     for (int i = 0; i < size; i++)
@@ -151,18 +149,21 @@ INLINE void call(const float **at, int size, long ahead)
             __builtin_prefetch(at[i * size + j] + ahead);
 }
 
-INLINE void see_tile(const float **at, long channels, long c, long left, float *to, long point)
+INLINE void transform_input(const float **at, long channels, long c, long left, float *to, long point)
 {
     vector d[WINDOW * WINDOW], v[WINDOW];
-    call(at, WINDOW, AHEAD * TILE * channels + c);
+    prefetch(at, WINDOW, AHEAD * TILE * channels + c);
 #pragma GCC unroll 6
-    for (int j = 0; j < WINDOW; j++)
-        see(d + j, WINDOW, load(at[j] + c, left), load(at[6 + j] + c, left), load(at[12 + j] + c, left),
-            load(at[18 + j] + c, left), load(at[24 + j] + c, left), load(at[30 + j] + c, left));
+    for (int j = 0; j < WINDOW; j++) {
+        vector column[WINDOW];
+#pragma GCC unroll 6
+        for (int i = 0; i < WINDOW; i++)
+            column[i] = load(at[i * WINDOW + j] + c, left);
+        input_points(d + j, WINDOW, column);
+    }
 #pragma GCC unroll 6
     for (int i = 0; i < WINDOW; i++) {
-        vector *r = d + i * WINDOW;
-        see(v, 1, r[0], r[1], r[2], r[3], r[4], r[5]);
+        input_points(v, 1, d + i * WINDOW);
 #pragma GCC unroll 6
         for (int j = 0; j < WINDOW; j++)
             *(vector *)(to + (i * WINDOW + j) * point + c) = v[j];
@@ -170,33 +171,36 @@ INLINE void see_tile(const float **at, long channels, long c, long left, float *
 }
 
 /* B' D B of `count` tiles: points x GROUP x filled channels. */
-static void see_tiles(const grid *g, const float *x, long channels, const float *zeros, long first, long count,
+static void transform_inputs(const grid *g, const float *x, long channels, const float *zeros, long first, long count,
                       float *v)
 {
     long wide = filled(channels), point = apart(wide);
     const float *at[WINDOW * WINDOW];
     for (long t = 0; t < count; t++, v += wide) {
-        look(g, x, channels, zeros, first + t, 1, WINDOW, at);
+        locate(g, x, channels, zeros, first + t, 1, WINDOW, at);
         long c = 0;
         for (; c + LANES <= channels; c += LANES)
-            see_tile(at, channels, c, LANES, v, point);
+            transform_input(at, channels, c, LANES, v, point);
         if (c < channels)
-            see_tile(at, channels, c, channels - c, v, point);
+            transform_input(at, channels, c, channels - c, v, point);
     }
 }
 
-INLINE void scatter_tile(const float **at, long outputs, long c, long left, float *to, long point)
+INLINE void transform_gradient(const float **at, long outputs, long c, long left, float *to, long point)
 {
     vector d[WINDOW * TILE], z[WINDOW];
-    call(at, TILE, AHEAD * TILE * outputs + c);
+    prefetch(at, TILE, AHEAD * TILE * outputs + c);
 #pragma GCC unroll 4
-    for (int j = 0; j < TILE; j++)
-        scatter(d + j, TILE, load(at[j] + c, left), load(at[4 + j] + c, left), load(at[8 + j] + c, left),
-                load(at[12 + j] + c, left));
+    for (int j = 0; j < TILE; j++) {
+        vector column[TILE];
+#pragma GCC unroll 4
+        for (int i = 0; i < TILE; i++)
+            column[i] = load(at[i * TILE + j] + c, left);
+        gradient_points(d + j, TILE, column);
+    }
 #pragma GCC unroll 6
     for (int i = 0; i < WINDOW; i++) {
-        vector *r = d + i * TILE;
-        scatter(z, 1, r[0], r[1], r[2], r[3]);
+        gradient_points(z, 1, d + i * TILE);
 #pragma GCC unroll 6
         for (int j = 0; j < WINDOW; j++)
             *(vector *)(to + (i * WINDOW + j) * point + c) = z[j];
@@ -204,23 +208,24 @@ INLINE void scatter_tile(const float **at, long outputs, long c, long left, floa
 }
 
 /* A gY A' of `count` tiles: points x GROUP x filled outputs. */
-static void scatter_tiles(const grid *g, const float *y, long outputs, const float *zeros, long first, long count,
+static void transform_gradients(const grid *g, const float *y, long outputs, const float *zeros, long first, long count,
                           float *z)
 {
     long wide = filled(outputs), point = apart(wide);
     const float *at[TILE * TILE];
     for (long t = 0; t < count; t++, z += wide) {
-        look(g, y, outputs, zeros, first + t, 0, TILE, at);
+        locate(g, y, outputs, zeros, first + t, 0, TILE, at);
         long c = 0;
         for (; c + LANES <= outputs; c += LANES)
-            scatter_tile(at, outputs, c, LANES, z, point);
+            transform_gradient(at, outputs, c, LANES, z, point);
         if (c < outputs)
-            scatter_tile(at, outputs, c, outputs - c, z, point);
+            transform_gradient(at, outputs, c, outputs - c, z, point);
     }
 }
 
 /* A' M A of a tile, M: points x GROUP x wide, to y from channel c on, `left` of them at most a vector. */
-INLINE void gather_tile(const grid *g, const float *m, long wide, long tile, float *y, long outputs, long c, long left)
+INLINE void transform_output(const grid *g, const float *m, long wide, long tile, float *y, long outputs, long c,
+                             long left)
 {
     vector d[TILE * WINDOW], o[TILE];
     long image = tile / (g->down * g->across), place = tile % (g->down * g->across);
@@ -237,13 +242,13 @@ INLINE void gather_tile(const grid *g, const float *m, long wide, long tile, flo
 #pragma GCC unroll 6
         for (int i = 0; i < WINDOW; i++)
             column[i] = *(const vector *)(m + (i * WINDOW + j) * apart(wide));
-        gather(d + j, WINDOW, column, 1);
+        outputs_of(d + j, WINDOW, column);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < TILE; i++) {
         if (top + i >= g->height)
             break;
-        gather(o, 1, d + i * WINDOW, 1);
+        outputs_of(o, 1, d + i * WINDOW);
 #pragma GCC unroll 4
         for (int j = 0; j < TILE; j++)
             if (first + j < g->width)
@@ -282,10 +287,10 @@ INLINE void multiply_points(const float *v, const float *u, float *m, long depth
 
 /* G W G', W (outputs x 3 x 3 x channels): for every VECTORS vectors of columns points x depth x columns. Columns are
    outputs and depth channels, or the other way round, then the kernel is `turned`. */
-static void widen_weight(const float *w, long channels, long outputs, int turned, float *u)
+static void transform_weight(const float *w, long channels, long outputs, int turned, float *u)
 {
     long depth = turned ? outputs : channels, columns = filled(turned ? channels : outputs);
-    if (columns != (turned ? channels : outputs))
+    if (!turned && columns != outputs) /* turned, whole vectors are written */
         memset(u, 0, (size_t)(POINTS * depth * columns) * sizeof *u);
     for (long k = 0; k < outputs; k++)
         for (long c = 0; c < channels; c += LANES) {
@@ -296,12 +301,12 @@ static void widen_weight(const float *w, long channels, long outputs, int turned
                 vector a = load(from + j * channels, left), b = load(from + (3 + j) * channels, left);
                 vector e = load(from + (6 + j) * channels, left);
                 if (turned)
-                    widen(d + 2 - j, 3, e, b, a);
+                    weight_points(d + 2 - j, 3, e, b, a);
                 else
-                    widen(d + j, 3, a, b, e);
+                    weight_points(d + j, 3, a, b, e);
             }
             for (int i = 0; i < WINDOW; i++) {
-                widen(o, 1, d[i * 3], d[i * 3 + 1], d[i * 3 + 2]);
+                weight_points(o, 1, d[i * 3], d[i * 3 + 1], d[i * 3 + 2]);
                 for (int j = 0; j < WINDOW; j++) {
                     long point = i * WINDOW + j, column = turned ? c : k;
                     long block = column / (VECTORS * LANES) * (VECTORS * LANES);
@@ -325,6 +330,16 @@ long slimfront_winograd_room(long channels, long outputs, int turned, int thread
     return POINTS * depth * columns + filled(depth) + threads * of_thread;
 }
 
+/* Whether the kernels below were timed on processors of this kind, and are faster there. */
+int slimfront_has_winograd(void)
+{
+#ifdef __AVX2__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 /* x (images x height x width x channels), w (outputs x 3 x 3 x channels) to y (images x height x width x outputs);
    turned: of the gradient of y, which is given as x, to the gradient of x. */
 void slimfront_winograd(const float *x, const float *w, float *y, long images, long channels, long outputs,
@@ -333,7 +348,7 @@ void slimfront_winograd(const float *x, const float *w, float *y, long images, l
     grid g = grid_of(images, height, width);
     long depth = turned ? outputs : channels, real = turned ? channels : outputs, columns = filled(real);
     float *u = room, *zeros = u + POINTS * depth * columns, *rest = zeros + filled(depth);
-    widen_weight(w, channels, outputs, turned, u);
+    transform_weight(w, channels, outputs, turned, u);
     memset(zeros, 0, (size_t)filled(depth) * sizeof *zeros);
     long groups = (g.tiles + GROUP - 1) / GROUP;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
@@ -342,7 +357,7 @@ void slimfront_winograd(const float *x, const float *w, float *y, long images, l
         float *m = v + POINTS * apart(filled(depth));
         for (long group = groups * part / threads; group < groups * (part + 1) / threads; group++) {
             long first = group * GROUP, count = g.tiles - first < GROUP ? g.tiles - first : GROUP;
-            see_tiles(&g, x, depth, zeros, first, count, v);
+            transform_inputs(&g, x, depth, zeros, first, count, v);
             for (long block = 0; block < columns; block += VECTORS * LANES) {
                 long vectors = columns - block < VECTORS * LANES ? 1 : VECTORS;
                 if (vectors == VECTORS)
@@ -354,9 +369,9 @@ void slimfront_winograd(const float *x, const float *w, float *y, long images, l
                         long c = block + n * LANES;
                         const float *from = m + (t * vectors + n) * LANES;
                         if (real - c >= LANES)
-                            gather_tile(&g, from, vectors * LANES, first + t, y, real, c, LANES);
+                            transform_output(&g, from, vectors * LANES, first + t, y, real, c, LANES);
                         else
-                            gather_tile(&g, from, vectors * LANES, first + t, y, real, c, real - c);
+                            transform_output(&g, from, vectors * LANES, first + t, y, real, c, real - c);
                     }
             }
         }
@@ -431,8 +446,8 @@ void slimfront_winograd_gradient(const float *gy, const float *x, float *gw, lon
             long end = g.tiles * (slice + 1) / slices;
             for (long first = g.tiles * slice / slices; first < end; first += GROUP) {
                 long count = end - first < GROUP ? end - first : GROUP;
-                see_tiles(&g, x, channels, zeros, first, count, v);
-                scatter_tiles(&g, gy, outputs, zeros, first, count, z);
+                transform_inputs(&g, x, channels, zeros, first, count, v);
+                transform_gradients(&g, gy, outputs, zeros, first, count, z);
                 for (long point = 0; point < POINTS; point++)
                     for (long k = 0; k < out; k += VECTORS * LANES) {
                         const float *from = v + point * apart(wide), *by = z + point * apart(out) + k;
@@ -454,9 +469,9 @@ void slimfront_winograd_gradient(const float *gy, const float *x, float *gw, lon
             for (int point = 0; point < POINTS; point++)
                 u[point] = *(const vector *)(sums + (point * wide + c) * out + k);
             for (int j = 0; j < WINDOW; j++)
-                narrow(d + j, WINDOW, u + j, WINDOW);
+                weight_of(d + j, WINDOW, u + j, WINDOW);
             for (int i = 0; i < 3; i++) {
-                narrow(o, 1, d + i * WINDOW, 1);
+                weight_of(o, 1, d + i * WINDOW, 1);
                 for (int j = 0; j < 3; j++)
                     for (long n = 0; n < LANES && k + n < outputs; n++)
                         gw[((k + n) * 9 + i * 3 + j) * channels + c] = o[j][n];

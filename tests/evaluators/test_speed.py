@@ -125,8 +125,8 @@ def test_tensors_stay_channels_last_through_every_layer_and_back(name: str) -> N
 
 
 def test_float32_trains_with_fewer_multiplications_and_is_judged_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    if kernels.library() is None:
-        pytest.skip("no C compiler here")
+    if not kernels.has_winograd():
+        pytest.skip("no C compiler here, or not timed on such a processor")
     monkeypatch.setattr(training, "half_precision", lambda device: None)
     calls: list[bool] = []  # of the kernel, each as (whether it is turned to the gradient of the input)
     ours = convolution._winograd

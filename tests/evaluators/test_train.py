@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from evaluators.data import Images
 from evaluators.train import Epoch, Hook, TrainingError, accuracy, half_precision, train
 from evaluators.views import Views, ask
-from models import build
+from models import build, convolution
 from spaces import Architecture, Augmentation, Recipe
 
 ARCHITECTURE = Architecture("residual", 4, 1, (4,), (1,), (1,), shortcut="padding")
@@ -157,6 +157,25 @@ def test_a_teacher_pulls_towards_its_logits() -> None:
     epochs = _train(_network(), recipe, teacher=Wrong())
     assert epochs[-1].accuracy is not None
     assert epochs[-1].accuracy < 0.2
+
+
+def test_teachers_and_nobody_else_may_answer_quickly() -> None:
+    class Asked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[bool] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen.append(convolution._quick.get())
+            return x.mean((2, 3))[:, :2]
+
+    in_advance, at_every_step, judged = Asked(), Asked(), Asked()
+    for _ in ask(in_advance, _images(32), Augmentation(flip=True, crop=2), 2, None):
+        assert not convolution._quick.get()  # between two views others may be at work
+    _train(_network(), Recipe(epochs=1, batch_size=32, teacher="any", distillation=0.5), teacher=at_every_step)
+    accuracy(judged, _images(32))
+    for asked, quick in ((in_advance, True), (at_every_step, True), (judged, False)):
+        assert set(asked.seen) == {quick}
 
 
 def test_answers_given_in_advance_teach_like_the_teacher_itself() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,34 @@ def test_gradients_equal_torch(
 
 
 @pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def _watch_winograd(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What is added at every call of the kernel: whether it was turned."""
+    if not kernels.has_winograd():
+        pytest.skip("not timed on such a processor")
+    calls: list[bool] = []
+    ours = convolution._winograd
+
+    def watched(*tensors: Tensor, turned: bool) -> None:
+        calls.append(turned)
+        ours(*tensors, turned=turned)
+
+    monkeypatch.setattr(convolution, "_winograd", watched)
+    return calls
+
+
+@pytest.fixture
+def winograd() -> None:
+    if not kernels.has_winograd():
+        pytest.skip("not timed on such a processor")
+
+
+@pytest.fixture
 def half_products() -> None:
     if not kernels.has_weight_gradient():
         pytest.skip("this processor does not multiply bfloat16")
@@ -92,9 +122,18 @@ def test_gradients_of_whole_convolutions_equal_torch(
         assert (one.float() - other).abs().max() / other.abs().max() < allowed
 
 
+@pytest.mark.usefixtures("winograd")
 @pytest.mark.parametrize(
     ("channels", "outputs", "shape"),
-    [(8, 8, (4, 4)), (9, 20, (7, 5)), (33, 17, (3, 6)), (16, 40, (32, 32)), (24, 64, (9, 13)), (48, 8, (6, 8))],
+    [
+        (8, 8, (4, 4)),
+        (9, 20, (7, 5)),
+        (33, 17, (3, 6)),
+        (16, 40, (32, 32)),
+        (24, 64, (9, 13)),
+        (48, 8, (6, 8)),
+        (200, 300, (16, 16)),
+    ],
 )
 def test_gradients_by_minimal_filtering_equal_torch(channels: int, outputs: int, shape: tuple[int, int]) -> None:
     layer = Convolution(channels, outputs, 3, padding=1, bias=False)
@@ -114,6 +153,7 @@ def test_gradients_by_minimal_filtering_equal_torch(channels: int, outputs: int,
         assert (one.double() - other).abs().max() / other.abs().max() < 3e-5
 
 
+@pytest.mark.usefixtures("winograd")
 def test_minimal_filtering_of_one_position_reaches_its_neighbours_only() -> None:
     layer = Convolution(8, 8, 3, padding=1, bias=False)
     x = torch.zeros(2, 8, 12, 12).to(memory_format=torch.channels_last)
@@ -127,6 +167,7 @@ def test_minimal_filtering_of_one_position_reaches_its_neighbours_only() -> None
     torch.testing.assert_close(y[1, :, 3:6, 6:9].detach(), layer.weight.detach()[:, 3].flip(1, 2), atol=1e-6, rtol=0)
 
 
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("kind", ["depthwise", "bfloat16", "minimal filtering"])
 def test_one_and_two_threads_give_the_same_bits(kind: str) -> None:
     half = kind == "bfloat16"
@@ -141,10 +182,9 @@ def test_one_and_two_threads_give_the_same_bits(kind: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             y = layer(x)
             y.float().square().sum().backward()
-        assert ("Winograd" in str(y.grad_fn)) == (kind == "minimal filtering")
+        assert ("Winograd" in str(y.grad_fn)) == (kind == "minimal filtering" and kernels.has_winograd())
         assert x.grad is not None
         results.append((y, x.grad, layer.weight.grad))
-    torch.set_num_threads(1)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
@@ -168,12 +208,14 @@ def test_torch_runs_where_the_kernels_would_not_do(why: str) -> None:
     torch.testing.assert_close(y, plain)
 
 
-@pytest.mark.parametrize("why", ["evaluation", "no gradient", "layout", "stride", "groups", "5x5", "small", "thin"])
+@pytest.mark.parametrize(
+    "why", ["evaluation", "no gradient", "layout", "stride", "groups", "5x5", "small", "thin", "bias"]
+)
 def test_torch_runs_where_minimal_filtering_would_not_do(why: str) -> None:
     side = 2 if why == "small" else 8
     x = _random((2, 6 if why == "thin" else 8, side, side), torch.float32, seed=0)
     kernel, groups, stride = 5 if why == "5x5" else 3, 2 if why == "groups" else 1, 2 if why == "stride" else 1
-    layer = Convolution(x.shape[1], 8, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    layer = Convolution(x.shape[1], 8, kernel, stride, padding=kernel // 2, groups=groups, bias=why == "bias")
     if why == "evaluation":
         layer.eval()
     elif why == "layout":
@@ -181,24 +223,68 @@ def test_torch_runs_where_minimal_filtering_would_not_do(why: str) -> None:
     with torch.set_grad_enabled(why != "no gradient"):
         y = layer(x)
     assert "Winograd" not in str(y.grad_fn)
-    assert torch.equal(y, F.conv2d(x, layer.weight, None, stride, layer.padding, 1, groups))  # type: ignore[arg-type]
+    assert torch.equal(y, F.conv2d(x, layer.weight, layer.bias, stride, layer.padding, 1, groups))  # type: ignore[arg-type]
 
 
 def test_a_network_that_is_only_asked_may_be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    ours = convolution._winograd
-    monkeypatch.setattr(convolution, "_winograd", lambda *tensors, turned: calls.append(ours(*tensors, turned=turned)))
+    calls = _watch_winograd(monkeypatch)
     network = build(presets["resnet8"].architecture, 10, seed=0).to(memory_format=torch.channels_last).eval()
     images = _random((4, 3, 32, 32), torch.float32, seed=0)
     with torch.no_grad():
         exact = network(images)
         assert not calls
-        convolution.quicken(network)
-        quick = network(images)
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
-    whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]
-    assert len(calls) == len(whole) > 0
-    torch.testing.assert_close(quick, exact, rtol=1e-4, atol=1e-4)
+        with convolution.quick_answers():
+            quick = network(images)
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
+        whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]
+        assert len(calls) == len(whole) > 0
+        torch.testing.assert_close(quick, exact, rtol=1e-4, atol=1e-4)
+        assert torch.equal(network(images), exact)  # it is over with the block
+        assert len(calls) == len(whole)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 8, 8), (2, 64, 8, 8), (2, 32, 0, 8), (2, 32, 8), (0, 32, 8, 8)])
+def test_what_is_wrong_with_an_input_torch_says(shape: tuple[int, ...]) -> None:
+    layer, x = Convolution(32, 32, 3, padding=1, bias=False), torch.zeros(shape)
+    x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+    said = []
+    for forward in (layer, lambda x: F.conv2d(x, layer.weight, None, padding=1)):
+        try:
+            said.append(str(forward(x).shape))
+        except RuntimeError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("frozen", ["input", "weight"])
+def test_a_gradient_that_nobody_needs_is_not_computed(frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = _watch_winograd(monkeypatch)
+    layer, x = Convolution(8, 8, 3, padding=1, bias=False), _random((2, 8, 8, 8), torch.float32, seed=0)
+    (layer.weight if frozen == "weight" else x).requires_grad_(False)
+    (x if frozen == "weight" else layer.weight).requires_grad_(True)
+    layer(x).sum().backward()
+    assert (x.grad is None) == (frozen == "input")
+    assert (layer.weight.grad is None) == (frozen == "weight")
+    assert calls == [False] + [True] * (frozen == "weight")
+
+
+@pytest.mark.usefixtures("winograd")
+@pytest.mark.parametrize("how", ["rows first", "expanded", "strided"])
+def test_gradients_may_lie_in_memory_as_they_like(how: str) -> None:
+    layer, x = Convolution(8, 16, 3, padding=1, bias=False), _random((3, 8, 8, 8), torch.float32, seed=0)
+    assert not layer.weight.is_contiguous(memory_format=torch.channels_last)  # nor does the weight
+    y = layer(x.requires_grad_())
+    assert "Winograd" in str(y.grad_fn)
+    gradient = torch.randn(3, 16, 8, 16, generator=torch.Generator().manual_seed(1))
+    gradient = {
+        "rows first": gradient[..., :8].contiguous(),
+        "expanded": gradient[:, :, :1, :1].expand(3, 16, 8, 8),
+        "strided": gradient[..., ::2],
+    }[how]
+    found = torch.autograd.grad(y, [x, layer.weight], gradient)
+    expected = torch.autograd.grad(F.conv2d(x, layer.weight, None, padding=1), [x, layer.weight], gradient)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_the_first_layer_needs_no_gradient_of_its_input() -> None:
@@ -212,9 +298,9 @@ def test_networks_take_it_under_mixed_precision(monkeypatch: pytest.MonkeyPatch)
     kinds = []
     function = convolution._function
 
-    def watched(layer: nn.Conv2d, x: Tensor) -> object:
-        chosen = function(layer, x)
-        kinds.extend([x.dtype] if chosen is convolution._Depthwise else [])
+    def watched(layer: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> object:
+        chosen = function(layer, x, dtype)
+        kinds.extend([dtype] if chosen is convolution._Depthwise else [])
         return chosen
 
     monkeypatch.setattr(convolution, "_function", watched)
