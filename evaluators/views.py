@@ -20,7 +20,7 @@ from models.convolution import quick_answers
 from spaces.candidate import Augmentation
 
 VIEWS = 12
-BATCH = 500
+BATCH = 500  # images in half precision; half as many in float32, which come to the same memory
 LARGEST = 2**30  # bytes of answers; above it a teacher is better asked at every step
 
 
@@ -65,12 +65,13 @@ def ask(
         autocast: The precision that it answers in; None: its own.
     """
     device = images.images.device
+    batch = BATCH if autocast is not None else BATCH // 2
     for view in range(VIEWS):
         generator = torch.Generator(device).manual_seed(view)
         moves = draw_moves(len(images), augmentation, generator)
         logits = torch.empty(len(images), classes, dtype=torch.float16, device=device)
-        for start in range(0, len(images), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, len(images), batch):
+            part = slice(start, start + batch)
             inputs, _ = augment(images.images[part], images.labels[part], augmentation, classes, generator, moves[part])
             precision = torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None)
             with precision, quick_answers():
