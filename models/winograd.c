@@ -172,7 +172,7 @@ INLINE void transform_input(const float **at, long channels, long c, long left, 
 
 /* B' D B of `count` tiles: points x GROUP x filled channels. */
 static void transform_inputs(const grid *g, const float *x, long channels, const float *zeros, long first, long count,
-                      float *v)
+                             float *v)
 {
     long wide = filled(channels), point = apart(wide);
     const float *at[WINDOW * WINDOW];
@@ -208,8 +208,8 @@ INLINE void transform_gradient(const float **at, long outputs, long c, long left
 }
 
 /* A gY A' of `count` tiles: points x GROUP x filled outputs. */
-static void transform_gradients(const grid *g, const float *y, long outputs, const float *zeros, long first, long count,
-                          float *z)
+static void transform_gradients(const grid *g, const float *y, long outputs, const float *zeros, long first,
+                                long count, float *z)
 {
     long wide = filled(outputs), point = apart(wide);
     const float *at[TILE * TILE];
