@@ -88,8 +88,6 @@ class Asking:
         together: Callable[[str], Parameters] | None = None
         independent: Callable[[str, BaseDistribution], Any] = self._draw
         if sampler is not None:
-            if id(sampler) not in self._spaces:
-                self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
             together = self._together(sampler, fixed)
             independent = partial(sampler.sample_independent, self._study, self._trial)
         draft = _Draft(fixed, together, independent)
@@ -106,10 +104,11 @@ class Asking:
 
     def _together(self, sampler: BaseSampler, fixed: Parameters) -> Callable[[str], Parameters]:
         """Gives values for all parameters that the sampler models together with one, for that one at least."""
-        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
         if isinstance(sampler, WindowedTPE):  # group by group, as a candidate has parameters of few of them
-            group = partial(sampler.sample_group, self._study, self._trial)
-            return lambda name: group(name) if name in wanted else {}
+            return partial(sampler.sample_group, self._study, self._trial)
+        if id(sampler) not in self._spaces:
+            self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
+        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
         found = sampler.sample_relative(self._study, self._trial, wanted) if wanted else {}
         return lambda _: found
 

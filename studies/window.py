@@ -10,7 +10,7 @@ both.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.constraint import CONSTRAINTS
+
+Distributions = dict[str, BaseDistribution]
 
 MOST = 500  # finished trials that the sampler is shown
 BEST = 0.1  # share of them that is chosen for being good; TPE calls a tenth good, and never more than 25
@@ -40,6 +42,8 @@ class Window:
         self._known = 0  # trials before this place have all ended, and are taken in
         self._beyond: set[int] = set()  # places of later ones that are taken in
         self._rows: list[tuple[int, float, bool, float, float]] = []  # place, violation, complete, accuracy, score
+        self._kinds: frozenset[frozenset[str]] = frozenset()
+        self._groups: Mapping[str, Distributions] = {}
 
     def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """All that run, the best and the latest finished ones, in the order of `trials`.
@@ -77,6 +81,20 @@ class Window:
             self._beyond.remove(self._known)
             self._known += 1
         return running
+
+    def groups(
+        self, kinds: Collection[frozenset[str]], find: Callable[[], Iterable[Distributions]]
+    ) -> Mapping[str, Distributions]:
+        """Parameters by the group that they are modelled in, each of `find()`; asked again when other kinds are there.
+
+        Args:
+            kinds: Sets of parameters that trials of the window have: the groups follow from them.
+            find: Gives the groups.
+        """
+        if self._kinds != frozenset(kinds):
+            self._groups = {name: group for group in find() for name in group}
+            self._kinds = frozenset(kinds)
+        return self._groups
 
 
 def window(trials: Sequence[FrozenTrial], most: int | None = None, best: float = BEST) -> list[FrozenTrial]:
@@ -127,6 +145,7 @@ class WindowedTPE(TPESampler):
     """
 
     _shown: _Shown | None = None
+    _by_name: Mapping[str, Distributions] | None = None  # groups of parameters
 
     def __init__(self, *, window: Window | None = None, **options: Any) -> None:
         """`window`: the study's, where several samplers follow each other; the other options are TPESampler's."""
@@ -159,12 +178,22 @@ class WindowedTPE(TPESampler):
         What `sample_relative` gives for all groups, whether or not a candidate has such parameters.
         """
         shown: Any = self._look(study)
-        assert self._search_space_group is not None
-        for space in self._search_space_group.search_spaces:
-            if name in space:
-                wanted = {name: kind for name, kind in sorted(space.items()) if not kind.single()}
-                return self._sample_relative(shown, trial, wanted)
-        return {}
+        wanted = self._groups(study, trial).get(name)
+        return self._sample_relative(shown, trial, wanted) if wanted else {}
+
+    def _groups(self, study: Study, trial: FrozenTrial) -> Mapping[str, Distributions]:
+        shown = self._look(study)
+        if self._by_name is None:
+
+            def find() -> Iterable[Distributions]:
+                self.infer_relative_search_space(study, trial)
+                assert self._search_space_group is not None
+                for space in self._search_space_group.search_spaces:
+                    yield {name: kind for name, kind in sorted(space.items()) if not kind.single()}
+
+            ended = shown._get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+            self._by_name = self._window.groups({frozenset(seen.distributions) for seen in ended}, find)
+        return self._by_name
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -178,6 +207,7 @@ class WindowedTPE(TPESampler):
             self._shown = _Shown(study, self._window.of(study._get_trials(deepcopy=False)))
             self._good_and_other: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
             self._models: dict[frozenset[str], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
+            self._by_name = None
         return self._shown
 
     def _sample(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:

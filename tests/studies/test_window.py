@@ -89,6 +89,38 @@ def test_a_group_is_sampled_alone_as_with_all_others() -> None:
     assert set(found[1]) == {"x", "n"}
 
 
+def test_groups_are_worked_out_anew_when_other_parameters_have_occurred_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    infer = WindowedTPE.infer_relative_search_space
+    monkeypatch.setattr(WindowedTPE, "infer_relative_search_space", lambda *given: asked.append(1) or infer(*given))
+    study, own = made_study([]), Window()
+    kinds = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in "xyz"}
+
+    def sampled(name: str) -> set[str]:
+        running = study._storage.get_trial(study.ask()._trial_id)
+        sampler = make_sampler("tpe", 1, startup=3, window=own)
+        assert isinstance(sampler, WindowedTPE)
+        sampler.before_trial(study, running)
+        return set(sampler.sample_group(study, running, name))
+
+    def add(*names: str) -> None:
+        some = {name: kinds[name] for name in names}
+        study.add_trial(optuna.create_trial(values=[0.9, 0.1], params=dict.fromkeys(names, 0.5), distributions=some))
+
+    for _ in range(4):
+        add("x", "y", "z")
+    assert sampled("x") == {"x", "y", "z"}
+    add("x", "y", "z")
+    assert sampled("y") == {"x", "y", "z"}
+    assert len(asked) == 1
+    add("x", "y")
+    assert sampled("x") == {"x", "y"}
+    assert sampled("z") == {"z"}
+    assert len(asked) == 2
+
+
 def test_what_tpe_calls_good_is_always_shown() -> None:
     """Optuna's own division of all trials, and of those in the window."""
     from optuna.samplers._tpe.sampler import _split_trials
