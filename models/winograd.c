@@ -13,7 +13,7 @@
    tiles x outputs for the weight. The gradient of the input is the first formula with gY for D, the kernel turned round
    and outputs for channels.
 
-   Errors grow with the channels; up to 512 they are at most 2e-5 of the largest number, six to ten times a plain sum's.
+   Errors grow with the channels; with 512 they are about 2e-5 of the largest number, six to ten times a plain sum's.
    An infinity makes NaNs of its whole tile. gW is summed slice by slice of the batch, so that it does not depend on the
    number of threads. */
 
