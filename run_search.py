@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
@@ -395,5 +396,17 @@ def _report(error: Exception) -> int:
     raise error
 
 
+def command() -> NoReturn:
+    """The process of one command.
+
+    Importing torch makes 180,000 objects that stay. With Python's own thresholds the collector runs 400 times on the
+    way in, and looks through all of them on the way out: together a sixth of the time that `score` took.
+    """
+    gc.set_threshold(20_000, 20, 20)
+    code = main()
+    gc.freeze()  # what is left goes with the process
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -215,8 +215,23 @@ def test_score_imports_no_more_than_it_needs() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_command_is_not_held_up_by_the_garbage_collector() -> None:
+    """Neither while torch is imported nor when the process ends."""
+    code = (
+        "import atexit, gc, sys; sys.argv = ['slimfront', 'score', 'resnet8', '--json']; import run_search;"
+        "atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count(), file=sys.stderr));"
+        "run_search.command()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["parameters"] == 78_042
+    threshold, frozen = (int(word) for word in done.stderr.split())
+    assert threshold >= 10_000
+    assert frozen > 100_000
+
+
 def test_the_shell_completes_commands() -> None:
-    code = "import sys; sys.argv = ['slimfront']; import run_search; sys.exit(run_search.main())"
+    code = "import sys; sys.argv = ['slimfront']; import run_search; run_search.command()"
     asked = {"_SLIMFRONT_COMPLETE": "complete_bash", "COMP_WORDS": "slimfront re", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=os.environ | asked
