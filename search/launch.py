@@ -26,8 +26,8 @@ from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_ke
 from spaces import Candidate
 from studies import storage as storages
 from studies.errors import StudyError
-from studies.front import summary, to_csv
 from studies.settings import Settings
+from studies.summary import summary, to_csv
 
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
 PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
@@ -60,7 +60,7 @@ def launch(
     """Run or resume the study until its limits.
 
     Returns:
-        How it ended, the summary as in `studies.front.summary`, and where things lie: "plot", "csv", "storage".
+        How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
         StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.

@@ -22,8 +22,8 @@ def front_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from studies.errors import StudyError
-    from studies.front import summary, to_csv
     from studies.storage import load_study, open_storage, study_url
+    from studies.summary import summary, to_csv
 
     study = load_study(open_storage(storage, must_exist=True), name)
     identity = study.user_attrs.get("identity", {})

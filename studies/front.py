@@ -1,4 +1,4 @@
-"""The front: which trials are on it, how much it is worth, and its summary. Pure functions.
+"""The front: which trials are on it, and how much it is worth. Pure functions.
 
 A trial is on the front if it is complete, its accuracy is at or above the bar, and no other such trial is at least as
 accurate and at least as cheap. Low-fidelity results (stopped trials) never stand on it, nor do numbers that are not
@@ -7,30 +7,19 @@ finite.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.constraint import is_feasible
-from studies.errors import StudyError
 from studies.record import accuracy_and_score
-from studies.storage import study_url
 
 REFERENCE_SCORE = 1.99  # ResNet-18 in half precision
 NEAREST = 3  # trials that are shown where nothing clears the bar
 
 Point = tuple[float, float]  # (accuracy, score)
-
-# First columns of a table of trials; the candidate's fields follow.
-COLUMNS = (
-    *("trial", "state", "front", "feasible", "accuracy", "score", "score_params", "score_ops", "strict_score"),
-    *("parameters", "weights", "macs", "epochs", "seconds", "reason", "bound", "copied_from", "seed", "data", "digest"),
-)
 
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
@@ -130,96 +119,3 @@ def counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     for trial in trials:
         found[names[trial.state]] += 1
     return found
-
-
-def summary(study: Study, bar: float) -> dict[str, Any]:
-    """What `search` and `front` print as JSON: the front, its hypervolume, and the trials by state.
-
-    Where the front is empty, `nearest` holds the most accurate complete trials, in the same form. `early_stopping`
-    says how many trials were stopped and how many stops were false, `edges` where the front lies on the space's bounds.
-    """
-    from studies.edges import edges
-    from studies.false_stops import false_stops
-
-    trials = study.get_trials(deepcopy=False)
-    found = front(trials, bar)
-    return {
-        "study": study.study_name,
-        "storage": study_url(study),
-        "bar": bar,
-        "trials": counts(trials),
-        "hypervolume": hypervolume(found, bar),
-        "front": [row(trial) for trial in found],
-        "nearest": [] if found else [row(trial) for trial in nearest(trials)],
-        "early_stopping": false_stops(trials, bar).to_dict(),
-        "edges": [edge.to_dict() for edge in edges(found)],
-    }
-
-
-def table(trials: Sequence[FrozenTrial], bar: float) -> list[dict[str, Any]]:
-    """One flat row a trial: state, feasibility, place on the front, measurements, and every field of the candidate."""
-    on_front = {trial.number for trial in front(trials, bar)}
-    rows = []
-    for trial in sorted(trials, key=lambda t: t.number):
-        attributes = trial.user_attrs
-        measured = row(trial)
-        stored = attributes.get("score")
-        totals = stored if isinstance(stored, Mapping) else {}
-        data = attributes.get("data")
-        curve = attributes.get("curve")
-        rows.append(
-            {
-                "trial": trial.number,
-                "state": trial.state.name.lower(),
-                "front": trial.number in on_front,
-                "feasible": is_feasible(trial, bar),
-                **{key: value for key, value in measured.items() if key not in ("trial", "digest")},
-                **{name: totals.get(name) for name in ("parameters", "weights", "macs")},
-                "epochs": sum(bool(epoch) for epoch in curve.get("epoch", ())) if isinstance(curve, Mapping) else None,
-                "seconds": attributes.get("seconds"),
-                "reason": attributes.get("reason"),
-                "bound": attributes.get("bound"),
-                "copied_from": attributes.get("copied_from"),
-                "seed": attributes.get("seed"),
-                "data": data.get("name") if isinstance(data, Mapping) else None,
-                "digest": measured["digest"],
-                **_flat(attributes.get("candidate")),
-            }
-        )
-    return rows
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": [1, 2]}} becomes {"a.b": "1-2"}: a cell each, lists of a few numbers readable."""
-    if not isinstance(value, Mapping):
-        return {}
-    cells: dict[str, Any] = {}
-    for key, entry in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(entry, Mapping):
-            cells |= _flat(entry, f"{name}.")
-        elif isinstance(entry, list):
-            cells[name] = "-".join(":".join(map(str, e)) if isinstance(e, list) else str(e) for e in entry)
-        else:
-            cells[name] = entry
-    return cells
-
-
-def to_csv(trials: Sequence[FrozenTrial], path: str | Path, bar: float) -> Path:
-    """Write `table` as CSV; folders that are missing are made. What a trial does not know is an empty cell.
-
-    Raises:
-        StudyError: The file cannot be written.
-    """
-    target = Path(path)
-    rows = table(trials, bar)
-    columns = list(dict.fromkeys([*COLUMNS, *(name for entry in rows for name in entry)]))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise StudyError(f"The table cannot be written to {target}: {error.strerror or error}.") from None
-    return target

@@ -1,0 +1,82 @@
+"""The summary as JSON and the table of all trials."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pandas
+import pytest
+from made_trials import BAR, made_study, made_trial
+from optuna.trial import TrialState
+
+from studies.errors import StudyError
+from studies.front import counts, hypervolume, nearest
+from studies.storage import create_or_load, open_storage
+from studies.summary import COLUMNS, summary, table, to_csv
+
+
+def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    study = create_or_load(open_storage(url), "a")
+    study.add_trials([made_trial(0, 0.95, 0.2), made_trial(1, 0.91, 0.05), made_trial(2, 0.5, 0.01)])
+    study.add_trials([made_trial(3, 0.6, 0.1, TrialState.PRUNED), made_trial(4, 0.1, 0.1, TrialState.FAIL)])
+    study.ask()
+    found = summary(study, BAR)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["study"], found["storage"], found["bar"]) == ("a", url, BAR)
+    assert found["trials"] == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
+    assert found["hypervolume"] == pytest.approx(hypervolume(study.trials, BAR))
+    assert [row["trial"] for row in found["front"]] == [1, 0]
+    assert found["nearest"] == []
+    keys = {"trial", "digest", "accuracy", "score", "score_params", "score_ops", "strict_score"}
+    assert all(set(row) == keys and None not in row.values() for row in found["front"])
+
+
+def test_an_empty_front_names_the_nearest() -> None:
+    accuracies = [0.5, 0.89, 0.7, 0.89]
+    trials = [made_trial(i, accuracy, 0.1 - 0.01 * i) for i, accuracy in enumerate(accuracies)]
+    found = summary(made_study([*trials, made_trial(4, 0.899, 0.1, TrialState.PRUNED)]), BAR)
+    assert found["front"] == []
+    assert found["hypervolume"] == 0
+    assert [row["trial"] for row in found["nearest"]] == [3, 1, 2]
+    assert nearest([]) == []
+    assert counts([]) == {"complete": 0, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
+
+
+def test_foreign_trials_are_summed_up_without_their_details() -> None:
+    found = summary(made_study([made_trial(0, 0.95, 0.2, foreign=True)]), BAR)
+    assert found["front"][0]["digest"] is None
+    assert found["front"][0]["score"] == 0.2
+
+
+def test_csv_holds_every_trial_and_reads_back(tmp_path: Path) -> None:
+    trials = [
+        made_trial(1, 0.6, 0.1, TrialState.PRUNED, reason="below_bar", bound=0.7),
+        made_trial(0, 0.95, 0.2),
+        made_trial(2, 0.95, 0.3, foreign=True),
+        optuna.trial.create_trial(state=TrialState.FAIL),
+    ]
+    trials[3].number = 3
+    path = to_csv(trials, tmp_path / "new" / "front.csv", BAR)
+    frame = pandas.read_csv(path)
+    assert list(frame["trial"]) == [0, 1, 2, 3]
+    assert list(frame["state"]) == ["complete", "pruned", "complete", "fail"]
+    assert list(frame["front"]) == [True, False, False, False]
+    assert list(frame["feasible"]) == [True, False, True, False]
+    assert frame["architecture.widths"][0] == "16-32-64"
+    assert frame["reason"][1] == "below_bar"
+    assert frame["strict_score"][0] == pytest.approx(0.204)
+    assert "7,digits" in path.read_text().splitlines()[1]  # the seed has not become 7.0
+    assert list(frame.columns)[: len(COLUMNS)] == list(COLUMNS) == list(table(trials, BAR)[0])[: len(COLUMNS)]
+
+
+def test_a_csv_of_no_trials_has_its_header(tmp_path: Path) -> None:
+    assert list(pandas.read_csv(to_csv([], tmp_path / "empty.csv", BAR)).columns) == list(COLUMNS)
+
+
+def test_a_csv_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot be written"):
+        to_csv([], tmp_path / "file" / "front.csv", BAR)
