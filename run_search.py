@@ -12,12 +12,23 @@ from typing import Annotated, Any, NoReturn
 
 try:
     import typer
+    from typer.core import TyperGroup
 except ModuleNotFoundError:
     sys.exit("slimfront: typer is not installed for this Python: use .venv/bin/python, which `make install` makes.")
 
 # Nothing of ours is imported up here: torch takes seconds, and `--help` must not.
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer itself would end without a word
+            _fail("interrupted", INTERRUPTED)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="run_search.py",
     help="Searches architecture, pruning and bit-widths together for the cheapest network that clears an accuracy bar.",
     no_args_is_help=True,
@@ -361,7 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):  # between commands
         return INTERRUPTED
     except Exception as error:
         return _report(error)

@@ -215,6 +215,15 @@ def test_score_imports_no_more_than_it_needs() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.show.score_of", interrupt)
+    assert run_search.main(["score", "resnet8"]) == 130
+    assert capsys.readouterr().err == "slimfront: interrupted\n"
+
+
 def test_a_command_is_not_held_up_by_the_garbage_collector() -> None:
     """Neither while torch is imported nor when the process ends."""
     code = (

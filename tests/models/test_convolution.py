@@ -31,6 +31,17 @@ def _is_ours(y: Tensor) -> bool:
     return "Depthwise" in str(y.grad_fn)
 
 
+def _plain(layer: Convolution, x: Tensor) -> Tensor:
+    """What torch makes of the same layer."""
+    plain = nn.Conv2d(
+        *(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding),  # type: ignore[arg-type]
+        *(layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode),
+    )
+    plain.load_state_dict(layer.state_dict())
+    y: Tensor = plain(x)
+    return y
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [2, 3, 5, 16, 17, 33])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
@@ -188,7 +199,9 @@ def test_one_and_two_threads_give_the_same_bits(kind: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
-@pytest.mark.parametrize("why", ["evaluation", "no gradient", "layout", "groups", "padding", "7x7"])
+@pytest.mark.parametrize(
+    "why", ["evaluation", "no gradient", "layout", "groups", "padding", "dilation", "mirrored", "7x7"]
+)
 def test_torch_runs_where_the_kernels_would_not_do(why: str) -> None:
     x, layer = _random((2, 4, 8, 8), torch.float32, seed=0), _layer(4, 3, 1)
     if why == "evaluation":
@@ -199,23 +212,37 @@ def test_torch_runs_where_the_kernels_would_not_do(why: str) -> None:
         layer = Convolution(4, 4, 3, padding=1, groups=2, bias=False)
     elif why == "padding":
         layer = Convolution(4, 4, 3, groups=4, bias=False)
+    elif why == "dilation":
+        layer = Convolution(4, 4, 3, padding=1, dilation=2, groups=4, bias=False)
+    elif why == "mirrored":
+        layer = Convolution(4, 4, 3, padding=1, padding_mode="reflect", groups=4, bias=False)
     elif why == "7x7":
         layer = _layer(4, 7, 1)
     with torch.set_grad_enabled(why != "no gradient"):
         y = layer(x)
     assert not _is_ours(y)
-    plain = F.conv2d(x, layer.weight, None, 1, layer.padding, 1, layer.groups)  # type: ignore[arg-type]
-    torch.testing.assert_close(y, plain)
+    torch.testing.assert_close(y, _plain(layer, x))
 
 
 @pytest.mark.parametrize(
-    "why", ["evaluation", "no gradient", "layout", "stride", "groups", "5x5", "small", "thin", "bias"]
+    "why",
+    [
+        *("evaluation", "no gradient", "layout", "stride", "groups", "5x5", "small", "thin", "bias"),
+        *("dilation", "unpadded", "mirrored"),
+    ],
 )
 def test_torch_runs_where_minimal_filtering_would_not_do(why: str) -> None:
     side = 2 if why == "small" else 8
     x = _random((2, 6 if why == "thin" else 8, side, side), torch.float32, seed=0)
     kernel, groups, stride = 5 if why == "5x5" else 3, 2 if why == "groups" else 1, 2 if why == "stride" else 1
-    layer = Convolution(x.shape[1], 8, kernel, stride, padding=kernel // 2, groups=groups, bias=why == "bias")
+    layer = Convolution(
+        *(x.shape[1], 8, kernel, stride),
+        padding=0 if why == "unpadded" else kernel // 2,
+        dilation=2 if why == "dilation" else 1,
+        groups=groups,
+        bias=why == "bias",
+        padding_mode="reflect" if why == "mirrored" else "zeros",
+    )
     if why == "evaluation":
         layer.eval()
     elif why == "layout":
@@ -223,7 +250,7 @@ def test_torch_runs_where_minimal_filtering_would_not_do(why: str) -> None:
     with torch.set_grad_enabled(why != "no gradient"):
         y = layer(x)
     assert "Winograd" not in str(y.grad_fn)
-    assert torch.equal(y, F.conv2d(x, layer.weight, layer.bias, stride, layer.padding, 1, groups))  # type: ignore[arg-type]
+    assert torch.equal(y, _plain(layer, x))
 
 
 def test_a_network_that_is_only_asked_may_be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
