@@ -228,15 +228,16 @@ def test_a_command_is_not_held_up_by_the_garbage_collector() -> None:
     """Neither while torch is imported nor when the process ends."""
     code = (
         "import atexit, gc, sys; sys.argv = ['slimfront', 'score', 'resnet8', '--json']; import run_search;"
-        "atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count(), file=sys.stderr));"
-        "run_search.command()"
+        "atexit.register(lambda: print(gc.get_stats()[0]['collections'], gc.get_freeze_count(), gc.isenabled(), "
+        "file=sys.stderr)); run_search.command()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
     assert json.loads(done.stdout)["parameters"] == 78_042
-    threshold, frozen = (int(word) for word in done.stderr.split())
-    assert threshold >= 10_000
-    assert frozen > 100_000
+    collections, frozen, enabled = done.stderr.split()
+    assert int(collections) < 250  # importing torch alone makes 380
+    assert int(frozen) > 100_000
+    assert enabled == "True"
 
 
 def test_the_shell_completes_commands() -> None:
