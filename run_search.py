@@ -25,7 +25,11 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # typer itself would end without a word
+        except KeyboardInterrupt as interrupted:  # typer itself would end without a word
+            from search.interrupt import AtOnce
+
+            if isinstance(interrupted, AtOnce):
+                raise typer.Exit(INTERRUPTED) from None
             _fail("interrupted", INTERRUPTED)
 
 
@@ -365,15 +369,17 @@ def export(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """For short work that imports torch: its 180,000 objects all stay, and the collector would look 400 times.
+    """For short work that imports torch: its 180,000 objects all stay, and the collector would look some 400 times.
 
     Not for training, where networks lie in cycles.
     """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -388,7 +394,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):  # between commands
+    except (KeyboardInterrupt, typer.Abort):  # outside of any command: at the shell's completion, or where input ends
         return INTERRUPTED
     except Exception as error:
         return _report(error)

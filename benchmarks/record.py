@@ -48,7 +48,7 @@ def read(folder: Path) -> list[Row]:
         own = folder / network["digest"]
         results = {seed: json.loads((own / f"seed-{seed}" / "result.json").read_text()) for seed in network["seeds"]}
         plan = json.loads((own / f"seed-{network['seeds'][0]}" / "plan.json").read_text())
-        shared = {"commit": summary["commit"], "data": summary["data"]}
+        shared = {key: summary[key] for key in ("commit", "machine", "date", "data")}
         networks.append(network | shared | {"results": results, "trained": plan["trained"], "folder": own})
     return networks
 
@@ -84,43 +84,55 @@ def publish(network: Row, out: Path) -> Row:
                     shown = (epoch["stage"], epoch["epoch"], epoch["epochs"])
                     writer.writerow((seed, *shown, f"{epoch['loss']:.5f}", f"{epoch['seconds']:.1f}"))
     draw_curves(network, place / "curves.png")
-    largest = max(checks, key=lambda check: check["score"])
     return {
         "artifact": str((place / f"seed-{network['seeds'][0]}.slim").relative_to(out)),
         "artifacts": [str((place / f"seed-{seed}.slim").relative_to(out)) for seed in network["seeds"]],
         "digest": network["digest"],
-        "score": largest["score"],
-        "strict_score": max(check["strict_score"] for check in checks),
         "seeds": network["seeds"],
         "accuracies": network["accuracies"],
         **summarise(network["accuracies"], network["bar"], network["validation_accuracy"]),
-        "weights": largest["weights"],
-        "stored_weights": largest["stored_weights"],
-        "macs": largest["macs"],
-        "bytes": [check["bytes"] for check in checks],
+        **counted(checks),
         "epochs": network["epochs"],
         "trained_images": network["data"]["train"],
         "test_evaluations": network["test_evaluations"],
-        "verified": [check["ok"] for check in checks],
         "command": again(network),
         "trained_at_commit": network["commit"],
+        "trained_on": network["machine"],
+        "trained_until": network["date"],
         "trained": network["trained"],
     }
 
 
+def counted(checks: list[Row]) -> Row:
+    """What `verify` counts in a network's files; seeds differ only where pruning chooses shapes, and then the most."""
+    largest = max(checks, key=lambda check: check["score"])
+    return {
+        "score": largest["score"],
+        "strict_score": max(check["strict_score"] for check in checks),
+        "weights": largest["weights"],
+        "stored_weights": largest["stored_weights"],
+        "macs": largest["macs"],
+        "bytes": [check["bytes"] for check in checks],
+        "verified": [check["ok"] for check in checks],
+    }
+
+
 def published(out: Path, without: set[str]) -> list[Row]:
-    """Rows of the summary that is there already, but for some digests; what they claim of their files is checked."""
+    """Rows of the summary that is there already, but for some digests.
+
+    Their accuracies have to be those of their files, and what the files are counted to be replaces what was said.
+    """
     summary = out / "summary.json"
     rows: list[Row] = json.loads(summary.read_text())["networks"] if summary.exists() else []
     kept = [row for row in rows if row["digest"] not in without]
     for row in kept:
         claims = zip(row["artifacts"], row["accuracies"], strict=True)
-        row["verified"] = [verified(out / artifact, accuracy)["ok"] for artifact, accuracy in claims]
+        row |= counted([verified(out / artifact, accuracy) for artifact, accuracy in claims])
     return kept
 
 
 def again(network: Row) -> str:
-    """The command that trains the same again, from the repository's root."""
+    """The command that trains the same candidate again, from the repository's root."""
     candidate = f"results/record/{network['digest']}/candidate.json"
     wanted = {"candidate": candidate, "seeds": len(network["seeds"]), "epochs": network["trained"]["recipe"]["epochs"]}
     options = [word for name, value in wanted.items() for word in (f"--{name}", str(value))]

@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from studies.record import commit, machine
+from studies.record import commit, environment, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
@@ -59,7 +60,13 @@ def main() -> None:
         }
         for name, found in taken.items()
     ]
-    origin = {"machine": machine(), "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
+    origin = {
+        "command": shlex.join(["python", "benchmarks/start_up.py", *sys.argv[1:]]),
+        "torch": environment()["torch"],
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+    }
     print(json.dumps({"rows": rows, **origin}, indent=1))
 
 

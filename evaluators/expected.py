@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 
@@ -14,10 +13,10 @@ from evaluators.score import Score, score
 from models import build
 from models.network import Network, weight_layers
 from models.precision import assign_bits
-from spaces.candidate import Candidate, Sparsity
+from spaces.candidate import Architecture, Candidate, Sparsity
 
-_REMEMBERED = 1000  # networks
-_counted: dict[tuple[Any, ...], dict[str, int]] = {}
+_REMEMBERED = 1000  # architectures
+_positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
 
 
 @one_thread()
@@ -44,6 +43,7 @@ def expected_score(
         PruningError: The network has nothing to prune.
     """
     network = build(candidate.architecture, classes, channels=input_shape[0], seed=0)
+    positions = _output_positions(network, candidate.architecture, input_shape, classes)
     for step in (candidate.pruning.filters, candidate.pruning.weights):
         if step is not None:
             _prune(network, step, candidate, input_shape, classes)
@@ -52,21 +52,25 @@ def expected_score(
     else:
         for layer in weight_layers(network).values():
             layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
-    return score(network, input_shape, macs=_macs(network, candidate, input_shape))
+    macs = {name: layer.weight.numel() * positions[name] for name, layer in weight_layers(network).items()}
+    return score(network, input_shape, macs=macs)
 
 
-def _macs(network: Network, candidate: Candidate, input_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Multiply-adds by layer, counted once for networks that are alike but for their bits and masks.
+def _output_positions(
+    network: Network, architecture: Architecture, input_shape: tuple[int, int, int], classes: int
+) -> dict[str, int]:
+    """How often each layer applies every one of its weights to an image: its multiply-adds by weight.
 
-    An architecture says everything about its layers but how many of their channels pruning has left.
+    Pruning takes weights away, and with them their multiply-adds, but no positions: so whatever is made of an
+    architecture needs one count, that of the whole network.
     """
-    shapes = tuple(tuple(layer.weight.shape) for layer in weight_layers(network).values())
-    key = (candidate.architecture.to_json(), shapes, input_shape)
-    if key not in _counted:
-        if len(_counted) >= _REMEMBERED:
-            _counted.clear()
-        _counted[key] = count_macs(network, input_shape)
-    return _counted[key]
+    key = (architecture.to_json(), input_shape, classes)
+    if key not in _positions:
+        if len(_positions) >= _REMEMBERED:
+            _positions.clear()
+        macs = count_macs(network, input_shape)
+        _positions[key] = {name: macs[name] // layer.weight.numel() for name, layer in weight_layers(network).items()}
+    return _positions[key]
 
 
 def _prune(

@@ -151,7 +151,7 @@ def score(
         input_shape: (channels, height, width) of one image.
         reference_weights: what weights are measured against.
         reference_macs: what multiply-adds are measured against.
-        macs: what `count_macs` says of a network with the same layers; counted where None.
+        macs: what `count_macs` would say of it, where that is known already; counted where None.
 
     Raises:
         ScoreError: a layer that no rule knows, operations outside of layers, impossible bits, a wrong input shape.

@@ -104,9 +104,11 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
     import torch
 
     from evaluators.allocator import keep_freed_memory
+    from studies.record import environment
 
     keep_freed_memory()
     torch.set_num_threads(job.threads)
+    environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     return (yield from _retrain(job, _data(job)))
 
 

@@ -13,8 +13,12 @@ STOPPING = "stopping: every training ends with its running epoch, which may take
 AT_ONCE = "interrupted at once; what had ended is saved, and the same command goes on"
 
 
+class AtOnce(KeyboardInterrupt):
+    """Raised by a second signal, after it was said what that means."""
+
+
 class Interrupt:
-    """A context in which the first signal sets `asked` and the second raises KeyboardInterrupt.
+    """A context in which the first signal sets `asked` and the second raises AtOnce, a KeyboardInterrupt.
 
     Both say so, by a plain write: whatever prints may hold a lock, or raise where nobody reads any more.
 
@@ -40,7 +44,7 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             _write(AT_ONCE)
-            raise KeyboardInterrupt
+            raise AtOnce
         self.asked = True
         _write(STOPPING)
 

@@ -74,7 +74,9 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     from rich.console import Console
 
     from evaluators.data import final_data
+    from studies.record import environment
 
+    environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
     device, slots, threads = resources(options)

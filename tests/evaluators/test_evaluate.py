@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from evaluators import expected as counting
+from evaluators import expected as expecting
 from evaluators import quantization
 from evaluators.data import SearchData, search_data
 from evaluators.evaluate import Pipeline, dense_key, evaluate
 from evaluators.expected import expected_score
 from evaluators.job import Job, Result
+from evaluators.score import Score, score
 from evaluators.train import Epoch, TrainingError, accuracy
 from models.quantizers import quantized_layers
 from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
@@ -179,7 +181,7 @@ def test_the_dense_network_teaches_the_stages_after_it(
     assert not torch.equal(first, second)
 
 
-def test_a_count_is_taken_over_only_between_networks_with_the_same_layers():
+def test_a_count_is_taken_over_only_within_an_architecture_and_images_of_a_shape():
     """Each of these differs from the first in one thing; whatever was counted before, it gets its own numbers."""
     first = presets["small_residual"]
     architecture = first.architecture
@@ -200,9 +202,30 @@ def test_a_count_is_taken_over_only_between_networks_with_the_same_layers():
     ]
     fresh = []
     for case in cases:
-        counting._counted.clear()
+        expecting._positions.clear()
         fresh.append(expected_score(*case))
     assert len({found.score for found in fresh}) == len(cases)
-    counting._counted.clear()
+    expecting._positions.clear()
     assert [expected_score(*case) for case in [*cases, *reversed(cases)]] == [*fresh, *reversed(fresh)]
-    assert len(counting._counted) == len(cases) - 1  # bits change no count
+    assert len(expecting._positions) == len(cases) - 2  # bits and pruning change no positions
+
+
+@pytest.mark.parametrize("preset", ["small_residual", "small_inverted", "small_dense"])
+@pytest.mark.parametrize("granularity", ["filters", "weights"])
+def test_multiply_adds_that_follow_from_the_whole_network_are_those_that_a_count_of_the_pruned_one_finds(
+    preset: str, granularity: str, monkeypatch: pytest.MonkeyPatch
+):
+    networks: list[nn.Module] = []
+
+    def kept(network: nn.Module, *arguments: Any, **options: Any) -> Score:
+        networks.append(network)
+        return score(network, *arguments, **options)
+
+    monkeypatch.setattr(expecting, "score", kept)
+    step = sparsity("li_filters" if granularity == "filters" else "global_l1", 0.4)
+    candidate = dataclasses.replace(presets[preset], pruning=Pruning(**{granularity: step}))
+    found = expected_score(candidate, (3, 32, 32), 10)
+    assert score(networks[0], (3, 32, 32)) == found
+    whole = expected_score(presets[preset], (3, 32, 32), 10)
+    assert found.stored_weights < whole.stored_weights
+    assert (found.macs < whole.macs) == (granularity == "filters")

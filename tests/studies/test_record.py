@@ -122,3 +122,8 @@ def test_the_processor_has_a_name_without_cpuinfo(tmp_path: Path) -> None:
     assert record._processor(tmp_path / "absent")
     (tmp_path / "info").write_text("processor : 0\nmodel name : Some   Chip @ 2 GHz\n")
     assert record._processor(tmp_path / "info") == "Some Chip @ 2 GHz"
+    assert record._vectors(tmp_path / "absent") == record._vectors(tmp_path / "info") == ""
+    (tmp_path / "info").write_text("flags\t\t: fpu avx avx2\nflags\t\t: fpu avx avx2\n")
+    assert record._vectors(tmp_path / "info") == " (AVX2)"
+    (tmp_path / "info").write_text("flags : avx2 avx512f avx512_bf16\n")
+    assert record._vectors(tmp_path / "info") == " (AVX-512 with bfloat16)"
