@@ -68,10 +68,12 @@ class StudyStorage(PatientStorage):
     """A patient storage that can collect what is written to trials.
 
     Attributes:
-        version: Grows whenever we make, change or end a trial; single attributes do not count.
+        begun: Trials that we have made, or taken from the queue.
+        ended: Trials that we have told.
     """
 
-    version = 0
+    begun = 0
+    ended = 0
     _held: dict[int, Writes] | None = None
 
     @contextlib.contextmanager
@@ -108,13 +110,14 @@ class StudyStorage(PatientStorage):
                 if not number or writes.end is None or told != writes.end[0]:
                     raise
 
-        self.version += 1
+        self.ended += writes.end is not None
         self.patiently(attempt)
         known.update({name: distribution for name, (_, distribution) in writes.params.items()})
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See optuna.storages.BaseStorage."""
-        self.version += 1
+        self.begun += 1
+        self.ended += template_trial is not None and template_trial.state.is_finished()
         return super().create_new_trial(study_id, template_trial)
 
     def set_trial_param(
@@ -147,7 +150,10 @@ class StudyStorage(PatientStorage):
         """See optuna.storages.BaseStorage."""
         writes = self._writes(trial_id) if state.is_finished() else None
         if writes is None:
-            self.version += 1
+            if state.is_finished():
+                self.ended += 1
+            else:
+                self.begun += 1
             return super().set_trial_state_values(trial_id, state, values)
         writes.end = state, values
         return True

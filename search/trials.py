@@ -27,7 +27,7 @@ from studies.errors import StudyError
 from studies.record import REPEATABLE, Record, candidate_of, environment, read, write
 from studies.samplers import make_sampler, seed_of
 from studies.settings import Settings
-from studies.window import Window
+from studies.window import Shown, Window
 
 STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
@@ -115,7 +115,7 @@ class Ledger:
         rules: Rules | None = None,
     ) -> None:
         self._study, self._settings = study, settings
-        storage: Any = study._storage  # a StudyStorage, or what has its `together` and `version` in memory
+        storage: Any = study._storage  # a StudyStorage, or what has its `together`, `begun` and `ended` in memory
         self._together: Callable[[], contextlib.AbstractContextManager[None]] = storage.together
         self.ownership = ownership if ownership is not None else Ownership(study, shared=False)
         self._space: Space = settings.make_space()
@@ -171,6 +171,7 @@ class Ledger:
             self._tell_failed(trial, "worker_died", f"whoever ran it died {starts} times")
             self.ownership.drop(frozen._trial_id)
             return None
+        self._view.read()
         work = self._work(frozen._trial_id, frozen.number)
         if work is None:
             return None
@@ -188,7 +189,7 @@ class Ledger:
                 if limit is not None and self.count() >= limit:
                     return None
                 self._study.sampler = RandomSampler()  # asked for a number only
-                trial = self._study.ask()
+                trial = self._study.ask() if self._view.waiting else self._new_trial()
                 self.ownership.take(trial)
             work = self._work(trial._trial_id, trial.number)
             if work is None:
@@ -197,6 +198,10 @@ class Ledger:
             if work.settled is not None:
                 self._changed()
             return work
+
+    def _new_trial(self) -> Trial:
+        """As `Study.ask` makes it, without reading all trials anew to look for enqueued ones."""
+        return Trial(self._study, self._study._storage.create_new_trial(self._study._study_id))
 
     def _work(self, trial_id: int, number: int) -> Work | None:
         """Sample a trial's candidate, or what is missing of it; None: it is impossible, and the trial has failed."""
@@ -247,15 +252,19 @@ class Ledger:
         return trial, self._space.sample(trial)
 
     def _propose(self, trial_id: int, number: int) -> None:
-        """Choose the parameters of a trial that has none; where there is nothing new to choose, its sampler will."""
+        """Choose the parameters of a trial that has none; where there is nothing new to choose, its sampler will.
+
+        The view has been read since anything but this trial has changed.
+        """
         storage, sampler = self._study._storage, self._study.sampler
         frozen = storage.get_trial(trial_id)
         if frozen.params or FIXED in frozen.system_attrs:  # cut short, or enqueued
             return
         self._learn()
         seed = seed_of(self._settings.seed, number)
-        open_work = _in_training(self._view.trials(), trial_id)
-        found = self._proposer.propose(self._study, sampler, frozen, seed, open_work)
+        trials = self._view.latest
+        shown: Any = Shown(self._study, trials)
+        found = self._proposer.propose(shown, sampler, frozen, seed, _in_training(trials, trial_id))
         if found is not None:
             storage.set_trial_system_attr(trial_id, FIXED, dict(found))
             self._study.sampler = RandomSampler(seed)  # has nothing left to choose

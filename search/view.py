@@ -22,17 +22,20 @@ FRESH_SECONDS = 1.0  # what other coordinators have done is seen after so long
 class View:
     """Trials of a study, by number, and what is asked about them.
 
+    Attributes:
+        latest: All trials as they were read last.
+
     Args:
         study: Whose trials they are.
-        storage: The study's; it counts our own writes.
+        storage: The study's; it counts what we begin and end.
         bar: Accuracy that the front demands.
         shared: Whether others may write to the study.
     """
 
     def __init__(self, study: optuna.Study, storage: StudyStorage, bar: float, *, shared: bool) -> None:
         self._study, self._storage, self._bar, self._shared = study, storage, bar, shared
-        self._version, self._read_at = -1, 0.0
-        self._trials: list[FrozenTrial] = []
+        self._begun, self._ended_by_us, self._read_at = -1, -1, 0.0
+        self.latest: Sequence[FrozenTrial] = []
         self._known = 0  # trials below this number have all ended, and are taken in
         self._beyond: set[int] = set()  # numbers of later ones that are taken in
         self._by_digest: dict[str, list[FrozenTrial]] = {}
@@ -40,40 +43,47 @@ class View:
         self._waiting = 0
         self._ended: list[FrozenTrial] = []
 
-    def trials(self) -> Sequence[FrozenTrial]:
-        """All trials, by number."""
-        old = self._shared and time.monotonic() - self._read_at > FRESH_SECONDS
-        if old or self._version != self._storage.version:
-            self.read()
-        return self._trials
+    @property
+    def waiting(self) -> int:
+        """Trials that were enqueued and have not begun, as they were read last."""
+        return self._waiting
 
     def count(self) -> int:
         """Trials that have begun."""
-        self.trials()
-        return len(self._trials) - self._waiting
+        if self._begun != self._storage.begun:
+            self.read()
+        self._keep_up()
+        return len(self.latest) - self._waiting
 
     def ended(self, since: int = 0) -> Sequence[FrozenTrial]:
         """Trials that have ended, in the order in which that was seen, without the first `since`."""
-        self.trials()
+        self._keep_up()
         return self._ended[since:]
 
     def with_digest(self, digest: str) -> Sequence[FrozenTrial]:
         """Trials with this candidate that have ended, by number."""
-        self.trials()
+        self._keep_up()
         return sorted(self._by_digest.get(digest, ()), key=lambda trial: trial.number)
 
     def front(self) -> list[FrozenTrial]:
         """The front."""
-        self.trials()
+        self._keep_up()
         return self._front
+
+    def _keep_up(self) -> None:
+        """Read what has ended since; a trial that we began has not, so that the next one is chosen without reading."""
+        old = self._shared and time.monotonic() - self._read_at > FRESH_SECONDS
+        if old or self._ended_by_us != self._storage.ended:
+            self.read()
 
     def read(self) -> None:
         """Look at the study now, however fresh the view is."""
-        self._version, self._read_at = self._storage.version, time.monotonic()
-        self._trials = self._study.get_trials(deepcopy=False)
+        self._begun, self._ended_by_us = self._storage.begun, self._storage.ended
+        self._read_at = time.monotonic()
+        self.latest = self._study.get_trials(deepcopy=False)
         self._waiting = 0
         better = []
-        for trial in self._trials[self._known :]:
+        for trial in self.latest[self._known :]:
             if not trial.state.is_finished():
                 self._waiting += trial.state == TrialState.WAITING
             elif trial.number not in self._beyond:

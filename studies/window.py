@@ -122,8 +122,13 @@ def _best(rows: Sequence[tuple[int, float, bool, float, float]], count: int) -> 
     return [*found, *place[others][: max(0, count - len(found))].tolist()][:count]
 
 
-class _Shown:
-    """A study as the sampler sees it: everything is the study's own, but its trials are the window's."""
+class Shown:
+    """A study as a sampler sees it: everything is the study's own, but for its trials, which are those given here.
+
+    Args:
+        study: The study.
+        trials: By number.
+    """
 
     def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
         self._study, self._trials = study, trials
@@ -144,7 +149,7 @@ class WindowedTPE(TPESampler):
     fitted once: Optuna's own fits them anew for every group and at every question.
     """
 
-    _shown: _Shown | None = None
+    _shown: Shown | None = None
     _by_name: Mapping[str, Distributions] | None = None  # groups of parameters
 
     def __init__(self, *, window: Window | None = None, **options: Any) -> None:
@@ -162,7 +167,7 @@ class WindowedTPE(TPESampler):
         shown = self._look(study)
         # Which groups there are follows from which parameters occur together; one trial of each kind tells.
         kinds = {frozenset(seen.distributions): seen for seen in reversed(shown._get_trials())}
-        some: Any = _Shown(study, list(reversed(kinds.values())))
+        some: Any = Shown(study, list(reversed(kinds.values())))
         return super().infer_relative_search_space(some, trial)
 
     def sample_relative(
@@ -202,9 +207,9 @@ class WindowedTPE(TPESampler):
         shown: Any = self._look(study)
         return super().sample_independent(shown, trial, param_name, param_distribution)
 
-    def _look(self, study: Study) -> _Shown:
+    def _look(self, study: Study) -> Shown:
         if self._shown is None:
-            self._shown = _Shown(study, self._window.of(study._get_trials(deepcopy=False)))
+            self._shown = Shown(study, self._window.of(study._get_trials(deepcopy=False)))
             self._good_and_other: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
             self._models: dict[frozenset[str], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
             self._by_name = None

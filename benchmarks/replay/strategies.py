@@ -76,7 +76,8 @@ def optuna_plain(
 class _Memory(InMemoryStorage):
     """Optuna's storage without a database, with what the ledger needs besides (`search.transactions.StudyStorage`)."""
 
-    version = 0
+    begun = 0
+    ended = 0
 
     def together(self) -> AbstractContextManager[None]:
         """What is written is there at once."""
@@ -84,17 +85,14 @@ class _Memory(InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See optuna.storages.BaseStorage."""
-        self.version += 1
+        self.begun += 1
+        self.ended += template_trial is not None and template_trial.state.is_finished()
         return super().create_new_trial(study_id, template_trial)
-
-    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: Any) -> None:
-        """See optuna.storages.BaseStorage."""
-        self.version += 1
-        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """See optuna.storages.BaseStorage."""
-        self.version += 1
+        self.begun += not state.is_finished()
+        self.ended += state.is_finished()
         return super().set_trial_state_values(trial_id, state, values)
 
 
