@@ -69,7 +69,7 @@ class StudyStorage(PatientStorage):
 
     Attributes:
         begun: Trials that we have made, or taken from the queue.
-        ended: Trials that we have told.
+        ended: Trials that we have told, or added as ended.
     """
 
     begun = 0
@@ -116,8 +116,9 @@ class StudyStorage(PatientStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See optuna.storages.BaseStorage."""
-        self.begun += 1
-        self.ended += template_trial is not None and template_trial.state.is_finished()
+        state = TrialState.RUNNING if template_trial is None else template_trial.state
+        self.begun += state == TrialState.RUNNING
+        self.ended += state.is_finished()
         return super().create_new_trial(study_id, template_trial)
 
     def set_trial_param(
@@ -150,11 +151,10 @@ class StudyStorage(PatientStorage):
         """See optuna.storages.BaseStorage."""
         writes = self._writes(trial_id) if state.is_finished() else None
         if writes is None:
-            if state.is_finished():
-                self.ended += 1
-            else:
-                self.begun += 1
-            return super().set_trial_state_values(trial_id, state, values)
+            self.ended += state.is_finished()
+            changed = super().set_trial_state_values(trial_id, state, values)
+            self.begun += changed and state == TrialState.RUNNING
+            return changed
         writes.end = state, values
         return True
 

@@ -201,6 +201,7 @@ class Ledger:
 
     def _new_trial(self) -> Trial:
         """As `Study.ask` makes it, without reading all trials anew to look for enqueued ones."""
+        self._study._thread_local.cached_all_trials = None  # samplers read the study once for each trial
         return Trial(self._study, self._study._storage.create_new_trial(self._study._study_id))
 
     def _work(self, trial_id: int, number: int) -> Work | None:
@@ -254,7 +255,7 @@ class Ledger:
     def _propose(self, trial_id: int, number: int) -> None:
         """Choose the parameters of a trial that has none; where there is nothing new to choose, its sampler will.
 
-        The view has been read since anything but this trial has changed.
+        The view has been read since we changed anything but this trial.
         """
         storage, sampler = self._study._storage, self._study.sampler
         frozen = storage.get_trial(trial_id)
@@ -278,6 +279,8 @@ class Ledger:
 
     def _settle(self, work: Work) -> None:
         """Take over the result of an earlier trial with the same candidate, wait for it, or refuse the score."""
+        if self.ownership.shared:  # others may have ended it while this candidate was chosen
+            self._view.read()
         self._learn()
         verdict = self._judge.before(work.candidate, work.score)
         if verdict is not None:

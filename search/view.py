@@ -50,10 +50,8 @@ class View:
 
     def count(self) -> int:
         """Trials that have begun."""
-        if self._begun != self._storage.begun:
-            self.read()
         self._keep_up()
-        return len(self.latest) - self._waiting
+        return len(self.latest) - self._waiting + self._storage.begun - self._begun
 
     def ended(self, since: int = 0) -> Sequence[FrozenTrial]:
         """Trials that have ended, in the order in which that was seen, without the first `since`."""
@@ -71,7 +69,7 @@ class View:
         return self._front
 
     def _keep_up(self) -> None:
-        """Read what has ended since; a trial that we began has not, so that the next one is chosen without reading."""
+        """Read anew where we have ended a trial, or where others may have; what we begin can be counted without."""
         old = self._shared and time.monotonic() - self._read_at > FRESH_SECONDS
         if old or self._ended_by_us != self._storage.ended:
             self.read()

@@ -85,13 +85,14 @@ class _Memory(InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See optuna.storages.BaseStorage."""
-        self.begun += 1
-        self.ended += template_trial is not None and template_trial.state.is_finished()
+        state = TrialState.RUNNING if template_trial is None else template_trial.state
+        self.begun += state == TrialState.RUNNING
+        self.ended += state.is_finished()
         return super().create_new_trial(study_id, template_trial)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """See optuna.storages.BaseStorage."""
-        self.begun += not state.is_finished()
+        self.begun += state == TrialState.RUNNING
         self.ended += state.is_finished()
         return super().set_trial_state_values(trial_id, state, values)
 

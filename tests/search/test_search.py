@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_info
 from search import launch as launching
 from search.coordinator import FAILURES_IN_A_ROW
 from search.launch import Options, launch, only_coordinator
+from search.patience import PatientStorage
 from search.trials import Ledger, Work
 from studies.errors import StudyError
 from studies.front import front
@@ -86,6 +88,41 @@ def test_choosing_a_candidate_takes_one_core(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Ledger, "ask", watched)
     launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
     assert seen == {1}
+
+
+def test_choosing_a_candidate_takes_one_look_at_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a few hundredths of a second where there are ten thousand trials."""
+    looks: list[int] = []
+    ask, look = Ledger.ask, PatientStorage.get_all_trials
+
+    def asked(ledger: Ledger) -> Work | None:
+        looks.append(0)
+        return ask(ledger)
+
+    def looked(storage: PatientStorage, *arguments: Any, **options: Any) -> list[optuna.trial.FrozenTrial]:
+        if looks:
+            looks[-1] += 1
+        return look(storage, *arguments, **options)
+
+    monkeypatch.setattr(Ledger, "ask", asked)
+    monkeypatch.setattr(PatientStorage, "get_all_trials", looked)
+    launch(_settings(trials=30), _options(tmp_path), stub_evaluator.evaluate)
+    assert set(looks[10:-1]) == {2}  # one more is there to show how the last one ended
+
+
+def test_what_is_enqueued_in_a_running_search_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"residual.stem_width": 8, "residual.width.0": 12, "residual.width.1": 36}
+    tell = Ledger.finished
+
+    def told(ledger: Ledger, work: Work, *arguments: Any) -> Any:
+        if work.trial.number == 5:
+            _study(tmp_path).enqueue_trial(wanted)
+        return tell(ledger, work, *arguments)
+
+    monkeypatch.setattr(Ledger, "finished", told)
+    launch(_settings(trials=9), _options(tmp_path), stub_evaluator.evaluate)
+    trials = _study(tmp_path).trials
+    assert (trials[6].params, len(trials)) == (wanted, 9)
 
 
 def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
