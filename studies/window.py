@@ -25,6 +25,8 @@ from studies.constraint import CONSTRAINTS
 
 Distributions = dict[str, BaseDistribution]
 
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)  # what groups of parameters are worked out from, as Optuna does
+
 MOST = 500  # finished trials that the sampler is shown
 BEST = 0.1  # share of them that is chosen for being good; TPE calls a tenth good, and never more than 25
 
@@ -166,7 +168,7 @@ class WindowedTPE(TPESampler):
         """See optuna.samplers.BaseSampler."""
         shown = self._look(study)
         # Which groups there are follows from which parameters occur together; one trial of each kind tells.
-        kinds = {frozenset(seen.distributions): seen for seen in reversed(shown._get_trials())}
+        kinds = {frozenset(seen.distributions): seen for seen in reversed(shown._get_trials(states=_ENDED))}
         some: Any = Shown(study, list(reversed(kinds.values())))
         return super().infer_relative_search_space(some, trial)
 
@@ -196,7 +198,7 @@ class WindowedTPE(TPESampler):
                 for space in self._search_space_group.search_spaces:
                     yield {name: kind for name, kind in sorted(space.items()) if not kind.single()}
 
-            ended = shown._get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+            ended = shown._get_trials(states=_ENDED)
             self._by_name = self._window.groups({frozenset(seen.distributions) for seen in ended}, find)
         return self._by_name
 

@@ -121,6 +121,23 @@ def test_groups_are_worked_out_anew_when_other_parameters_have_occurred_together
     assert len(asked) == 2
 
 
+def test_a_running_trial_hides_no_group() -> None:
+    """It is the first of its kind, and slow; the others of its kind have ended."""
+    study = made_study([])
+    kinds = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in "xy"}
+    for number in range(6):
+        state = TrialState.COMPLETE if number else TrialState.RUNNING
+        values = [0.9, 0.1] if number else None
+        params = dict.fromkeys(kinds, number / 6)
+        study.add_trial(optuna.create_trial(state=state, values=values, params=params, distributions=kinds))
+    running = study._storage.get_trial(study.ask()._trial_id)
+    sampler = make_sampler("tpe", 1, startup=3)
+    assert isinstance(sampler, WindowedTPE)
+    sampler.before_trial(study, running)
+    assert set(sampler.infer_relative_search_space(study, running)) == {"x", "y"}
+    assert set(sampler.sample_group(study, running, "x")) == {"x", "y"}
+
+
 def test_what_tpe_calls_good_is_always_shown() -> None:
     """Optuna's own division of all trials, and of those in the window."""
     from optuna.samplers._tpe.sampler import _split_trials
