@@ -1,4 +1,4 @@
-"""The coordinator's view of a study: what has ended is as it is there, and the study is read no more often than needed."""
+"""The coordinator's view of a study: what has ended is as it is there, and it is read no more often than needed."""
 
 from __future__ import annotations
 
