@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import functools
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -219,6 +219,7 @@ class Space:
                 kind = _kind(_DEFAULTS[_base(key)])
                 if _kind(value) != kind:
                     raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
+        self._check_stages(given)
         for key, domain in self._domains.items():
             for value in domain.extremes:
                 self._try(key, value)
@@ -249,6 +250,25 @@ class Space:
             for key, default in _DEFAULTS.items():
                 if key.startswith(f"architecture.{family}.") and default is None and key not in written:
                     raise SpaceError(f"{key} is missing: the family {family} needs it.")
+
+    def _check_stages(self, keys: Iterable[str]) -> None:
+        """What is given for one stage has to be of one that networks have: it would be passed over in silence."""
+        families = self._domains["architecture.family"].choices
+        stages = {str(family): int(self._domains[f"architecture.{family}.stages"].most) for family in families}
+        for key in keys:
+            base = _base(key)
+            table, family = key.split(".")[:2]
+            if base == key or (table == "architecture" and family not in stages):
+                continue
+            stage = int(key.rpartition(".")[2])
+            if table == "bits" and True not in self._domains["bits.per_stage"]:
+                raise SpaceError(f"{key} is for one stage, but bits.per_stage is false: set that to true.")
+            if base.endswith(".stride") and stage == 0:
+                named = f"{base.removesuffix('stride')}first_stride"
+                raise SpaceError(f"{key} says nothing: the first stage's stride is {named}.")
+            most = stages[family] if table == "architecture" else max(stages.values())
+            if stage >= most:
+                raise SpaceError(f"{key} is of a stage that no network has: there are at most {most}, counted from 0.")
 
     def _try(self, key: str, value: Value) -> None:
         """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
@@ -301,8 +321,14 @@ class Space:
         return {key: domain for key, domain in self._domains.items() if not domain.fixed}
 
     def domain(self, key: str) -> Domain:
-        """The domain of a key; "architecture.residual.width.1" falls back to "architecture.residual.width"."""
-        return self._domains[key] if key in self._domains else self._domains[_base(key)]
+        """The domain of a key; "architecture.residual.width.1" falls back to "architecture.residual.width".
+
+        Raises SpaceError where neither is there.
+        """
+        for name in (key, _base(key)):
+            if name in self._domains:
+                return self._domains[name]
+        raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
 
     def sample(self, trial: Trial) -> Candidate:
         """Let an Optuna trial choose a candidate."""

@@ -97,6 +97,12 @@ def test_fixed_values_are_not_parameters() -> None:
     assert candidate.architecture.widths == (16, 16, 16)
 
 
+def test_one_stage_may_be_an_exception() -> None:
+    [(candidate, names)] = _sampled(Space.from_toml(MINIMAL + '"width.2" = [32, 64]'), 0, 1)
+    assert set(names) == {"residual.width.2"}
+    assert candidate.architecture.widths[:2] == (16, 16)
+
+
 def test_a_stage_may_have_a_domain_of_its_own() -> None:
     text = MINIMAL.replace("width = 16\ndepth", "width = 16\nwidth.2 = [32, 64]\ndepth").replace(
         "width = 16\nwidth.2", "width.0 = 16\nwidth.1 = 16\nwidth.2"
@@ -124,6 +130,11 @@ def test_a_stage_may_have_a_domain_of_its_own() -> None:
         (MINIMAL + "[recipe]\nteacher = 'resnet21'\ndistillation = 0.5", ["recipe.teacher", "resnet20"]),
         (MINIMAL + "[recipe]\ndistillation = [0.0, 0.5]", ["recipe.teacher must be named"]),
         (MINIMAL + "[bits]\nweights = [4, 9]", ["bits.weights", "9"]),
+        (MINIMAL.replace("width = 16\nd", "width.0 = 16\nd"), ["architecture.residual.width.1 is missing"]),
+        (MINIMAL + "'width.3' = 16", ["architecture.residual.width.3", "at most 3"]),
+        (MINIMAL + "stride.0 = 1", ["architecture.residual.stride.0", "architecture.residual.first_stride"]),
+        (MINIMAL + "[bits]\nweights.0 = 4", ["bits.weights.0", "bits.per_stage"]),
+        (MINIMAL + "[bits]\nper_stage = true\nactivations.3 = 4", ["bits.activations.3", "at most 3"]),
         (MINIMAL + "[bits]\nper_stage = 3", ["bits.per_stage", "truth value"]),
         (MINIMAL + "[augmentation]\npolicy = 'cutout'\ncutout.strength = 7.0", ["augmentation.strength", "7.0"]),
         (MINIMAL + "[pruning.weights]\nmethod = 'han'\nratio = [0.5, 1.5]", ["ratio", "1.5"]),
