@@ -24,6 +24,7 @@ class View:
 
     Attributes:
         latest: All trials as they were read last.
+        waiting: How many of them were enqueued and had not begun.
 
     Args:
         study: Whose trials they are.
@@ -40,18 +41,13 @@ class View:
         self._beyond: set[int] = set()  # numbers of later ones that are taken in
         self._by_digest: dict[str, list[FrozenTrial]] = {}
         self._front: list[FrozenTrial] = []
-        self._waiting = 0
+        self.waiting = 0
         self._ended: list[FrozenTrial] = []
-
-    @property
-    def waiting(self) -> int:
-        """Trials that were enqueued and have not begun, as they were read last."""
-        return self._waiting
 
     def count(self) -> int:
         """Trials that have begun."""
         self._keep_up()
-        return len(self.latest) - self._waiting + self._storage.begun - self._begun
+        return len(self.latest) - self.waiting + self._storage.begun - self._begun
 
     def ended(self, since: int = 0) -> Sequence[FrozenTrial]:
         """Trials that have ended, in the order in which that was seen, without the first `since`."""
@@ -79,11 +75,11 @@ class View:
         self._begun, self._ended_by_us = self._storage.begun, self._storage.ended
         self._read_at = time.monotonic()
         self.latest = self._study.get_trials(deepcopy=False)
-        self._waiting = 0
+        self.waiting = 0
         better = []
         for trial in self.latest[self._known :]:
             if not trial.state.is_finished():
-                self._waiting += trial.state == TrialState.WAITING
+                self.waiting += trial.state == TrialState.WAITING
             elif trial.number not in self._beyond:
                 self._beyond.add(trial.number)
                 digest = trial.user_attrs.get("digest")
