@@ -1,0 +1,161 @@
+"""Whether a search of few epochs orders networks as longer training does: retrains networks from a published table.
+
+    python -m benchmarks.rank_correlation results/cifar10_hour --networks 10 --workers 2
+
+Takes completed trials of STUDY/trials.csv, spread evenly over the ranks of their search accuracy (validation images),
+retrains each on all training images with one seed and three times the epochs, and reads the test images once for each.
+Stopped trials are left out: their accuracy is of another number of epochs. Writes STUDY/final_accuracy.json, .csv and
+.png. Goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from search.launch import Options
+from search.retrain import retrain
+from search.retrain_plan import Choice, Plan
+from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe
+from spaces.candidate import Sparsity
+from studies.labels import MARK, Labels
+from studies.plots import BLUE, DARK, GRID, INK, MUTED, percent
+
+PARTS = {"architecture": Architecture, "augmentation": Augmentation, "bits": Bits, "recipe": Recipe}
+COLUMNS = ("trial", "digest", "family", "macs", "score", "search_accuracy", "final_accuracy", "search_epochs", "epochs")
+
+
+def candidate(row: Mapping[str, str]) -> Candidate:
+    """The candidate that a row of a study's table describes; its digest tells whether that is the one."""
+    pruning = {name: _part(Sparsity, row, f"pruning.{name}.") for name in ("filters", "weights")}
+    parts = {name: kind(**_part(kind, row, f"{name}.")) for name, kind in PARTS.items()}
+    steps = {name: Sparsity(**values) if values else None for name, values in pruning.items()}
+    found = Candidate(pruning=Pruning(**steps), **parts)
+    if found.digest != row["digest"]:
+        raise SystemExit(f"Trial {row['trial']} was {row['digest']}, but its row reads as {found.digest}.")
+    return found
+
+
+def _part(kind: type, row: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    cells = {field.name: (str(field.type), row.get(prefix + field.name) or "") for field in fields(kind)}
+    return {name: _value(declared, text) for name, (declared, text) in cells.items() if text}
+
+
+def _value(declared: str, text: str) -> Any:
+    if declared.startswith("tuple"):
+        number = float if "float" in declared else int
+        return tuple(number(entry) for entry in text.split("-"))
+    if declared == "bool":
+        return text == "True"
+    return {"int": int, "float": float}.get(declared, str)(text)
+
+
+def spread(rows: Sequence[dict[str, str]], count: int) -> list[dict[str, str]]:
+    """`count` completed trials at even distances in the order of their accuracy, the first and the last among them."""
+    done = sorted((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["accuracy"]))
+    count = min(count, len(done))
+    if count < 3:
+        raise SystemExit("A rank correlation needs three completed trials or more.")
+    return [done[round(index * (len(done) - 1) / (count - 1))] for index in range(count)]
+
+
+def lines(chosen: Sequence[dict[str, str]], summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line for each network, in the order of the search's accuracy."""
+    final = {network["digest"]: network for network in summary["networks"]}
+    return [
+        {
+            "trial": int(row["trial"]),
+            "digest": row["digest"],
+            "family": row["architecture.family"],
+            "macs": int(row["macs"]),
+            "score": float(row["score"]),
+            "search_accuracy": float(row["accuracy"]),
+            "final_accuracy": final[row["digest"]]["mean"],
+            "search_epochs": int(row["epochs"]),
+            "epochs": final[row["digest"]]["epochs"],
+        }
+        for row in chosen
+    ]
+
+
+def draw(found: Sequence[Mapping[str, Any]], correlation: float, path: Path) -> None:
+    """Final accuracy against the search's, the trials named, and where both would be the same."""
+    figure = Figure(figsize=(7.2, 4.6), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = [(100 * line["search_accuracy"], 100 * line["final_accuracy"]) for line in found]
+    across, up = zip(*points, strict=True)
+    axes.set(xlim=(min(across) - 1.5, max(across) + 2.5), ylim=(min(*up, *across) - 1, max(up) + 1.5))
+    axes.axline((70, 70), slope=1, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.plot(across, up, "o", color=BLUE, markersize=6, zorder=3)
+    axes.set_xlabel("validation accuracy in the search, %", color=INK)
+    axes.set_ylabel("test accuracy after three times the epochs, %", color=INK)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    title = f"The search's order of {len(found)} networks holds to {correlation:.2f} (Spearman)"
+    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    figure.canvas.draw()  # the layout is final from here on, as names need it
+    labels = Labels(axes)
+    labels.avoid(points, MARK, radius=4)
+    right = axes.get_xlim()[1]
+    labels.fixed("as in the search", (right, right), (-6, -22), color=MUTED, fontsize=8, ha="right")
+    for line, point in zip(found, points, strict=True):
+        labels.add(f"trial {line['trial']}", point, color=DARK, fontsize=8)
+    labels.place()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, metavar="STUDY", help="folder with trials.csv")
+    parser.add_argument("--networks", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=0, help="trainings side by side; 0: one for each core")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--work", type=Path, help="folder of checkpoints; default: runs/rank_correlation/NAME")
+    options = parser.parse_args()
+    with (options.study / "trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = spread(rows, options.networks)
+    choices = tuple(Choice(candidate(row), int(row["trial"]), float(row["accuracy"])) for row in chosen)
+    name = options.study.resolve().name
+    work = options.work or Path("runs") / "rank_correlation" / name
+    plan = Plan(choices, dataset=chosen[0]["data"], seeds=1, study=name)
+    how, summary = retrain(plan, Options("", workers=options.workers, data_dir=options.data_dir, out=work))
+    if how != "done":
+        raise SystemExit(f"{how}: the same command goes on.")
+    found = lines(chosen, summary)
+    kept = {key: summary[key] for key in ("commit", "machine", "date", "study", "rank_correlation", "data")}
+    gains = [line["final_accuracy"] - line["search_accuracy"] for line in found]
+    facts = {
+        "command": shlex.join(["python", "-m", "benchmarks.rank_correlation", *sys.argv[1:]]),
+        **kept,
+        "seeds": 1,
+        "test_evaluations": summary["test_evaluations"],
+        "gain_in_points": [round(100 * min(gains), 2), round(100 * max(gains), 2)],
+        "networks": found,
+    }
+    (options.study / "final_accuracy.json").write_text(json.dumps(facts, indent=1) + "\n")
+    with (options.study / "final_accuracy.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    draw(found, summary["rank_correlation"], options.study / "final_accuracy.png")
+    for line in found:
+        print(f"trial {line['trial']:3} {percent(line['search_accuracy'])} -> {percent(line['final_accuracy'])}")
+    print(f"Spearman {summary['rank_correlation']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
