@@ -71,13 +71,24 @@ def drawn(kind: BaseDistribution, chance: random.Random) -> Any:
     raise TypeError(f"A distribution of kind {type(kind).__name__} cannot be drawn from.")
 
 
+@dataclass
+class Known:
+    """What stays the same in one space, whoever asks.
+
+    Attributes:
+        candidates: By what was drawn: small spaces propose the same again and again.
+        kinds: The parameters' distributions, by name.
+    """
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    kinds: dict[str, BaseDistribution] = field(default_factory=dict)
+
+
 class Asking:
     """Asks samplers for parameters without storing anything."""
 
-    def __init__(
-        self, study: Any, trial: FrozenTrial, space: Space, met: dict[str, Candidate], chance: random.Random
-    ) -> None:
-        self._study, self._trial, self._space, self._met, self._chance = study, trial, space, met, chance
+    def __init__(self, study: Any, trial: FrozenTrial, space: Space, known: Known, chance: random.Random) -> None:
+        self._study, self._trial, self._space, self._known, self._chance = study, trial, space, known, chance
         self._spaces: dict[int, dict[str, BaseDistribution]] = {}
 
     def __call__(self, sampler: BaseSampler | None, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
@@ -90,14 +101,15 @@ class Asking:
         if sampler is not None:
             together = self._together(sampler, fixed)
             independent = partial(sampler.sample_independent, self._study, self._trial)
-        draft = _Draft(fixed, together, independent)
+        draft = _Draft(fixed, together, independent, self._known.kinds)
+        met = self._known.candidates
         try:
             written = json.dumps(self._space.draw(draft))
-            if written not in self._met:
-                if len(self._met) >= REMEMBERED:
-                    self._met.clear()
-                self._met[written] = Candidate.from_dict(json.loads(written))
-            candidate = self._met[written]
+            if written not in met:
+                if len(met) >= REMEMBERED:
+                    met.clear()
+                met[written] = Candidate.from_dict(json.loads(written))
+            candidate = met[written]
         except CandidateError:
             return None
         return draft.parameters, candidate
@@ -123,10 +135,14 @@ class _Draft:
     fixed: Parameters
     together: Callable[[str], Parameters] | None  # what the sampler gives at once, by one of the names
     independent: Callable[[str, BaseDistribution], Any]
+    kinds: dict[str, BaseDistribution]
     parameters: dict[str, Any] = field(default_factory=dict)
     relative: dict[str, Any] = field(default_factory=dict)
 
-    def _suggest(self, name: str, kind: BaseDistribution) -> Any:
+    def _suggest(self, name: str, make: Callable[[], BaseDistribution]) -> Any:
+        kind = self.kinds.get(name)
+        if kind is None:
+            kind = self.kinds[name] = make()
         if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
             value = self.fixed[name]
         else:
@@ -137,12 +153,12 @@ class _Draft:
         return value
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._suggest(name, CategoricalDistribution(choices))
+        return self._suggest(name, lambda: CategoricalDistribution(choices))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._suggest(name, IntDistribution(low, high, log=log, step=step)))
+        return int(self._suggest(name, lambda: IntDistribution(low, high, log=log, step=step)))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        return float(self._suggest(name, FloatDistribution(low, high, log=log, step=step)))
+        return float(self._suggest(name, lambda: FloatDistribution(low, high, log=log, step=step)))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.drafts import REMEMBERED, Asking, Parameters, Quiet
+from search.drafts import REMEMBERED, Asking, Known, Parameters, Quiet
 from search.judging import CandidateOf
 from search.promise import expected_gain
 from search.regression import Array, Regression, encode
@@ -112,7 +112,7 @@ class Proposer:
         self._digest_pairs: dict[int, tuple[Candidate, str, str]] = {}
         self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
         self._front: list[Point] = []
-        self._met: dict[str, Candidate] = {}  # by what was drawn: small spaces propose the same again and again
+        self._known = Known()
 
     def learn(self, trials: Iterable[FrozenTrial], candidate: CandidateOf = candidate_of) -> None:
         """Take in ended trials that are new; those for which `candidate` is None say nothing new."""
@@ -154,7 +154,7 @@ class Proposer:
             seed: Of everything random here.
             open_work: Candidates in training.
         """
-        ask = Asking(Quiet(study), trial, self._space, self._met, random.Random(seed))
+        ask = Asking(Quiet(study), trial, self._space, self._known, random.Random(seed))
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}

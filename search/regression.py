@@ -43,8 +43,9 @@ class Regression:
             for noise in NOISES:
                 fitted = _fit(kernel, noise, residuals)
                 if fitted is not None and fitted[0] > best:
-                    best, self._factor, self._weights, self._scale = fitted
+                    best, self._factor, half, self._scale = fitted
                     self._length, self._linear, self._noise = length, linear, noise
+        self._weights: Array = solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False)
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (m,) of the targets at `features` (m, d), noise included."""
@@ -59,7 +60,7 @@ class Regression:
 
 
 def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, Array, float] | None:
-    """(log marginal likelihood, Cholesky factor, weights, scale); None where the matrix is singular."""
+    """(log marginal likelihood, Cholesky factor, residuals solved by it, scale); None where the matrix is singular."""
     try:
         factor: Array = np.linalg.cholesky(kernel + (noise + 1e-9) * np.eye(len(residuals)))
     except np.linalg.LinAlgError:
@@ -69,8 +70,7 @@ def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, A
     count = len(residuals)
     scale = float((half @ half + 1) / (count + 1))
     likelihood = -0.5 * (count + 1) * math.log(scale) - float(np.log(np.diag(factor)).sum())
-    weights: Array = solve_triangular(factor, half, lower=True, trans=1, check_finite=False)
-    return likelihood, factor, weights, scale
+    return likelihood, factor, half, scale
 
 
 def _distances(some: Array, others: Array) -> Array:
@@ -85,6 +85,9 @@ def _matern(distances: Array) -> Array:
     return result
 
 
+_NUMBERS = {int, float, type(None)}
+
+
 def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
     """Features (rows, columns) of named values that not every row needs to have.
 
@@ -93,14 +96,15 @@ def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
     middle otherwise. What is the same in all rows is left out.
     """
     columns: list[Array] = []
+    everywhere = np.ones(len(rows), bool)
     for name in sorted({name for row in rows for name in row}):
         values = [row.get(name) for row in rows]
-        present = np.array([value is not None for value in values])
-        if not present.all():
+        kinds = set(map(type, values))
+        present = np.array([value is not None for value in values]) if type(None) in kinds else everywhere
+        if present is not everywhere:
             columns.append(present.astype(float))
-        known = [value for value in values if value is not None]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-            numbers = np.array([math.nan if value is None else float(value) for value in values])
+        if kinds <= _NUMBERS:
+            numbers = np.array(values, float)  # None becomes nan
             low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
             if high <= low:
                 continue
@@ -108,7 +112,8 @@ def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
                 numbers, low, high = np.log(numbers), math.log(low), math.log(high)
             columns.append(np.where(present, (numbers - low) / (high - low), 0.5))
         else:
-            words = sorted({repr(value) for value in known})
+            spelled = [None if value is None else repr(value) for value in values]
+            words = sorted({spelling for spelling in spelled if spelling is not None})
             for word in words[1:] if len(words) == 2 else words * (len(words) > 2):
-                columns.append(np.array([float(value is not None and repr(value) == word) for value in values]))
+                columns.append(np.array([spelling == word for spelling in spelled], float))
     return np.stack(columns, 1) if columns else np.zeros((len(rows), 0))

@@ -65,6 +65,9 @@ def _name_field(part: Any, name: str) -> str:
 _label: Callable[[Any, str], str] = functools.cache(_name_field)  # asked for as often
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def _plain(value: Any) -> Any:
     """A part, or a value in one, as JSON would give it back."""
     if value is None or type(value) in (int, float, str, bool):
@@ -121,7 +124,19 @@ class _Part:
 
     def to_json(self) -> str:
         """Canonical JSON: keys sorted, no spaces, shortest exact floats."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return self._json
+
+    @functools.cached_property
+    def _json(self) -> str:
+        # Part by part, as candidates share parts, and a search asks for the digests of thousands.
+        values = {name: getattr(self, name) for name, *_ in _fields(type(self))}
+        if not any(isinstance(value, _Part) for value in values.values()):
+            return _encode(values)
+        entries = (
+            f'"{name}":{value._json if isinstance(value, _Part) else _encode(value)}'
+            for name, value in sorted(values.items())
+        )
+        return "{" + ",".join(entries) + "}"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -137,8 +152,7 @@ class _Part:
                 raise CandidateError(f"{name}.{key} must be given.")
         values = {}
         for key, value in data.items():
-            part = _PARTS.get((name, key))
-            values[key] = part.from_dict(value) if part is not None and value is not None else value
+            values[key] = value if value is None or (name, key) not in _PARTS else _read_part((name, key), value)
         return cls(**values)
 
     @classmethod
@@ -154,6 +168,20 @@ class _Part:
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def _read_part(which: tuple[str, str], value: Any) -> _Part:
+    try:
+        written = json.dumps(value)
+    except (TypeError, ValueError):  # nothing that JSON could hold: the part says what is wrong
+        return _PARTS[which].from_dict(value)
+    return _same_part(which, written)
+
+
+@functools.lru_cache(maxsize=4096)
+def _same_part(which: tuple[str, str], written: str) -> _Part:
+    """One object for equal parts: thousands of candidates have a few hundred of them."""
+    return _PARTS[which].from_dict(json.loads(written))
 
 
 @dataclass(frozen=True)
@@ -396,7 +424,7 @@ class Recipe(_Part):
         if self.distillation > 0:
             _require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
 
-    @property
+    @functools.cached_property
     def dense(self) -> Recipe:
         """The recipe of the dense training, which has no teacher yet where that is the dense network."""
         if self.teacher != DENSE_TEACHER:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
@@ -31,6 +32,10 @@ MOST = 500  # finished trials that the sampler is shown
 BEST = 0.1  # share of them that is chosen for being good; TPE calls a tenth good, and never more than 25
 
 
+Rows = NDArray[np.float64]
+"""(trials, 5): place, violation, whether it is complete, accuracy, score."""
+
+
 class Window:
     """Chooses the trials to learn from, of a study that grows: an ended trial is looked at once.
 
@@ -43,7 +48,7 @@ class Window:
         self._most, self._best = MOST if most is None else most, best
         self._known = 0  # trials before this place have all ended, and are taken in
         self._beyond: set[int] = set()  # places of later ones that are taken in
-        self._rows: list[tuple[int, float, bool, float, float]] = []  # place, violation, complete, accuracy, score
+        self._rows: Rows = np.empty((0, 5))  # by place
         self._kinds: frozenset[frozenset[str]] = frozenset()
         self._groups: Mapping[str, Distributions] = {}
 
@@ -55,11 +60,11 @@ class Window:
                 Failed and waiting ones are left out.
         """
         running = self._look(trials)
-        rows = sorted(self._rows)  # nearly sorted already, which takes no time
-        chosen = {row[0] for row in rows}
-        if len(rows) > self._most:
-            chosen = set(_best(rows, math.ceil(self._best * self._most)))
-            for place, *_ in reversed(rows):
+        places = self._rows[:, 0].astype(int)
+        chosen = set(places[-self._most :].tolist())
+        if len(places) > self._most:
+            chosen = set(_best(self._rows, math.ceil(self._best * self._most)))
+            for place in reversed(places[-self._most :].tolist()):
                 if len(chosen) >= self._most:
                     break
                 chosen.add(place)
@@ -67,7 +72,7 @@ class Window:
 
     def _look(self, trials: Sequence[FrozenTrial]) -> list[int]:
         """Take in what has ended; returns the places of the running ones."""
-        running = []
+        running, fresh = [], []
         for place in range(self._known, len(trials)):
             trial = trials[place]
             if trial.state == TrialState.RUNNING:
@@ -78,7 +83,10 @@ class Window:
                     missed = sum(max(0.0, value) for value in trial.system_attrs.get(CONSTRAINTS, ()))
                     complete = trial.state == TrialState.COMPLETE
                     accuracy, score = trial.values if complete else (0.0, 0.0)
-                    self._rows.append((place, missed, complete, accuracy, score))
+                    fresh.append((place, missed, complete, accuracy, score))
+        if fresh:
+            rows = np.concatenate([self._rows, np.array(fresh, float)])
+            self._rows = rows[np.argsort(rows[:, 0], kind="stable")]
         while self._known in self._beyond:
             self._beyond.remove(self._known)
             self._known += 1
@@ -104,9 +112,9 @@ def window(trials: Sequence[FrozenTrial], most: int | None = None, best: float =
     return Window(most, best).of(trials)
 
 
-def _best(rows: Sequence[tuple[int, float, bool, float, float]], count: int) -> list[int]:
+def _best(rows: Rows, count: int) -> list[int]:
     """Places as TPE ranks: feasible and complete ones front by front, then feasible stopped ones, then by violation."""
-    place, missed, complete, accuracy, score = np.array(rows, float).T
+    place, missed, complete, accuracy, score = rows.T
     place = place.astype(int)
     feasible = missed <= 0
     left = np.flatnonzero(feasible & (complete > 0))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search import drafts
 from search.drafts import drawn
 from search.promise import expected_gain
 from search.proposals import COMPRESSIONS, Proposer, compression_epochs
@@ -194,6 +195,22 @@ def test_every_sampler_can_propose_and_leaves_no_trace(sampler: str) -> None:
     assert len(asked) == 7
     assert not any(key.startswith("tpe") for trial in asked for key in trial.system_attrs)
     assert not any(trial.params for trial in asked)
+
+
+def test_a_distribution_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = _Study()
+    made: Counter[tuple[object, ...]] = Counter()
+
+    class Counted(CategoricalDistribution):
+        def __init__(self, choices: Sequence[None | bool | int | float | str]) -> None:
+            made[tuple(choices)] += 1
+            super().__init__(choices)
+
+    monkeypatch.setattr(drafts, "CategoricalDistribution", Counted)
+    for _ in range(3):
+        assert study.propose() is not None
+    assert made[(2, 3, 4, 8)] == 1
+    assert max(made.values()) == 1
 
 
 def test_what_is_in_training_is_not_proposed_again() -> None:

@@ -35,6 +35,23 @@ def test_json_is_exact_for_any_numbers(rate: float, widths: list[int], bits: int
         recipe=Recipe(learning_rate=rate),
     )
     assert Candidate.from_json(candidate.to_json()) == candidate
+    # Written part by part, and the same text as in one go: digests of published results depend on it.
+    whole = json.dumps(candidate.to_dict(), sort_keys=True, separators=(",", ":"))
+    assert candidate.to_json() == whole
+    assert candidate.pruning.to_json() in whole
+
+
+def test_equal_parts_are_one_object() -> None:
+    first = presets["resnet20"].to_dict()
+    other = first | {"bits": Bits.uniform(4, 4).to_dict()}
+    one, two = Candidate.from_dict(first), Candidate.from_dict(other)
+    assert one.architecture is two.architecture
+    assert one.recipe is two.recipe
+    assert one.bits != two.bits
+    changed = Candidate.from_dict(first | {"augmentation": first["augmentation"] | {"crop": 1}})
+    assert changed.augmentation.crop == 1
+    with pytest.raises(CandidateError, match="crop"):  # equal to 1, but no number
+        Candidate.from_dict(first | {"augmentation": first["augmentation"] | {"crop": True}})
 
 
 def test_whole_numbers_and_floats_have_one_digest() -> None:
