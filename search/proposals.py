@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.drafts import REMEMBERED, Asking, Known, Parameters, Quiet
+from search.drafts import Asking, Known, Parameters, Quiet
 from search.judging import CandidateOf
 from search.promise import expected_gain
 from search.regression import Array, Regression, encode
@@ -109,7 +109,6 @@ class Proposer:
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
-        self._digest_pairs: dict[int, tuple[Candidate, str, str]] = {}
         self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
         self._front: list[Point] = []
         self._known = Known()
@@ -213,16 +212,6 @@ class Proposer:
             result.append({name: value for name, value in one.parameters.items() if name not in dropped})
         return result
 
-    def _digests_of(self, candidate: Candidate) -> tuple[str, str]:
-        """(digest, digest of the dense network), computed once."""
-        found = self._digest_pairs.get(id(candidate))
-        if found is None or found[0] is not candidate:
-            found = (candidate, candidate.digest, candidate.dense_digest)
-            if len(self._digest_pairs) >= REMEMBERED:
-                self._digest_pairs.clear()
-            self._digest_pairs[id(candidate)] = found
-        return found[1:]
-
     def _options(
         self,
         proposals: Iterable[tuple[Parameters, Candidate] | None],
@@ -236,7 +225,7 @@ class Proposer:
             if proposal is None:
                 continue
             parameters, candidate = proposal
-            digest, dense = self._digests_of(candidate)
+            digest, dense = candidate.digest, candidate.dense_digest
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None

@@ -202,7 +202,7 @@ def test_a_distribution_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: Counter[tuple[object, ...]] = Counter()
 
     class Counted(CategoricalDistribution):
-        def __init__(self, choices: Sequence[None | bool | int | float | str]) -> None:
+        def __init__(self, choices: Sequence[bool | int | float | str | None]) -> None:
             made[tuple(choices)] += 1
             super().__init__(choices)
 
