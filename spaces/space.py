@@ -325,10 +325,10 @@ class Space:
 
         Raises SpaceError where neither is there.
         """
-        for name in (key, _base(key)):
-            if name in self._domains:
-                return self._domains[name]
-        raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
+        found = self._domains.get(key) or self._domains.get(_base(key))
+        if found is None:
+            raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
+        return found
 
     def sample(self, trial: Trial) -> Candidate:
         """Let an Optuna trial choose a candidate."""
