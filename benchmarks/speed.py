@@ -3,8 +3,8 @@
     python benchmarks/speed.py --out results/speed              measure and join; 20 minutes on two idle cores
     python benchmarks/speed.py --out results/speed --join       only join what is there
 
-The seconds per trial come from engine_overhead.json in the same folder (benchmarks/engine_overhead.py); without that
-file they are null.
+Three more files of the same folder are joined where they are there: engine_overhead.json, accuracy_parity.json and
+start_up.json, each of the benchmark of that name. Without them their figures are null.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def join(out: Path) -> dict[str, Any]:
     """What summary.json holds beside its origin."""
     throughput, qat, engine = (_read(out, name) for name in ("train_throughput", "qat_step", "engine_overhead"))
     profile, policies = _read(out, "profile_step"), _read(out, "policies")
+    parity, start_up = _read(out, "accuracy_parity"), _read(out, "start_up")
     ratios = {row["network"]: row["ratio"] for row in qat.get("rows", [])}
     return {
         "train_throughput": {
@@ -57,6 +58,8 @@ def join(out: Path) -> dict[str, Any]:
         "qat_step_ratio": max(ratios.values(), default=None),
         "qat_step_ratios": ratios,
         "seconds_per_trial": {key: engine.get(key) for key in ("sqlite_10000", "postgresql_10000")},
+        "accuracy_parity": {key: parity.get(key) for key in ("difference_in_points", "seeds", "epochs")},
+        "start_up_seconds": {row["command"]: row["seconds"] for row in start_up.get("rows", [])},
         "evaluation_share_of_epoch": {
             row["network"]: row["evaluation_share_of_epoch"]
             for row in profile.get("rows", [])
