@@ -3,8 +3,10 @@
     python -m benchmarks.rank_correlation results/cifar10_hour --epochs 6
 
 Takes from STUDY/trials.csv the most accurate completed trial of each dense network, retrains it on all training images
-with one seed, and reads the test images once for each. Stopped trials are left out: their accuracy is of another number
-of epochs. Writes STUDY/final_accuracy.json, .csv and .png. Goes on where it was interrupted.
+with one seed, and reads the test images once for each. Dense networks of which every trial was stopped are left out: so
+nothing is said about whether it was right to stop them. The seed is the search's own (0), so the networks start from
+the weights that they started from there, and some of their luck is the same. Writes STUDY/final_accuracy.json, .csv and
+.png. Goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -93,7 +96,17 @@ def lines(chosen: Sequence[dict[str, str]], summary: Mapping[str, Any]) -> list[
     ]
 
 
-def draw(found: Sequence[Mapping[str, Any]], correlation: float, path: Path) -> None:
+def interval(correlation: float, count: int) -> tuple[float, float]:
+    """Of 95 %, by Fisher's transform with the variance of Bonett and Wright 2000 (doi:10.1007/BF02294183).
+
+    Roughly, for so few networks; a correlation of 1 has none.
+    """
+    middle = math.atanh(min(abs(correlation), 1 - 1e-12)) * (1 if correlation >= 0 else -1)
+    half = 1.96 * math.sqrt((1 + correlation**2 / 2) / (count - 3)) if count > 3 else math.inf
+    return math.tanh(middle - half), math.tanh(middle + half)
+
+
+def draw(found: Sequence[Mapping[str, Any]], correlation: float, epochs: tuple[int, int], path: Path) -> None:
     """Final accuracy against the search's, the trials named, and where both would be the same."""
     figure = Figure(figsize=(7.2, 4.6), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
@@ -103,8 +116,8 @@ def draw(found: Sequence[Mapping[str, Any]], correlation: float, path: Path) -> 
     axes.set(xlim=(min(across) - 1.5, max(across) + 2.5), ylim=(min(*up, *across) - 1, max(up) + 1.5))
     axes.axline((70, 70), slope=1, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.plot(across, up, "o", color=BLUE, markersize=6, zorder=3)
-    axes.set_xlabel("validation accuracy in the search, %", color=INK)
-    axes.set_ylabel("test accuracy after longer training, %", color=INK)
+    axes.set_xlabel(f"validation accuracy in the search, {epochs[0]} dense epochs, %", color=INK)
+    axes.set_ylabel(f"test accuracy, {epochs[1]} dense epochs, one seed, %", color=INK)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -140,17 +153,29 @@ def main() -> None:
     work = options.work or Path("runs") / "rank_correlation" / name
     plan = Plan(choices, dataset=chosen[0]["data"], seeds=1, epochs=options.epochs, study=name)
     how, summary = retrain(plan, Options("", workers=options.workers, data_dir=options.data_dir, out=work))
+    failed = [f"{network['digest']}: {one['text']}" for network in summary["networks"] for one in network["failed"]]
     if how != "done":
-        raise SystemExit(f"{how}: the same command goes on.")
+        raise SystemExit("; ".join(failed) or f"{how}: the same command goes on.")
+    correlation = summary["rank_correlation"]
+    if correlation is None:
+        raise SystemExit("All networks came to the same accuracy: there is no order to compare.")
     found = lines(chosen, summary)
+    dense = {candidate(row).dense_digest for row in rows if row["state"] in ("complete", "pruned")}
+    epochs = choices[0].candidate.recipe.epochs, plan.trained(choices[0]).recipe.epochs
     kept = {key: summary[key] for key in ("commit", "machine", "date", "study", "rank_correlation", "data")}
-    gains = [line["final_accuracy"] - line["search_accuracy"] for line in found]
+    gains = [100 * (line["final_accuracy"] - line["search_accuracy"]) for line in found]
     facts = {
         "command": shlex.join(["python", "-m", "benchmarks.rank_correlation", *sys.argv[1:]]),
         **kept,
-        "seeds": 1,
+        "interval": [round(end, 3) for end in interval(correlation, len(found))],
+        "seeds": [0],
+        "search_seed": int(chosen[0]["seed"]),
+        "search_dense_epochs": epochs[0],
+        "dense_epochs": epochs[1],
+        "dense_networks": len(dense),
+        "left_out_as_stopped": len(dense) - len(found),
         "test_evaluations": summary["test_evaluations"],
-        "gain_in_points": [round(100 * min(gains), 2), round(100 * max(gains), 2)],
+        "test_minus_search_points": [round(min(gains), 2), round(max(gains), 2)],
         "networks": found,
     }
     (options.study / "final_accuracy.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -158,10 +183,10 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(found)
-    draw(found, summary["rank_correlation"], options.study / "final_accuracy.png")
+    draw(found, correlation, epochs, options.study / "final_accuracy.png")
     for line in found:
         print(f"trial {line['trial']:3} {percent(line['search_accuracy'])} -> {percent(line['final_accuracy'])}")
-    print(f"Spearman {summary['rank_correlation']:.3f}")
+    print(f"Spearman {correlation:.3f}, 95 % interval {facts['interval']}")
 
 
 if __name__ == "__main__":

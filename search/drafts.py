@@ -77,11 +77,11 @@ class Known:
 
     Attributes:
         candidates: By what was drawn: small spaces propose the same again and again.
-        kinds: The parameters' distributions, by name.
+        distributions: Of the parameters, by name.
     """
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    kinds: dict[str, BaseDistribution] = field(default_factory=dict)
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
 
 
 class Asking:
@@ -101,7 +101,7 @@ class Asking:
         if sampler is not None:
             together = self._together(sampler, fixed)
             independent = partial(sampler.sample_independent, self._study, self._trial)
-        draft = _Draft(fixed, together, independent, self._known.kinds)
+        draft = _Draft(fixed, together, independent, self._known.distributions)
         met = self._known.candidates
         try:
             written = json.dumps(self._space.draw(draft))
@@ -135,14 +135,14 @@ class _Draft:
     fixed: Parameters
     together: Callable[[str], Parameters] | None  # what the sampler gives at once, by one of the names
     independent: Callable[[str, BaseDistribution], Any]
-    kinds: dict[str, BaseDistribution]
+    distributions: dict[str, BaseDistribution]  # that are known already
     parameters: dict[str, Any] = field(default_factory=dict)
     relative: dict[str, Any] = field(default_factory=dict)
 
     def _suggest(self, name: str, make: Callable[[], BaseDistribution]) -> Any:
-        kind = self.kinds.get(name)
+        kind = self.distributions.get(name)
         if kind is None:
-            kind = self.kinds[name] = make()
+            kind = self.distributions[name] = make()
         if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
             value = self.fixed[name]
         else:

@@ -85,9 +85,6 @@ def _matern(distances: Array) -> Array:
     return result
 
 
-_NUMBERS = {int, float, type(None)}
-
-
 def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
     """Features (rows, columns) of named values that not every row needs to have.
 
@@ -99,11 +96,11 @@ def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
     everywhere = np.ones(len(rows), bool)
     for name in sorted({name for row in rows for name in row}):
         values = [row.get(name) for row in rows]
-        kinds = set(map(type, values))
-        present = np.array([value is not None for value in values]) if type(None) in kinds else everywhere
+        types = set(map(type, values))  # a few, where there are hundreds of values
+        present = np.array([value is not None for value in values]) if type(None) in types else everywhere
         if present is not everywhere:
             columns.append(present.astype(float))
-        if kinds <= _NUMBERS:
+        if all(issubclass(one, int | float | None) and one is not bool for one in types):
             numbers = np.array(values, float)  # None becomes nan
             low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
             if high <= low:

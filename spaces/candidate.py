@@ -173,14 +173,14 @@ class _Part:
 def _read_part(which: tuple[str, str], value: Any) -> _Part:
     try:
         written = json.dumps(value)
-    except (TypeError, ValueError):  # nothing that JSON could hold: the part says what is wrong
+    except (TypeError, ValueError, RecursionError):  # nothing that JSON could hold: the part says what is wrong
         return _PARTS[which].from_dict(value)
     return _same_part(which, written)
 
 
 @functools.lru_cache(maxsize=4096)
 def _same_part(which: tuple[str, str], written: str) -> _Part:
-    """One object for equal parts: thousands of candidates have a few hundred of them."""
+    """One object for parts that are written alike: thousands of candidates have a few hundred of them."""
     return _PARTS[which].from_dict(json.loads(written))
 
 
@@ -424,7 +424,7 @@ class Recipe(_Part):
         if self.distillation > 0:
             _require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
 
-    @functools.cached_property
+    @property
     def dense(self) -> Recipe:
         """The recipe of the dense training, which has no teacher yet where that is the dense network."""
         if self.teacher != DENSE_TEACHER:

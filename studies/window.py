@@ -61,24 +61,23 @@ class Window:
         """
         running = self._look(trials)
         places = self._rows[:, 0].astype(int)
-        chosen = set(places[-self._most :].tolist())
-        if len(places) > self._most:
-            chosen = set(_best(self._rows, math.ceil(self._best * self._most)))
-            for place in reversed(places[-self._most :].tolist()):
-                if len(chosen) >= self._most:
-                    break
-                chosen.add(place)
+        latest = places[-self._most :].tolist()
+        chosen = set(latest if len(places) <= self._most else _best(self._rows, math.ceil(self._best * self._most)))
+        for place in reversed(latest):
+            if len(chosen) >= self._most:
+                break
+            chosen.add(place)
         return [trials[place] for place in sorted([*chosen, *running])]
 
     def _look(self, trials: Sequence[FrozenTrial]) -> list[int]:
         """Take in what has ended; returns the places of the running ones."""
-        running, fresh = [], []
+        running, ended, fresh = [], [], []
         for place in range(self._known, len(trials)):
             trial = trials[place]
             if trial.state == TrialState.RUNNING:
                 running.append(place)
             elif trial.state.is_finished() and place not in self._beyond:
-                self._beyond.add(place)
+                ended.append(place)
                 if trial.state != TrialState.FAIL:
                     missed = sum(max(0.0, value) for value in trial.system_attrs.get(CONSTRAINTS, ()))
                     complete = trial.state == TrialState.COMPLETE
@@ -87,6 +86,7 @@ class Window:
         if fresh:
             rows = np.concatenate([self._rows, np.array(fresh, float)])
             self._rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        self._beyond.update(ended)
         while self._known in self._beyond:
             self._beyond.remove(self._known)
             self._known += 1

