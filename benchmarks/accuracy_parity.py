@@ -5,6 +5,11 @@
 
 45,000 training images of CIFAR-10, accuracy on the 5,000 validation images after the last epoch; the test images stay
 closed. Trainings are kept epoch by epoch in DIR, so that they can be stopped at any time.
+
+Two loops as they are: ours also normalises otherwise ((pixel - 128) / 64 instead of mean and deviation of each channel)
+and fills what a crop leaves open with grey instead of black. A seed gives both the same initial weights, not the same
+batches. Ours trains in bfloat16 where the processor multiplies it, and in float32 with minimal filtering elsewhere:
+"precision" in the result says which of them was compared.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from evaluators import checkpoint as files
 from evaluators.allocator import keep_freed_memory
 from evaluators.data import SearchData, search_data
 from evaluators.optimizers import learning_rate_factor, make_optimizer
-from evaluators.train import train
+from evaluators.train import half_precision, train
 from models import build
 from spaces import Augmentation, presets
 from spaces.candidate import Recipe
@@ -76,6 +81,8 @@ def ordinary(data: SearchData, epochs: int, seed: int, work: Path) -> list[float
     if found is not None:
         tensors, facts = found
         curve = facts["curve"]
+        if facts.get("epochs", epochs) != epochs:
+            raise SystemExit(f"{place} is of {facts['epochs']} epochs, not {epochs}.")
         network.load_state_dict({name[8:]: tensor for name, tensor in tensors.items() if name.startswith("network.")})
         state = {name[10:]: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
         files.restore_optimizer(optimizer, state, facts["optimizer"])
@@ -98,7 +105,7 @@ def ordinary(data: SearchData, epochs: int, seed: int, work: Path) -> list[float
         kept = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
         state, layout = files.flatten_optimizer(optimizer)
         kept |= {f"optimizer.{name}": tensor for name, tensor in state.items()}
-        files.save(place, kept, {"curve": curve, "optimizer": layout})
+        files.save(place, kept, {"curve": curve, "optimizer": layout, "epochs": epochs})
     return curve
 
 
@@ -123,22 +130,34 @@ def join(work: Path, out: Path) -> None:
         raise SystemExit("No seed has finished in both loops yet.")
     facts: dict[str, Any] = environment()
     differences = [100 * (last["ours"][seed] - last["ordinary"][seed]) for seed in seeds]
+    used = [one for one in found if one["seed"] in seeds]
+    if len({(one["epochs"], one["precision"]) for one in used if one["loop"] == "ours"}) > 1:
+        raise SystemExit("Trainings of our loop with other epochs or another precision cannot be joined.")
+    ours = next(one for one in used if one["loop"] == "ours")
+    last_of_both = [[last[loop][seed] for seed in seeds] for loop in LOOPS]
     summary = {
         "command": f"python benchmarks/accuracy_parity.py --join {out}",
         "commit": facts["commit"],
         "machine": facts["machine"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": NETWORK,
-        "epochs": found[0]["epochs"],
+        "epochs": ours["epochs"],
+        "precision": ours["precision"],
         "seeds": len(seeds),
         "accuracy": {loop: [last[loop][seed] for seed in seeds] for loop in LOOPS},
         "difference_in_points": round(statistics.mean(differences), 2),
         "differences_in_points": [round(value, 2) for value in differences],
+        # Of the mean, as far as it comes from which images were held out: two networks, each judged on so many.
+        "standard_error_in_points": round(statistics.mean(map(_standard_error, *last_of_both)) / len(seeds) ** 0.5, 2),
         "curves": {f"{one['loop']}-{one['seed']}": one["curve"] for one in found},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps({key: summary[key] for key in ("accuracy", "difference_in_points", "seeds")}))
+
+
+def _standard_error(one: float, other: float, images: int = 5000) -> float:
+    return 100 * ((one * (1 - one) + other * (1 - other)) / images) ** 0.5
 
 
 LOOPS = {"ours": ours, "ordinary": ordinary}
@@ -165,7 +184,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     start = time.perf_counter()
     curve = LOOPS[options.loop](search_data("cifar10"), options.epochs, options.seed, options.work)
-    result = {"loop": options.loop, "seed": options.seed, "epochs": options.epochs, "curve": curve}
+    result: dict[str, Any] = {"loop": options.loop, "seed": options.seed, "epochs": options.epochs, "curve": curve}
+    if options.loop == "ours":
+        result["precision"] = str(half_precision(torch.device("cpu")) or torch.float32).removeprefix("torch.")
     result["seconds"] = round(time.perf_counter() - start, 1)  # of this run, which may have taken up an earlier one
     (options.work / f"{options.loop}-{options.seed}.json").write_text(json.dumps(result) + "\n")
 

@@ -58,7 +58,10 @@ def join(out: Path) -> dict[str, Any]:
         "qat_step_ratio": max(ratios.values(), default=None),
         "qat_step_ratios": ratios,
         "seconds_per_trial": {key: engine.get(key) for key in ("sqlite_10000", "postgresql_10000")},
-        "accuracy_parity": {key: parity.get(key) for key in ("difference_in_points", "seeds", "epochs")},
+        "accuracy_parity": {
+            key: parity.get(key)
+            for key in ("difference_in_points", "standard_error_in_points", "seeds", "epochs", "precision")
+        },
         "start_up_seconds": {row["command"]: row["seconds"] for row in start_up.get("rows", [])},
         "evaluation_share_of_epoch": {
             row["network"]: row["evaluation_share_of_epoch"]
