@@ -128,7 +128,7 @@ def draw(found: Sequence[Mapping[str, Any]], correlation: float, epochs: tuple[i
     labels = Labels(axes)
     labels.avoid(points, MARK, radius=4)
     right = axes.get_xlim()[1]
-    labels.fixed("as in the search", (right, right), (-6, -32), color=MUTED, fontsize=8, ha="right")
+    labels.fixed("as in the search", (right, right), (-6, -46), color=MUTED, fontsize=8, ha="right")
     for line, point in zip(found, points, strict=True):
         labels.add(f"trial {line['trial']}", point, color=DARK, fontsize=8)
     labels.place()
