@@ -131,8 +131,8 @@ def join(work: Path, out: Path) -> None:
     facts: dict[str, Any] = environment()
     differences = [100 * (last["ours"][seed] - last["ordinary"][seed]) for seed in seeds]
     used = [one for one in found if one["seed"] in seeds]
-    if len({(one["epochs"], one["precision"]) for one in used if one["loop"] == "ours"}) > 1:
-        raise SystemExit("Trainings of our loop with other epochs or another precision cannot be joined.")
+    if len({one["epochs"] for one in used}) > 1 or len({one["precision"] for one in used if one["loop"] == "ours"}) > 1:
+        raise SystemExit("Trainings with other epochs or another precision cannot be joined.")
     ours = next(one for one in used if one["loop"] == "ours")
     last_of_both = [[last[loop][seed] for seed in seeds] for loop in LOOPS]
     summary = {

@@ -40,7 +40,8 @@ def measure(out: Path, name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments], check=True, stdout=subprocess.PIPE, text=True
     )
-    found = {"command": shlex.join(["python", f"benchmarks/{script}", *arguments]), **json.loads(done.stdout)}
+    command, facts = shlex.join(["python", f"benchmarks/{script}", *arguments]), environment()
+    found = {"command": command, **json.loads(done.stdout), "commit": facts["commit"], "machine": facts["machine"]}
     (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -50,7 +51,9 @@ def join(out: Path) -> dict[str, Any]:
     profile, policies = _read(out, "profile_step"), _read(out, "policies")
     parity, start_up = _read(out, "accuracy_parity"), _read(out, "start_up")
     ratios = {row["network"]: row["ratio"] for row in qat.get("rows", [])}
+    files = (*MEASURES, "engine_overhead", "accuracy_parity", "start_up")
     return {
+        "machines": {name: _read(out, name).get("machine") for name in files},  # null: of before it was kept
         "train_throughput": {
             row["network"]: {key: row[key] for key in ("ratio", "share_of_peak", "share_of_best_convolution")}
             for row in throughput.get("rows", [])

@@ -256,7 +256,7 @@ class Proposer:
     def _rated(self, option: _Option) -> float:
         try:
             return self._rate(option.candidate)
-        except Exception:  # no network can be built from it: not a promise
+        except (ValueError, RuntimeError):  # no network can be built from it: not a promise
             return float("inf")
 
     def _predict(

@@ -162,7 +162,10 @@ class _Part:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CandidateError(f"{cls.__name__.lower()} is not valid JSON: {error}.") from None
-        return cls.from_dict(data)
+        try:
+            return cls.from_dict(data)
+        except RecursionError:  # few frames were left when it was read, and fewer are for saying what is wrong
+            raise CandidateError(f"{cls.__name__.lower()} is nested too deeply.") from None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -172,10 +175,9 @@ class _Part:
 
 def _read_part(which: tuple[str, str], value: Any) -> _Part:
     try:
-        written = json.dumps(value)
-    except (TypeError, ValueError, RecursionError):  # nothing that JSON could hold: the part says what is wrong
+        return _same_part(which, json.dumps(value))
+    except (TypeError, ValueError, RecursionError):  # not JSON, or no such part: its own words, about what was given
         return _PARTS[which].from_dict(value)
-    return _same_part(which, written)
 
 
 @functools.lru_cache(maxsize=4096)
