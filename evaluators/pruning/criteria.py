@@ -108,26 +108,28 @@ def filter_importance(
         result = {group.name: torch.zeros(group.channels) for group in groups}
         for _ in _gradients(network, sample):
             for group in groups:
-                result[group.name] += _taylor(group)
+                result[group.name] += _taylor(network, group)
         return {name: effects / effects.mean().clamp_min(1e-12) for name, effects in result.items()}
     if criterion == "batch_norm":
         for group in groups:
             if not group.norms:
                 raise PruningError(f"Criterion batch_norm needs a batch norm behind {group.name!r}, which has none.")
-        return {group.name: _mean(group, group.norms, _scale) for group in groups}
+        return {group.name: _mean(network, group, group.norms, _scale) for group in groups}
     norm = {"l1": _l1, "l2": _l2}[criterion]
-    return {group.name: _mean(group, group.filters, norm) for group in groups}
+    return {group.name: _mean(network, group, group.filters, norm) for group in groups}
 
 
 def _weight(layer: nn.Module) -> nn.Parameter:
     return layer.get_parameter("weight_orig" if is_masked(layer) else "weight")
 
 
-def _mean(group: Group, members: tuple[Member, ...], judge: Callable[[nn.Module], Tensor]) -> Tensor:
+def _mean(
+    network: nn.Module, group: Group, members: tuple[Member, ...], judge: Callable[[nn.Module], Tensor]
+) -> Tensor:
     # Mean over the members, of `judge` by channel.
     total = torch.zeros(group.channels)
     for member in members:
-        total += member.spread(judge(member.layer), group.channels)
+        total += member.spread(judge(network.get_submodule(member.name)), group.channels)
     return total / max(1, len(members))
 
 
@@ -145,8 +147,8 @@ def _scale(layer: nn.Module) -> Tensor:
     return layer.get_parameter("weight").detach().abs()
 
 
-def _taylor(group: Group) -> Tensor:
-    return _mean(group, group.norms or group.filters, _first_order)
+def _taylor(network: nn.Module, group: Group) -> Tensor:
+    return _mean(network, group, group.norms or group.filters, _first_order)
 
 
 def _first_order(layer: nn.Module) -> Tensor:

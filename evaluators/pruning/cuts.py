@@ -11,7 +11,7 @@ from torch import nn
 from evaluators.data import Images
 from evaluators.pruning.criteria import draw_sample
 from evaluators.pruning.filters import count_filters, find_filters, remove_filters
-from evaluators.pruning.groups import Graph
+from evaluators.pruning.groups import Group, find_groups
 from evaluators.pruning.masks import prunable_layers
 from evaluators.pruning.methods import PruningError
 from evaluators.pruning.report import Report, compare
@@ -111,9 +111,8 @@ class _Filters:
         self._network, self._step, self._seed = network, step, seed
         self._sample = draw_sample(images, seed, device)
         self._shape = images.shape
-        # Tracing takes as long as everything else: what tells the groups makes the first cut, too.
-        self._graph: Graph | None = Graph(network, self._shape)
-        self._before = find_filters(self._graph)
+        self._groups: tuple[Group, ...] | None = find_groups(network, self._shape)  # of the network as it is now
+        self._before = find_filters(network, self._groups)
         self.ratios = layer_ratios(step, list(self._before))
 
     def cut(self, progress: float, only: str | None = None) -> None:
@@ -123,9 +122,9 @@ class _Filters:
             for name, ratio in self.ratios.items()
             if only in (None, name)
         }
-        graph = self._graph or Graph(self._network, self._shape)
-        self._graph = None
-        remove_filters(self._network, self._step, ratios, self._before, graph, self._sample, self._seed)
+        groups = self._groups or find_groups(self._network, self._shape)
+        self._groups = None
+        remove_filters(self._network, self._step, ratios, self._before, groups, self._sample, self._seed)
 
     def report(self) -> Report:
         """Before and now."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.pruning.criteria import Sample, filter_importance
-from evaluators.pruning.groups import Graph, Group
+from evaluators.pruning.groups import Group, remove_channels
 from evaluators.pruning.reconstruction import gram_matrices, rescaling
 from evaluators.pruning.weights import rounded
 from spaces.candidate import Sparsity
@@ -16,12 +16,9 @@ from spaces.candidate import Sparsity
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
 
 
-def find_filters(graph: Graph) -> Filters:
+def find_filters(network: nn.Module, groups: Iterable[Group]) -> Filters:
     """Which filters there are and which can only go together, in the network's order."""
-    return {
-        group.name: {member.name: len(member.layer.get_parameter("weight")) for member in group.filters}
-        for group in graph.groups
-    }
+    return {group.name: count_filters(network, (member.name for member in group.filters)) for group in groups}
 
 
 def count_filters(network: nn.Module, layers: Iterable[str]) -> dict[str, int]:
@@ -34,7 +31,7 @@ def remove_filters(
     step: Sparsity,
     ratios: Mapping[str, float],
     before: Filters,
-    graph: Graph,
+    groups: Iterable[Group],
     sample: Sample,
     seed: int,
 ) -> None:
@@ -47,11 +44,11 @@ def remove_filters(
         step: Says criterion and scope.
         ratios: Share to be gone afterwards, by the name of a group; groups that are not named are left alone.
         before: Filters that were there when the step began.
-        graph: Of the network as it stands; of no use afterwards.
+        groups: Of the network as it stands; of no use afterwards.
         sample: For criteria that look at data.
         seed: Of the random criterion.
     """
-    groups = tuple(group for group in graph.groups if group.name in ratios)
+    groups = tuple(group for group in groups if group.name in ratios)
     importance = filter_importance(network, groups, step.criterion, sample, seed)
     if step.scope == "global":
         asked = sum(ratios[name] * sum(layers.values()) for name, layers in before.items() if name in ratios)
@@ -70,8 +67,7 @@ def remove_filters(
             gone[group.name] = _lowest(importance[group.name], count)
     if step.criterion == "feature_map":
         _make_up(network, groups, gone, sample, seed)
-    for group in groups:
-        graph.remove(group.name, gone[group.name])
+    remove_channels(network, groups, gone)
 
 
 def _lowest(importance: Tensor, count: int) -> Tensor:
@@ -111,7 +107,7 @@ def _make_up(
         for reader in group.readers:
             factors = torch.ones(group.channels, dtype=torch.float64)
             factors[kept] = rescaling(grams[group.name][reader.name], kept)
-            weight = reader.layer.get_parameter("weight")
+            weight = network.get_submodule(reader.name).get_parameter("weight")
             scale = torch.ones(weight.shape[1], dtype=weight.dtype)
             scale[reader.channels] = factors[reader.roots].to(weight.dtype)
             weight.mul_(scale.to(weight.device).view(1, -1, *[1] * (weight.ndim - 2)))

@@ -1,13 +1,16 @@
-"""Which filters can only go together: groups of channels, and their physical removal, by torch-pruning.
+"""Which filters can only go together: groups of channels, found by torch-pruning, and their physical removal.
 
 The outputs of layers that are added up have to lose the same channels, a depthwise convolution loses those of the layer
 before it, and whatever reads a channel loses the weights that read it. torch-pruning (DepGraph, arXiv:2301.12900)
-traces the network and finds all of that; this module is the only one that knows the library.
+traces the network and finds all of that; this module is the only one that knows the library. The removal is our own: it
+cuts every tensor once, where torch-pruning walks its graph again for each group and cuts layer by layer.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +20,12 @@ from torch import Tensor, nn
 
 from evaluators.pruning.masks import is_masked
 from evaluators.pruning.methods import PruningError
+from evaluators.pruning.structure import match_numbers
 from models.blocks import PaddingShortcut
+from models.network import Network
+
+_REMEMBERED = 100  # networks whose groups are kept: a search proposes the same architectures again and again
+_known: OrderedDict[Hashable, tuple[Group, ...]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,6 @@ class Member:
     """A layer's share in a group: its channel `channels[i]` goes when the group's channel `roots[i]` goes."""
 
     name: str
-    layer: nn.Module
     channels: Tensor  # (k,) int64
     roots: Tensor  # (k,) int64
 
@@ -45,6 +52,9 @@ class Group:
             convolution follows).
         norms: The batch norms that they pass.
         readers: The convolutions and linear layers that read them.
+        entering: The padding shortcuts that take them in.
+        leaving: The padding shortcuts that hand them on. The two sides of one are independent of each other: a channel
+            that is removed before it is zero behind it, and one removed behind it is no longer passed.
     """
 
     name: str
@@ -52,23 +62,104 @@ class Group:
     filters: tuple[Member, ...]
     norms: tuple[Member, ...]
     readers: tuple[Member, ...]
+    entering: tuple[Member, ...]
+    leaving: tuple[Member, ...]
 
 
-class _PaddingPruner:
-    """Tells torch-pruning how a padding shortcut follows: its two sides are independent of each other.
+def find_groups(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Group, ...]:
+    """The groups of a network with one image input, in the network's order; the network is the same afterwards.
 
-    A channel that is removed before the shortcut is zero behind it, and one removed behind it is no longer passed.
+    The outputs of linear layers are in no group: they are never pruned.
+
+    Raises:
+        PruningError: The network has masks (filters first, then weights of what is left), no filters, or convolutions
+            in groups that are not depthwise.
     """
+    for name, layer in network.named_modules():
+        if is_masked(layer) or hasattr(layer, "stored_weights"):
+            raise PruningError(f"Filters must be pruned before single weights, but layer {name!r} has a mask.")
+        if (
+            isinstance(layer, nn.Conv2d)
+            and layer.groups > 1
+            and not layer.groups == layer.in_channels == layer.out_channels
+        ):
+            raise PruningError(
+                f"{name!r} is a convolution of {layer.groups} groups: only depthwise ones can be pruned."
+            )
+    if not isinstance(network, Network):
+        return _trace(network, input_shape)
+    key = (input_shape, _structure(network))
+    if key not in _known:
+        _known[key] = _trace(network, input_shape)
+    _known.move_to_end(key)
+    if len(_known) > _REMEMBERED:
+        _known.popitem(last=False)
+    return _known[key]
+
+
+def remove_channels(network: nn.Module, groups: Iterable[Group], gone: Mapping[str, Tensor]) -> None:
+    """Remove channels from every layer that makes, passes or reads them.
+
+    Args:
+        network: Is cut in place; what is cut has new parameters afterwards.
+        groups: Of the network as it is; out of date afterwards.
+        gone: By name of a group: which of its channels (int64).
+    """
+    made: dict[str, list[int]] = defaultdict(list)
+    read: dict[str, list[int]] = defaultdict(list)
+    for group in groups:
+        goes = torch.zeros(group.channels, dtype=torch.bool)
+        goes[gone[group.name]] = True
+        for member in (*group.filters, *group.norms, *group.leaving):
+            made[member.name] += member.channels[goes[member.roots]].tolist()
+        for member in (*group.readers, *group.entering):
+            read[member.name] += member.channels[goes[member.roots]].tolist()
+    for sides, tensors, dim in ((made, ("weight", "bias", "running_mean", "running_var"), 0), (read, ("weight",), 1)):
+        for name, channels in sides.items():
+            layer = network.get_submodule(name)
+            if not isinstance(layer, PaddingShortcut):
+                _cut(layer, tensors, dim, channels)
+            elif dim == 0:
+                layer.remove_outputs(channels)
+            else:
+                layer.remove_inputs(channels)
+
+
+def _cut(layer: nn.Module, tensors: tuple[str, ...], dim: int, channels: list[int]) -> None:
+    if not channels:
+        return
+    present = {name: tensor for name in tensors if (tensor := getattr(layer, name, None)) is not None}
+    first = next(iter(present.values()))
+    stays = torch.ones(first.shape[dim], dtype=torch.bool)
+    stays[channels] = False
+    kept = stays.nonzero().flatten().to(first.device)
+    for name, tensor in present.items():
+        smaller = tensor.detach().index_select(dim, kept)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        setattr(layer, name, nn.Parameter(smaller, tensor.requires_grad) if is_parameter else smaller)
+    match_numbers(layer)
+
+
+def _structure(network: Network) -> Hashable:
+    """The same for two networks only if the same channels go together in both: kinds of layers, shapes, shortcuts."""
+    return (
+        network.architecture.to_json(),
+        tuple((name, type(layer)) for name, layer in network.named_modules()),
+        tuple(tuple(tensor.shape) for tensor in network.state_dict().values()),
+        tuple(tuple(layer.source.tolist()) for layer in network.modules() if isinstance(layer, PaddingShortcut)),
+    )
+
+
+class _PaddingSides:
+    """Tells torch-pruning that a padding shortcut has two sides that do not follow each other; cuts nothing itself."""
 
     pruning_dim = 1
 
-    def prune_in_channels(self, layer: PaddingShortcut, channels: list[int]) -> PaddingShortcut:
-        layer.remove_inputs(channels)
-        return layer
+    def prune_in_channels(self, layer: PaddingShortcut, channels: list[int]) -> None:
+        raise NotImplementedError("remove_channels cuts")
 
-    def prune_out_channels(self, layer: PaddingShortcut, channels: list[int]) -> PaddingShortcut:
-        layer.remove_outputs(channels)
-        return layer
+    def prune_out_channels(self, layer: PaddingShortcut, channels: list[int]) -> None:
+        raise NotImplementedError("remove_channels cuts")
 
     def get_in_channels(self, layer: PaddingShortcut) -> None:
         return None
@@ -82,77 +173,53 @@ class _PaddingPruner:
     get_out_channel_groups = get_in_channel_groups
 
 
-class Graph:
-    """The groups of a network, in the network's order, for networks with one image input.
+def _trace(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Group, ...]:
+    example = torch.zeros(2, *input_shape, device=next(network.parameters()).device)
+    modes = [(layer, layer.training) for layer in network.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        network.requires_grad_(True)  # the tracing follows the graph of gradients
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch_pruning.DependencyGraph().build_dependency(
+                network, example, customized_pruners={PaddingShortcut: _PaddingSides()}
+            )
+    finally:
+        for layer, training in modes:
+            layer.training = training
+        for parameter, wanted in gradients:
+            parameter.requires_grad_(wanted)
+    names = {layer: name for name, layer in network.named_modules()}
+    linear = [layer for layer in names if isinstance(layer, nn.Linear)]
+    found = graph.get_all_groups(ignored_layers=linear, root_module_types=[nn.Conv2d])
+    order = {name: index for index, name in enumerate(names.values())}
+    groups = [_describe(graph, group, names, order) for group in found]
+    if not groups:
+        raise PruningError(f"{type(network).__name__} has nothing to prune: no filters.")
+    return tuple(sorted(groups, key=lambda group: order[group.name]))
 
-    Raises PruningError for a network with masks (filters first, then weights of what is left) and for one that has no
-    filters to prune. The outputs of linear layers are never pruned.
-    """
 
-    def __init__(self, network: nn.Module, input_shape: tuple[int, int, int]) -> None:
-        masked = [
-            name for name, layer in network.named_modules() if is_masked(layer) or hasattr(layer, "stored_weights")
-        ]
-        if masked:
-            raise PruningError(f"Filters must be pruned before single weights, but layer {masked[0]!r} has a mask.")
-        self._names = {layer: name for name, layer in network.named_modules()}
-        example = torch.zeros(2, *input_shape, device=next(network.parameters()).device)
-        modes = [(layer, layer.training) for layer in network.modules()]
-        gradients = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-        try:
-            network.requires_grad_(True)  # the tracing follows the graph of gradients
-            with torch.enable_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._graph = torch_pruning.DependencyGraph().build_dependency(
-                    network, example, customized_pruners={PaddingShortcut: _PaddingPruner()}
-                )
-        finally:
-            for layer, training in modes:
-                layer.training = training
-            for parameter, wanted in gradients:
-                parameter.requires_grad_(wanted)
-        self._roots: dict[str, nn.Module] = {}
-        self._order = {name: index for index, name in enumerate(self._names.values())}
-        found = self._graph.get_all_groups(ignored_layers=self._fixed(network), root_module_types=[nn.Conv2d])
-        groups = [group for group in map(self._describe, found) if group is not None]
-        self.groups = tuple(sorted(groups, key=lambda group: self._order[group.name]))
-        if not self.groups:
-            raise PruningError(f"{type(network).__name__} has nothing to prune: no filters.")
+def _describe(graph: Any, found: Any, names: Mapping[nn.Module, str], order: Mapping[str, int]) -> Group:
+    parts: dict[str, list[Member]] = defaultdict(list)
+    for item in found.items:
+        layer = item.dep.target.module
+        if layer in names:  # not an addition or a concatenation
+            makes = graph.is_out_channel_pruning_fn(item.dep.handler)
+            part = _part(layer, makes)
+            if part is not None:
+                parts[part].append(Member(names[layer], torch.tensor(item.idxs), torch.tensor(item.root_idxs)))
+    for members in parts.values():
+        members.sort(key=lambda member: order[member.name])
+    sides = {part: tuple(parts[part]) for part in ("filters", "norms", "readers", "entering", "leaving")}
+    return Group(sides["filters"][0].name, found[0].dep.target.module.out_channels, **sides)
 
-    @staticmethod
-    def _fixed(network: nn.Module) -> list[nn.Module]:
-        return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
 
-    def _describe(self, found: Any) -> Group | None:
-        filters: list[Member] = []
-        norms: list[Member] = []
-        readers: list[Member] = []
-        for item in found.items:
-            dependency, layer = item.dep, item.dep.target.module
-            if layer not in self._names:
-                continue  # an addition or a concatenation, not a layer
-            member = Member(self._names[layer], layer, torch.tensor(item.idxs), torch.tensor(item.root_idxs))
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                norms.append(member)
-            elif isinstance(layer, nn.Conv2d) and self._graph.is_out_channel_pruning_fn(dependency.handler):
-                filters.append(member)
-            elif isinstance(layer, nn.Conv2d | nn.Linear):
-                readers.append(member)
-        if not filters:
-            return None
-        for members in (filters, norms, readers):
-            members.sort(key=lambda member: self._order[member.name])
-        first = filters[0].name
-        root = found[0].dep.target.module
-        self._roots[first] = root
-        return Group(first, root.out_channels, tuple(filters), tuple(norms), tuple(readers))
-
-    def remove(self, name: str, channels: Tensor) -> None:
-        """Remove `channels` (int64, of those there now) of the group `name` from every layer that makes or reads them.
-
-        Afterwards the channel numbers in `groups` are out of date; each group may be cut once.
-        """
-        if len(channels):
-            root = self._roots[name]
-            handler = self._graph.get_pruner_of_module(root).prune_out_channels
-            self._graph.get_pruning_group(root, handler, sorted(channels.tolist())).prune()
+def _part(layer: nn.Module, makes: bool) -> str | None:
+    """Which attribute of a group a layer belongs to; `makes` tells its outputs from its inputs."""
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return "norms"
+    if isinstance(layer, PaddingShortcut):
+        return "leaving" if makes else "entering"
+    if isinstance(layer, nn.Conv2d) and makes:
+        return "filters"
+    return "readers" if isinstance(layer, nn.Conv2d | nn.Linear) else None

@@ -48,7 +48,7 @@ def gram_matrices(
                 gram = merged.T @ merged
                 result[group.name][reader.name] = gram / gram.sum().clamp_min(1e-12)
 
-            hooks.append(reader.layer.register_forward_pre_hook(look))
+            hooks.append(network.get_submodule(reader.name).register_forward_pre_hook(look))
     was_training = network.training
     try:
         network.eval()(inputs)

@@ -28,7 +28,7 @@ def load_pruned(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             if stored is not None and stored.shape != tensor.shape and stored.ndim == tensor.ndim:
                 empty = tensor.new_empty(stored.shape)
                 setattr(layer, key, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty)
-        _match_numbers(layer)
+        match_numbers(layer)
     masks = {key.removesuffix(".weight_mask"): mask for key, mask in state.items() if key.endswith(".weight_mask")}
     attach_masks(network, masks)
     try:
@@ -39,8 +39,8 @@ def load_pruned(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         ) from None
 
 
-def _match_numbers(layer: nn.Module) -> None:
-    # The numbers that layers keep beside their tensors.
+def match_numbers(layer: nn.Module) -> None:
+    """Set the numbers that a layer keeps beside its tensors to their shapes."""
     if isinstance(layer, nn.Conv2d):
         layer.out_channels, inputs = layer.weight.shape[:2]
         if layer.groups > 1:  # depthwise: as many groups as channels

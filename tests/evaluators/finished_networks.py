@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from evaluators.pruning.groups import Graph
+from evaluators.pruning.groups import find_groups, remove_channels
 from evaluators.pruning.masks import finalise
 from models import build, layer_bits
 from models.calibration import estimate_norms, observe
@@ -52,10 +52,8 @@ def finished(
                 module.weight.normal_(1.0, 0.5, generator=generator)
                 module.bias.normal_(0.0, 0.3, generator=generator)
     if filters:
-        graph = Graph(network, SHAPE)
-        for group in graph.groups[::2]:
-            if group.channels > 2:
-                graph.remove(group.name, torch.tensor([1]))
+        groups = [group for group in find_groups(network, SHAPE)[::2] if group.channels > 2]
+        remove_channels(network, groups, {group.name: torch.tensor([1]) for group in groups})
     if masked:
         for layer in weight_layers(network).values():
             mask = torch.rand(layer.weight.shape, generator=generator) > masked

@@ -11,7 +11,7 @@ from evaluators.data import Images
 from evaluators.pruning import PruningError, account, load_pruned, method
 from evaluators.pruning.criteria import draw_sample, filter_importance
 from evaluators.pruning.cuts import make_cutter
-from evaluators.pruning.groups import Graph
+from evaluators.pruning.groups import find_groups
 from evaluators.pruning.reconstruction import removal_errors, rescaling
 from evaluators.pruning.report import Report
 from evaluators.score import formula, score
@@ -163,7 +163,7 @@ def test_filters_come_before_weights() -> None:
 
 def test_criteria_see_what_they_should() -> None:
     network = network_of("projection")
-    groups = Graph(network, SHAPE).groups
+    groups = find_groups(network, SHAPE)
     inner = next(group for group in groups if group.name == "stages.1.1.conv1")
     block = network.get_submodule("stages.1.1")
     with torch.no_grad():

@@ -1,12 +1,14 @@
 """Removing a channel physically is the same function as making it say nothing."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
-from evaluators.pruning.groups import Graph
+from evaluators.pruning import groups as groups_module
+from evaluators.pruning.groups import find_groups, remove_channels
 from evaluators.pruning.methods import PruningError
 from models import Network, build
 from models.blocks import BasicBlock, PaddingShortcut
@@ -57,15 +59,17 @@ def network_of(family: str) -> Network:
 
 def silence(network: Network, group_name: str, channel: int) -> None:
     """Make a channel zero behind its norms, and let nobody read it."""
-    group = next(group for group in Graph(network, SHAPE).groups if group.name == group_name)
+    group = next(group for group in find_groups(network, SHAPE) if group.name == group_name)
     makers = {member.name for member in group.filters}
     with torch.no_grad():
         for member in group.norms:
+            norm = network.get_submodule(member.name)
             for at in member.channels[member.roots == channel].tolist():
-                member.layer.weight[at] = member.layer.bias[at] = 0
+                norm.weight[at] = norm.bias[at] = 0
         for member in group.readers:
+            reader = network.get_submodule(member.name)
             for at in member.channels[member.roots == channel].tolist():
-                member.layer.weight[:, at] = 0
+                reader.weight[:, at] = 0
         for name, block in network.named_modules():
             if (
                 isinstance(block, BasicBlock)
@@ -81,11 +85,12 @@ def test_removing_channels_is_silencing_them(family: str) -> None:
     network = network_of(family)
     inputs = torch.rand(3, *SHAPE)
     expected = copy.deepcopy(network)
-    graph = Graph(network, SHAPE)
-    for group in graph.groups:
-        for channel in (0, group.channels // 2)[: group.channels - 1]:
-            silence(expected, group.name, channel)
-        graph.remove(group.name, torch.tensor(sorted({0, group.channels // 2})[: group.channels - 1]))
+    groups = find_groups(network, SHAPE)
+    gone = {group.name: sorted({0, group.channels // 2})[: group.channels - 1] for group in groups}
+    for name, channels in gone.items():
+        for channel in channels:
+            silence(expected, name, channel)
+    remove_channels(network, groups, {name: torch.tensor(channels) for name, channels in gone.items()})
     with torch.no_grad():
         torch.testing.assert_close(network(inputs), expected(inputs), rtol=1e-4, atol=1e-5)
     smaller = sum(parameter.numel() for parameter in network.parameters())
@@ -95,12 +100,12 @@ def test_removing_channels_is_silencing_them(family: str) -> None:
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_every_filter_is_in_one_group_and_the_classifier_in_none(family: str) -> None:
     network = network_of(family)
-    makers = [member.name for group in Graph(network, SHAPE).groups for member in group.filters]
+    makers = [member.name for group in find_groups(network, SHAPE) for member in group.filters]
     assert sorted(makers) == sorted(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
 
 
 def test_sums_and_depthwise_convolutions_go_together() -> None:
-    groups = {group.name: group for group in Graph(network_of("inverted"), SHAPE).groups}
+    groups = {group.name: group for group in find_groups(network_of("inverted"), SHAPE)}
     together = [member.name for member in groups["stages.1.1.expand.conv"].filters]
     assert together == ["stages.1.1.expand.conv", "stages.1.1.depthwise.conv"]
     stream = [member.name for member in groups["stages.1.0.project.conv"].filters]
@@ -111,15 +116,59 @@ def test_tracing_leaves_the_network_as_it_was() -> None:
     network = network_of("dense").train()
     network.classifier.weight.requires_grad_(False)
     before = copy.deepcopy(network.state_dict())
-    Graph(network, SHAPE)
+    find_groups(network, SHAPE)
     assert network.training
     assert not network.classifier.weight.requires_grad
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
+def test_a_network_built_again_is_not_traced_again_and_a_cut_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[nn.Module] = []
+    trace = groups_module._trace
+    monkeypatch.setattr(groups_module, "_known", OrderedDict())
+    monkeypatch.setattr(groups_module, "_trace", lambda network, shape: traced.append(network) or trace(network, shape))
+    first, second = network_of("padding"), network_of("padding")
+    groups = find_groups(first, SHAPE)
+    assert find_groups(second, SHAPE) == groups
+    assert traced == [first]
+    remove_channels(second, groups, {group.name: torch.tensor([0]) for group in groups})
+    assert [group.channels for group in find_groups(second, SHAPE)] == [group.channels - 1 for group in groups]
+    assert traced == [first, second]
+    shortcut = first.get_submodule("stages.1.0.shortcut")
+    shortcut.source = shortcut.source.flip(0)  # as wide as before, but other channels meet
+    find_groups(first, SHAPE)
+    assert traced == [first, second, first]
+
+
+def test_groups_of_few_networks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups_module, "_REMEMBERED", 2)
+    monkeypatch.setattr(groups_module, "_known", OrderedDict())
+    for family in ARCHITECTURES:
+        find_groups(network_of(family), SHAPE)
+    assert len(groups_module._known) == 2
+
+
+def test_what_is_frozen_stays_so_and_gradients_go() -> None:
+    network = network_of("projection")
+    network.classifier.weight.requires_grad_(False)
+    network(torch.rand(2, *SHAPE)).sum().backward()
+    groups = find_groups(network, SHAPE)
+    remove_channels(network, groups, {group.name: torch.tensor([0]) for group in groups})
+    assert [name for name, parameter in network.named_parameters() if not parameter.requires_grad] == [
+        "classifier.weight"
+    ]
+    assert all(parameter.grad is None for name, parameter in network.named_parameters() if name != "classifier.bias")
+
+
+def test_grouped_convolutions_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 5))
+    with pytest.raises(PruningError, match="'1' is a convolution of 2 groups"):
+        find_groups(network, SHAPE)
+
+
 def test_nothing_to_prune_is_an_error() -> None:
     with pytest.raises(PruningError, match="Sequential has nothing to prune: no filters"):
-        Graph(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), SHAPE)
+        find_groups(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), SHAPE)
 
 
 def test_projection_shortcuts_of_few_channels_train() -> None:
