@@ -267,12 +267,8 @@ class Proposer:
         What is unlike all that was tried is taken to be as good as the best dense network, and to lose nothing:
         otherwise a bad beginning would never be left.
         """
-
-        def dense_part(parameters: Parameters) -> Parameters:
-            return {name: value for name, value in parameters.items() if not of_compression(name)}
-
         asked = [option.parameters for option in options]
-        parts = encode([dense_part(parameters) for parameters in [*(one.parameters for one in trained), *asked]])
+        parts = encode([*(one.parameters for one in trained), *asked], without=of_compression)
         reached = np.array([one.dense_accuracy or 0.0 for one in trained])
         mean, deviation = Regression(parts[: len(trained)], reached, reached.max()).predict(parts[len(trained) :])
         for index, option in enumerate(options):

@@ -6,14 +6,13 @@ closed form, and length, noise and the linear part's weight are those of the lar
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
 Array = NDArray[np.floating[Any]]
 
@@ -38,13 +37,15 @@ class Regression:
         residuals = (targets - self._center) / self._unit
         best = -math.inf
         distances, products = _distances(self._features, self._features), self._features @ self._features.T
-        for length, linear in itertools.product(LENGTHS, LINEAR):
-            kernel = _matern(distances / length) + linear * products
-            for noise in NOISES:
-                fitted = _fit(kernel, noise, residuals)
-                if fitted is not None and fitted[0] > best:
-                    best, self._factor, half, self._scale = fitted
-                    self._length, self._linear, self._noise = length, linear, noise
+        for length in LENGTHS:
+            smooth = _matern(distances / length)
+            for linear in LINEAR:
+                kernel = smooth + linear * products
+                for noise in NOISES:
+                    fitted = _fit(kernel, noise, residuals)
+                    if fitted is not None and fitted[0] > best:
+                        best, self._factor, half, self._scale = fitted
+                        self._length, self._linear, self._noise = length, linear, noise
         self._weights: Array = solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False)
 
     def predict(self, features: Array) -> tuple[Array, Array]:
@@ -60,10 +61,14 @@ class Regression:
 
 
 def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, Array, float] | None:
-    """(log marginal likelihood, Cholesky factor, residuals solved by it, scale); None where the matrix is singular."""
-    try:
-        factor: Array = np.linalg.cholesky(kernel + (noise + 1e-9) * np.eye(len(residuals)))
-    except np.linalg.LinAlgError:
+    """(log marginal likelihood, Cholesky factor, residuals solved by it, scale); None where the matrix is singular.
+
+    Of the factor, the lower triangle is meant. LAPACK's own routine, in place: half the time of numpy's.
+    """
+    matrix = np.array(kernel, order="F")
+    np.fill_diagonal(matrix, matrix.diagonal() + (noise + 1e-9))
+    factor, singular = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+    if singular:
         return None
     half: Array = solve_triangular(factor, residuals, lower=True, check_finite=False)
     # With a weak prior on the scale (one pseudo-observation of 1): few points must not claim to know it.
@@ -81,20 +86,22 @@ def _distances(some: Array, others: Array) -> Array:
 
 def _matern(distances: Array) -> Array:
     scaled = math.sqrt(5) * distances
-    result: Array = (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
+    result: Array = 1 + scaled
+    result += scaled**2 / 3
+    result *= np.exp(np.negative(scaled, out=scaled), out=scaled)
     return result
 
 
-def encode(rows: Sequence[Mapping[str, Any]]) -> Array:
+def encode(rows: Sequence[Mapping[str, Any]], without: Callable[[str], bool] = lambda _: False) -> Array:
     """Features (rows, columns) of named values that not every row needs to have.
 
     A number becomes its place in the range seen, in [0, 1], on a log scale where all are positive and the largest is at
     least four times the smallest; a word or truth value one column for each. Absence is a column of its own, and in the
-    middle otherwise. What is the same in all rows is left out.
+    middle otherwise. What is the same in all rows is left out, and names for which `without` holds.
     """
     columns: list[Array] = []
     everywhere = np.ones(len(rows), bool)
-    for name in sorted({name for row in rows for name in row}):
+    for name in sorted(name for name in set().union(*rows) if not without(name)):
         values = [row.get(name) for row in rows]
         types = set(map(type, values))  # a few, where there are hundreds of values
         present = np.array([value is not None for value in values]) if type(None) in types else everywhere
