@@ -10,7 +10,8 @@ both.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Window:
         self._rows: Rows = np.empty((0, 5))  # by place
         self._kinds: frozenset[frozenset[str]] = frozenset()
         self._groups: Mapping[str, Distributions] = {}
+        self._values: dict[Hashable, dict[int, tuple[Any, ...]]] = defaultdict(dict)
 
     def of(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """All that run, the best and the latest finished ones, in the order of `trials`.
@@ -105,6 +107,13 @@ class Window:
             self._groups = {name: group for group in find() for name in group}
             self._kinds = frozenset(kinds)
         return self._groups
+
+    def values(self, names: Hashable) -> dict[int, tuple[Any, ...]]:
+        """A place to keep the values that ended trials have for some parameters, by number; emptied now and then."""
+        kept = self._values[names]
+        if len(kept) > 4 * self._most:
+            kept.clear()
+        return kept
 
 
 def window(trials: Sequence[FrozenTrial], most: int | None = None, best: float = BEST) -> list[FrozenTrial]:
@@ -234,6 +243,23 @@ class WindowedTPE(TPESampler):
         draws = good.sample(self._rng.rng, self._n_ei_candidates)
         chosen = self._compare(draws, self._compute_acquisition_func(draws, good, other))
         return {name: kind.to_external_repr(chosen[name]) for name, kind in search_space.items()}
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Study
+    ) -> dict[str, NDArray[Any]]:
+        """As Optuna's, which reads every trial of the window anew each time; here an ended one is read once."""
+        known = self._window.values(tuple(search_space))
+        rows = []
+        for trial in trials:
+            row = known.get(trial.number)
+            if row is None:
+                own = super()._get_internal_repr([trial], search_space, study)
+                row = tuple(value for values in own.values() for value in values.tolist())  # none where it lacks a parameter
+                if trial.state.is_finished():
+                    known[trial.number] = row
+            if row:
+                rows.append(row)
+        return {name: np.asarray([row[place] for row in rows]) for place, name in enumerate(search_space)}
 
     def _fit(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -220,3 +220,30 @@ def test_models_are_fitted_once_a_trial(monkeypatch: pytest.MonkeyPatch) -> None
         set_feasibility(study, trial, value, 0.5)
         study.tell(trial, [value, 0.1])
     assert fitted == [("x",)] * 2  # one for each trial that was not drawn at random
+
+
+def test_an_ended_trial_is_read_once_for_a_group_of_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, ...]] = []
+    original = optuna.samplers.TPESampler._get_internal_repr
+
+    def counted(self: Any, trials: list[FrozenTrial], space: dict[str, Any], study: optuna.Study) -> Any:
+        read.extend((trial.number, *space) for trial in trials)
+        return original(self, trials, space, study)
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "_get_internal_repr", counted)
+    study = made_study([])
+    study.sampler = make_sampler("tpe", 0, startup=2)
+    for number in range(12):
+        trial = study.ask()
+        value = trial.suggest_float("x", 0, 1)
+        set_feasibility(study, trial, value, 0.5)
+        study.tell(trial, [value, number / 5 + 0.1])
+    assert sorted(read) == [(number, "x") for number in range(11)]  # the last one is not asked about
+
+
+def test_values_are_kept_of_few_trials() -> None:
+    kept = Window(most=5)
+    kept.values("x").update(dict.fromkeys(range(20), (0.0,)))
+    assert len(kept.values("x")) == 20
+    kept.values("x")[20] = (0.0,)
+    assert not kept.values("x")
