@@ -254,7 +254,7 @@ class WindowedTPE(TPESampler):
             row = known.get(trial.number)
             if row is None:
                 own = super()._get_internal_repr([trial], search_space, study)
-                row = tuple(value for values in own.values() for value in values.tolist())  # none where it lacks a parameter
+                row = tuple(value for values in own.values() for value in values.tolist())  # (): it lacks one
                 if trial.state.is_finished():
                     known[trial.number] = row
             if row:
