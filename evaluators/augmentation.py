@@ -30,10 +30,19 @@ def normalise(images: Tensor) -> Tensor:
     Raises:
         ValueError: The images are not uint8; normalised twice, they would be nearly black.
     """
+    return _channels_last(_planes(images))
+
+
+def _planes(images: Tensor) -> Tensor:
+    """As `normalise`, but each channel still a plane of its own."""
     if images.dtype != torch.uint8:
         raise ValueError(f"Images to normalise must be uint8, but are {images.dtype}.")
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
-    return floats.sub_(GREY).mul_(1 / 64)
+    return images.to(torch.float32).sub_(GREY).mul_(1 / 64)
+
+
+def _channels_last(planes: Tensor) -> Tensor:
+    """Last of all: what is done to whole planes takes half the time that it takes pixel by pixel."""
+    return planes.clone(memory_format=torch.channels_last)
 
 
 def augment(
@@ -68,11 +77,11 @@ def augment(
     if policy == "cutmix":
         mixed, targets = _cutmix(images, labels, strength, classes, generator)
         return normalise(mixed), targets
+    if policy == "light":
+        return _channels_last(_light(_planes(images), strength, generator)), labels
     inputs = normalise(images)
     if policy == "mixup":
         return _mixup(inputs, labels, strength, classes, generator)
-    if policy == "light":
-        return _light(inputs, strength, generator), labels
     return inputs, labels
 
 
@@ -162,21 +171,21 @@ def _cutmix(images: Tensor, labels: Tensor, alpha: float, classes: int, generato
     return mixed, _shares(labels, labels[other], 1 - replaced / (height * width), classes)
 
 
-def _light(inputs: Tensor, strength: float, generator: Generator) -> Tensor:
+def _light(planes: Tensor, strength: float, generator: Generator) -> Tensor:
     """One of brightness, contrast and saturation in every image, by a factor of 1 - strength to 1 + strength.
 
     All three are the same: they move a pixel away from, or towards, an anchor. It is black for brightness, the image's
     mean brightness for contrast, the pixel's own brightness for saturation. One channel has no saturation.
     """
-    batch, channels = inputs.shape[:2]
+    batch, channels = planes.shape[:2]
     kinds = 3 if channels == 3 else 2
-    device = inputs.device
+    device = planes.device
     kind = torch.randint(0, kinds, (batch, 1, 1, 1), generator=generator, device=device)
     factor = 1 + strength * (2 * torch.rand(batch, 1, 1, 1, generator=generator, device=device) - 1)
     if kinds == 3:
-        brightness = LUMA[0] * inputs[:, :1] + LUMA[1] * inputs[:, 1:2] + LUMA[2] * inputs[:, 2:]  # (B, 1, H, W)
+        brightness = LUMA[0] * planes[:, :1] + LUMA[1] * planes[:, 1:2] + LUMA[2] * planes[:, 2:]  # (B, 1, H, W)
     else:
-        brightness = inputs.mean(1, keepdim=True)
+        brightness = planes.mean(1, keepdim=True)
     anchor = torch.where(kind == 1, brightness.mean((2, 3), keepdim=True), brightness)
     anchor = torch.where(kind == 0, BLACK, anchor)
-    return torch.lerp(anchor, inputs, factor).clamp_(BLACK, WHITE)
+    return torch.lerp(anchor, planes, factor).clamp_(BLACK, WHITE)
