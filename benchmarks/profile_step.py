@@ -103,7 +103,7 @@ def measure(
         step()
     validation = random_images(VALIDATION_IMAGES)
     evaluations = []
-    for _ in range(3):
+    for _ in range(8):
         start = time.perf_counter()
         with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):  # as before the last epoch
             accuracy(network, validation)
