@@ -77,6 +77,8 @@ def join(out: Path) -> dict[str, Any]:
 
 def _read(out: Path, name: str) -> dict[str, Any]:
     path = out / f"{name}.json"
+    if name in MEASURES and not path.exists():
+        print(f"{path} is not there: the summary is without it (--only {name} measures it).", file=sys.stderr)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 

@@ -67,9 +67,10 @@ def _fit(kernel: Array, noise: float, residuals: Array) -> tuple[float, Array, A
     """
     matrix = np.array(kernel, order="F")
     np.fill_diagonal(matrix, matrix.diagonal() + (noise + 1e-9))
-    factor, singular = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
-    if singular:
+    factor, info = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+    if info > 0:  # not positive definite
         return None
+    assert info == 0, info
     half: Array = solve_triangular(factor, residuals, lower=True, check_finite=False)
     # With a weak prior on the scale (one pseudo-observation of 1): few points must not claim to know it.
     count = len(residuals)

@@ -1,4 +1,4 @@
-"""Shared by all tests: threads, Optuna's log level, and nothing from the real cache."""
+"""Shared by all tests: threads, Optuna's log level, no deadlines, and nothing from the real cache."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import optuna
 import pytest
 import torch
 
 torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -122,7 +122,7 @@ class _Filters:
             for name, ratio in self.ratios.items()
             if only in (None, name)
         }
-        groups = self._groups or find_groups(self._network, self._shape)
+        groups = self._groups or find_groups(self._network, self._shape, remember=False)
         self._groups = None
         remove_filters(self._network, self._step, ratios, self._before, groups, self._sample, self._seed)
 

@@ -24,11 +24,11 @@ from evaluators.pruning.structure import match_numbers
 from models.blocks import PaddingShortcut
 from models.network import Network
 
-_REMEMBERED = 100  # networks whose groups are kept: a search proposes the same architectures again and again
+_REMEMBERED = 30  # networks whose groups are kept: a search proposes the same architectures again and again
 _known: OrderedDict[Hashable, tuple[Group, ...]] = OrderedDict()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """A layer's share in a group: its channel `channels[i]` goes when the group's channel `roots[i]` goes."""
 
@@ -41,7 +41,7 @@ class Member:
         return torch.zeros(size, dtype=values.dtype).index_add_(0, self.roots, values.detach().cpu()[self.channels])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Channels that go together.
 
@@ -66,14 +66,19 @@ class Group:
     leaving: tuple[Member, ...]
 
 
-def find_groups(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Group, ...]:
+def find_groups(network: nn.Module, input_shape: tuple[int, int, int], *, remember: bool = True) -> tuple[Group, ...]:
     """The groups of a network with one image input, in the network's order; the network is the same afterwards.
 
     The outputs of linear layers are in no group: they are never pruned.
 
+    Args:
+        network: Convolutions, batch norms, linear layers and padding shortcuts, and what has no channels of its own.
+        input_shape: (channels, height, width) of an image.
+        remember: Keep the answer for networks of the same make; of no use for one that is half pruned.
+
     Raises:
-        PruningError: The network has masks (filters first, then weights of what is left), no filters, or convolutions
-            in groups that are not depthwise.
+        PruningError: The network has masks (filters first, then weights of what is left), no filters, or layers whose
+            channels cannot be removed.
     """
     for name, layer in network.named_modules():
         if is_masked(layer) or hasattr(layer, "stored_weights"):
@@ -86,7 +91,7 @@ def find_groups(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[
             raise PruningError(
                 f"{name!r} is a convolution of {layer.groups} groups: only depthwise ones can be pruned."
             )
-    if not isinstance(network, Network):
+    if not remember or not isinstance(network, Network):
         return _trace(network, input_shape)
     key = (input_shape, _structure(network))
     if key not in _known:
@@ -108,7 +113,7 @@ def remove_channels(network: nn.Module, groups: Iterable[Group], gone: Mapping[s
     made: dict[str, list[int]] = defaultdict(list)
     read: dict[str, list[int]] = defaultdict(list)
     for group in groups:
-        goes = torch.zeros(group.channels, dtype=torch.bool)
+        goes = torch.zeros(group.channels, dtype=torch.bool, device="cpu")
         goes[gone[group.name]] = True
         for member in (*group.filters, *group.norms, *group.leaving):
             made[member.name] += member.channels[goes[member.roots]].tolist()
@@ -129,8 +134,10 @@ def _cut(layer: nn.Module, tensors: tuple[str, ...], dim: int, channels: list[in
     if not channels:
         return
     present = {name: tensor for name in tensors if (tensor := getattr(layer, name, None)) is not None}
+    if not present:  # a batch norm without anything to learn or to keep
+        return
     first = next(iter(present.values()))
-    stays = torch.ones(first.shape[dim], dtype=torch.bool)
+    stays = torch.ones(first.shape[dim], dtype=torch.bool, device="cpu")
     stays[channels] = False
     kept = stays.nonzero().flatten().to(first.device)
     for name, tensor in present.items():
@@ -203,15 +210,23 @@ def _describe(graph: Any, found: Any, names: Mapping[nn.Module, str], order: Map
     parts: dict[str, list[Member]] = defaultdict(list)
     for item in found.items:
         layer = item.dep.target.module
-        if layer in names:  # not an addition or a concatenation
-            makes = graph.is_out_channel_pruning_fn(item.dep.handler)
-            part = _part(layer, makes)
-            if part is not None:
-                parts[part].append(Member(names[layer], torch.tensor(item.idxs), torch.tensor(item.root_idxs)))
+        if layer not in names and not isinstance(layer, nn.Parameter):
+            continue  # an addition or a concatenation
+        part = _part(layer, makes=graph.is_out_channel_pruning_fn(item.dep.handler))
+        if part is not None:
+            channels, roots = (torch.tensor(index, device="cpu") for index in (item.idxs, item.root_idxs))
+            parts[part].append(Member(names[layer], channels, roots))
+        elif isinstance(layer, nn.Parameter) or any(True for _ in layer.parameters()):
+            name = names.get(layer, "a parameter")
+            raise PruningError(f"{name!r} is a {type(layer).__name__}: its channels cannot be removed.")
     for members in parts.values():
         members.sort(key=lambda member: order[member.name])
     sides = {part: tuple(parts[part]) for part in ("filters", "norms", "readers", "entering", "leaving")}
-    return Group(sides["filters"][0].name, found[0].dep.target.module.out_channels, **sides)
+    count = found[0].dep.target.module.out_channels
+    for member in sides["filters"]:
+        if sorted(member.roots.tolist()) != list(range(count)):
+            raise PruningError(f"The filters of {member.name!r} are read in a way that cannot be pruned.")
+    return Group(sides["filters"][0].name, count, **sides)
 
 
 def _part(layer: nn.Module, makes: bool) -> str | None:

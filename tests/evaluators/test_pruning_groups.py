@@ -129,7 +129,10 @@ def test_a_network_built_again_is_not_traced_again_and_a_cut_one_is(monkeypatch:
     monkeypatch.setattr(groups_module, "_trace", lambda network, shape: traced.append(network) or trace(network, shape))
     first, second = network_of("padding"), network_of("padding")
     groups = find_groups(first, SHAPE)
-    assert find_groups(second, SHAPE) == groups
+    assert find_groups(second, SHAPE) is groups
+    assert find_groups(network_of("padding"), SHAPE, remember=False) is not groups
+    assert len(traced) == 2
+    del traced[1]
     assert traced == [first]
     remove_channels(second, groups, {group.name: torch.tensor([0]) for group in groups})
     assert [group.channels for group in find_groups(second, SHAPE)] == [group.channels - 1 for group in groups]
@@ -163,6 +166,30 @@ def test_what_is_frozen_stays_so_and_gradients_go() -> None:
 def test_grouped_convolutions_are_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 5))
     with pytest.raises(PruningError, match="'1' is a convolution of 2 groups"):
+        find_groups(network, SHAPE)
+
+
+def test_biases_and_flattened_positions_go_with_their_channel() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 5)
+    ).eval()
+    inputs = torch.rand(2, *SHAPE)
+    expected = copy.deepcopy(network)
+    with torch.no_grad():
+        expected[3].weight[:, 1] = 0  # type: ignore[union-attr, operator, index]
+        expected[5].weight[:, 2 * 16 : 3 * 16] = 0  # type: ignore[union-attr, operator, index]
+    groups = find_groups(network, SHAPE)
+    remove_channels(network, groups, {"0": torch.tensor([1]), "3": torch.tensor([2])})
+    assert [tuple(parameter.shape) for parameter in network.parameters()] == [
+        *((5, 3, 3, 3), (5,), (5,), (5,)),
+        *((3, 5, 3, 3), (3,), (5, 48), (5,)),
+    ]
+    torch.testing.assert_close(network(inputs), expected(inputs))
+
+
+def test_layers_that_cannot_be_cut_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(8), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 5))
+    with pytest.raises(PruningError, match="'1' is a PReLU: its channels cannot be removed"):
         find_groups(network, SHAPE)
 
 

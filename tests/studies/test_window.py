@@ -247,3 +247,18 @@ def test_values_are_kept_of_few_trials() -> None:
     assert len(kept.values("x")) == 20
     kept.values("x")[20] = (0.0,)
     assert not kept.values("x")
+
+
+def test_a_running_trial_is_read_again_when_it_has_more_to_say() -> None:
+    study = made_study([])
+    sampler = make_sampler("tpe", 0, startup=2)
+    assert isinstance(sampler, WindowedTPE)
+    space: dict[str, Any] = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    trial = study.ask()
+    assert sampler._get_internal_repr([study.trials[0]], space, study)["x"].tolist() == []
+    value = trial.suggest_float("x", 0, 1)
+    assert sampler._get_internal_repr([study.trials[0]], space, study)["x"].tolist() == [value]
+    set_feasibility(study, trial, value, 0.5)
+    study.tell(trial, [value, 0.1])
+    for _ in range(2):
+        assert sampler._get_internal_repr([study.trials[0]], space, study)["x"].tolist() == [value]
