@@ -30,7 +30,7 @@ from evaluators.augmentation import augment
 from evaluators.averaging import Averaging
 from evaluators.data import Images
 from evaluators.optimizers import make_optimizer
-from evaluators.train import accuracy, half_precision
+from evaluators.train import half_precision, judge
 from models import build
 from spaces import Augmentation, presets
 
@@ -105,8 +105,7 @@ def measure(
     evaluations = []
     for _ in range(8):
         start = time.perf_counter()
-        with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):  # as before the last epoch
-            accuracy(network, validation)
+        judge(network, validation, device, last=False)
         evaluations.append(time.perf_counter() - start)
     evaluation = min(evaluations)
     parts = {part: min(values) for part, values in seconds.items()}
