@@ -257,9 +257,9 @@ def judge(network: nn.Module, validation: Images, device: torch.device, *, last:
     """Accuracy for the curve.
 
     Before the last epoch it only guides early stopping, and is measured in the precision and by the convolutions of the
-    training, which is faster: up to ten images in 5,000 were judged differently, where chance in choosing them moves
-    twenty. The last
-    epoch's, every finished network's and those of quantized networks are measured in float32.
+    training, which is faster: in half precision up to ten images in 5,000 were judged differently, where chance in
+    choosing them moves twenty. The last epoch's, every finished network's and those of quantized networks are measured
+    in float32, by torch's own convolutions.
     """
     exact = last or bool(quantized_layers(network))
     half = None if exact else half_precision(device)
