@@ -26,7 +26,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupted:  # typer itself would end without a word
-            from search.interrupt import AtOnce
+            from slimfront.search.interrupt import AtOnce
 
             if isinstance(interrupted, AtOnce):
                 raise typer.Exit(INTERRUPTED) from None
@@ -96,9 +96,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
-    from search.launch import Options, launch
-    from search.show import print_front
-    from studies.settings import Settings
+    from slimfront.search.commands.show import print_front
+    from slimfront.search.launch import Options, launch
+    from slimfront.studies.settings import Settings
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
     options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out, ray=ray)
@@ -127,8 +127,8 @@ def import_trials(
     as_json: AsJson = False,
 ) -> None:
     """Take finished trials of another study as a warm start; they count as trials of this one."""
-    from search.importing import import_finished, print_imported
-    from studies.settings import Settings
+    from slimfront.search.commands.importing import import_finished, print_imported
+    from slimfront.studies.settings import Settings
 
     told = import_finished(Settings.from_toml(study).changed(name=name), storage, source, source_name, data_dir)
     if as_json:
@@ -150,7 +150,7 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Show the front of a study: the cheapest networks that clear the bar."""
-    from search.show import front_of, print_front
+    from slimfront.search.commands.show import front_of, print_front
 
     summary, files = front_of(storage, name, bar, csv, plot, importance)
     if as_json:
@@ -169,7 +169,7 @@ def dashboard(
     ),
 ) -> None:
     """Open optuna-dashboard on the study, with our panels."""
-    from search.show import open_dashboard
+    from slimfront.search.commands.show import open_dashboard
 
     open_dashboard(storage, name, host, port)
 
@@ -189,7 +189,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a network without training it."""
-    from search.show import print_score, score_of
+    from slimfront.search.commands.show import print_score, score_of
 
     with _uncollected():
         result = score_of(candidate, weight_bits, activation_bits, structured, unstructured)
@@ -221,10 +221,10 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
-    from search.launch import Options
-    from search.retrain import retrain as run
-    from search.retrain_plan import make_plan
-    from search.retrain_show import print_retrained
+    from slimfront.search.launch import Options
+    from slimfront.search.retrain.plan import make_plan
+    from slimfront.search.retrain.run import retrain as run
+    from slimfront.search.retrain.show import print_retrained
 
     chosen = {"trial": trial, "front": front, "candidate": candidate}
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs)
@@ -252,7 +252,7 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """Fetch and check a data set; say where it lies and where it came from."""
-    from search.show import print_source, source_of
+    from slimfront.search.commands.show import print_source, source_of
 
     found = source_of(name, data_dir, image_size)
     if as_json:
@@ -284,7 +284,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy against pruning ratio for several methods on one network."""
-    from search.show import print_sweep, read_candidate, run_sweep
+    from slimfront.search.commands.show import print_sweep, read_candidate, run_sweep
 
     names = [name.strip() for name in methods.split(",")] if methods else None
     summary = run_sweep(
@@ -323,7 +323,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a study up as one self-contained HTML page, and as slides."""
-    from search.reporting import print_written, write_report
+    from slimfront.search.commands.reporting import print_written, write_report
 
     written = write_report(storage, name, bar, out, slides, retrained or [])
     if as_json:
@@ -340,7 +340,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
-    from search.artifacts import print_verified, verify_file
+    from slimfront.search.commands.artifacts import print_verified, verify_file
 
     facts = verify_file(artifact, dataset, data_dir, say=lambda text: typer.echo(text, err=True))
     if as_json:
@@ -358,7 +358,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write an artifact as ONNX and time it in onnxruntime."""
-    from search.artifacts import export_file, print_exported
+    from slimfront.search.commands.artifacts import export_file, print_exported
 
     facts = export_file(artifact, onnx)
     if as_json:

@@ -28,16 +28,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
+from slimfront.evaluators.data.splits import SearchData, search_data
+from slimfront.evaluators.training import checkpoint as files
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.loop import half_precision, train
+from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
+from slimfront.models import build
+from slimfront.spaces import Augmentation, presets
+from slimfront.spaces.candidate import Recipe
 from torch import nn
-
-from evaluators import checkpoint as files
-from evaluators.allocator import keep_freed_memory
-from evaluators.data import SearchData, search_data
-from evaluators.optimizers import learning_rate_factor, make_optimizer
-from evaluators.train import half_precision, train
-from models import build
-from spaces import Augmentation, presets
-from spaces.candidate import Recipe
 
 NETWORK = "resnet20"
 AUGMENTATION = Augmentation(flip=True, crop=4)
@@ -121,7 +120,7 @@ def _accuracy(network: nn.Module, pictures: torch.Tensor, labels: torch.Tensor) 
 
 def join(work: Path, out: Path) -> None:
     """What every finished training came to, and the difference seed by seed."""
-    from studies.record import environment
+    from slimfront.studies.record import environment
 
     found = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
     last = {loop: {one["seed"]: one["curve"][-1] for one in found if one["loop"] == loop} for loop in LOOPS}

@@ -33,19 +33,18 @@ from brevitas import __version__ as brevitas_version  # noqa: E402
 from brevitas import nn as qnn  # noqa: E402
 from brevitas.inject.enum import ScalingImplType  # noqa: E402
 from brevitas.quant import scaled_int  # noqa: E402
+from slimfront.evaluators.data.splits import search_data  # noqa: E402
+from slimfront.evaluators.quantization import fine_tuning  # noqa: E402
+from slimfront.evaluators.training.allocator import keep_freed_memory  # noqa: E402
+from slimfront.evaluators.training.augmentation import normalise  # noqa: E402
+from slimfront.evaluators.training.loop import accuracy, train  # noqa: E402
+from slimfront.models import build, layer_bits  # noqa: E402
+from slimfront.models.network import Network, weight_layers  # noqa: E402
+from slimfront.models.quantization.calibration import Observation, observe  # noqa: E402
+from slimfront.models.quantization.conversion import IMAGE_LAYER  # noqa: E402
+from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.spaces import Architecture, Bits  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-
-from evaluators.allocator import keep_freed_memory  # noqa: E402
-from evaluators.augmentation import normalise  # noqa: E402
-from evaluators.data import search_data  # noqa: E402
-from evaluators.quantization import fine_tuning  # noqa: E402
-from evaluators.train import accuracy, train  # noqa: E402
-from models import build, layer_bits  # noqa: E402
-from models.calibration import Observation, observe  # noqa: E402
-from models.conversion import IMAGE_LAYER  # noqa: E402
-from models.network import Network, weight_layers  # noqa: E402
-from search.show import read_candidate  # noqa: E402
-from spaces import Architecture, Bits  # noqa: E402
 
 WIDTH, EDGES = 4, 8
 

@@ -33,15 +33,14 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-
-from evaluators.expected import expected_score
-from evaluators.job import Job, Result
-from evaluators.train import Epoch
-from search import launch as launching
-from search.trials import STARTS
-from studies.front import front
-from studies.record import commit, machine
-from studies.settings import Settings
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search import launch as launching
+from slimfront.search.trials import STARTS
+from slimfront.studies.front import front
+from slimfront.studies.record import commit, machine
+from slimfront.studies.settings import Settings
 
 EPOCHS = 3
 SPACE = {
@@ -194,7 +193,7 @@ def chaos(
 ) -> dict[str, Any]:
     """Search until so many processes were killed and all trials have ended; compare with an undisturbed search."""
     context = multiprocessing.get_context("fork")
-    multiprocessing.set_forkserver_preload(["evaluators.evaluate", "evaluators.data"])
+    multiprocessing.set_forkserver_preload(["slimfront.evaluators.evaluate", "slimfront.evaluators.data.splits"])
     forkserver.ensure_running()  # one for all coordinators, as importing torch takes seconds
     count = max(6, kills * 3 // 2)  # trials; each dies at most twice
     killer, drawn = Killer(folder, "disturbed", seed), random.Random(seed + 1)

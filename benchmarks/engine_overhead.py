@@ -32,17 +32,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators.data.splits import search_data
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring import expected
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search import launch as launching
+from slimfront.search.trials import Ledger
+from slimfront.spaces import presets
+from slimfront.studies.record import commit, machine
+from slimfront.studies.settings import Settings
+from slimfront.studies.store import storage as storages
+
 from benchmarks.filled_study import fill
-from evaluators import expected
-from evaluators.data import search_data
-from evaluators.job import Job, Result
-from evaluators.train import Epoch
-from search import launch as launching
-from search.trials import Ledger
-from spaces import presets
-from studies import storage as storages
-from studies.record import commit, machine
-from studies.settings import Settings
 
 SIZES = (0, 1_000, 10_000)
 WORKERS = (1, 4)
@@ -162,8 +163,9 @@ def memory(url: str, folder: Path, trials: int) -> dict[str, float]:
 def worker_peak() -> float:
     """Peak memory, in megabytes, of a process that trains a small network on CIFAR-10 for one epoch."""
     code = (
-        "import resource, dataclasses; from evaluators.job import Job; from search.workers import evaluate_job;"
-        "from spaces import presets; c = presets['resnet8'];"
+        "import resource, dataclasses; from slimfront.evaluators.job import Job;"
+        "from slimfront.search.workers.local import evaluate_job;"
+        "from slimfront.spaces import presets; c = presets['resnet8'];"
         "c = dataclasses.replace(c, recipe=dataclasses.replace(c.recipe, epochs=1));"
         "list(evaluate_job(Job(c, 'cifar10', 0))); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)"
     )

@@ -19,12 +19,11 @@ from optuna.distributions import distribution_to_json
 from optuna.samplers import RandomSampler
 from optuna.storages._rdb import models
 from optuna.trial import Trial, TrialState
-
-from evaluators.expected import expected_score
-from spaces import Candidate
-from studies.constraint import system_attributes
-from studies.record import Record, environment
-from studies.settings import Settings
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.spaces import Candidate
+from slimfront.studies.record import Record, environment
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.constraint import system_attributes
 
 TEMPLATES = 60  # networks whose score tables all trials share
 BATCH = 500  # trials a transaction

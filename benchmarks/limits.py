@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 
 import torch
+from slimfront.models.network import Network, weight_layers
 from torch import Tensor, nn
-
-from models.network import Network, weight_layers
 
 SIZE = 1024  # of the matrix product
 

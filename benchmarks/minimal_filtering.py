@@ -1,4 +1,7 @@
-"""Milliseconds of 3x3 convolutions in float32: torch's (oneDNN) against ours (models/winograd.c), forward and back.
+"""Milliseconds of 3x3 convolutions in float32: torch's (oneDNN) against ours, forward and back.
+
+Ours is models/kernels/winograd.c.
+
 
     python benchmarks/minimal_filtering.py --out results/speed/minimal_filtering.json
 
@@ -19,11 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.models.kernels.convolution import Convolution
+from slimfront.studies.record import environment
 from torch import Tensor
-
-from evaluators.allocator import keep_freed_memory
-from models.convolution import Convolution
-from studies.record import environment
 
 BATCH, ROUNDS = 128, 15
 LAYERS = ((16, 16, 32), (32, 32, 16), (64, 64, 8), (20, 20, 16), (40, 40, 8), (80, 80, 4), (192, 192, 8), (512, 512, 4))

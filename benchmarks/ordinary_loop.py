@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from slimfront.evaluators.data.splits import Images
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-
-from evaluators.data import Images
 
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10
 

@@ -24,8 +24,7 @@ from typing import Any
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
-
-from studies.dashboard import CURVES_PANEL, FRONT_PANEL, IMPORTANCE_PANEL, SPENDING_PANEL
+from slimfront.studies.dashboard.server import CURVES_PANEL, FRONT_PANEL, IMPORTANCE_PANEL, SPENDING_PANEL
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = (

@@ -23,16 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.augmentation import augment
+from slimfront.evaluators.training.averaging import Averaging
+from slimfront.evaluators.training.loop import half_precision, judge
+from slimfront.evaluators.training.optimizers import make_optimizer
+from slimfront.models import build
+from slimfront.spaces import Augmentation, presets
 from torch.profiler import ProfilerActivity, profile
-
-from evaluators.allocator import keep_freed_memory
-from evaluators.augmentation import augment
-from evaluators.averaging import Averaging
-from evaluators.data import Images
-from evaluators.optimizers import make_optimizer
-from evaluators.train import half_precision, judge
-from models import build
-from spaces import Augmentation, presets
 
 CLASSES = 10
 EPOCH_IMAGES, VALIDATION_IMAGES = 45_000, 5_000

@@ -21,16 +21,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.loop import half_precision
+from slimfront.models import build, layer_bits
+from slimfront.models.network import Network, weight_layers
+from slimfront.models.quantization.calibration import observe
+from slimfront.models.quantization.conversion import convert
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Bits
 from torch import Tensor, nn
-
-from evaluators.allocator import keep_freed_memory
-from evaluators.train import half_precision
-from models import build, layer_bits
-from models.calibration import observe
-from models.conversion import convert
-from models.network import Network, weight_layers
-from spaces import presets
-from spaces.candidate import Bits
 
 CLASSES = 10
 

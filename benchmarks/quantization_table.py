@@ -21,11 +21,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from evaluators.job import Job, Result  # noqa: E402
-from search.show import read_candidate  # noqa: E402
-from search.workers import InProcess, evaluate_job  # noqa: E402
-from spaces import Bits, Candidate  # noqa: E402
-from studies.record import environment  # noqa: E402
+from slimfront.evaluators.job import Job, Result  # noqa: E402
+from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.search.workers.local import InProcess, evaluate_job  # noqa: E402
+from slimfront.spaces import Bits, Candidate  # noqa: E402
+from slimfront.studies.record import environment  # noqa: E402
 
 WIDTHS = (8, 4, 3, 2)
 

@@ -28,21 +28,20 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 from quantization_table import rows_of  # noqa: E402
-
-from evaluators.allocator import keep_freed_memory  # noqa: E402
-from evaluators.artifact import load, save  # noqa: E402
-from evaluators.augmentation import normalise  # noqa: E402
-from evaluators.data import Images, SearchData, final_data, search_data  # noqa: E402
-from evaluators.evaluate import Pipeline  # noqa: E402
-from evaluators.job import Job  # noqa: E402
-from evaluators.onnx_export import agreement, export, latency  # noqa: E402
-from evaluators.score import score  # noqa: E402
-from evaluators.train import accuracy  # noqa: E402
-from evaluators.verify import verify  # noqa: E402
-from models.network import Network  # noqa: E402
-from search.show import read_candidate  # noqa: E402
-from spaces import Bits, Candidate, Pruning, Sparsity  # noqa: E402
-from studies.record import commit  # noqa: E402
+from slimfront.evaluators.artifacts.artifact import load, save  # noqa: E402
+from slimfront.evaluators.artifacts.onnx_export import agreement, export, latency  # noqa: E402
+from slimfront.evaluators.artifacts.verify import verify  # noqa: E402
+from slimfront.evaluators.data.splits import Images, SearchData, final_data, search_data  # noqa: E402
+from slimfront.evaluators.evaluate import Pipeline  # noqa: E402
+from slimfront.evaluators.job import Job  # noqa: E402
+from slimfront.evaluators.scoring.score import score  # noqa: E402
+from slimfront.evaluators.training.allocator import keep_freed_memory  # noqa: E402
+from slimfront.evaluators.training.augmentation import normalise  # noqa: E402
+from slimfront.evaluators.training.loop import accuracy  # noqa: E402
+from slimfront.models.network import Network  # noqa: E402
+from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.spaces import Bits, Candidate, Pruning, Sparsity  # noqa: E402
+from slimfront.studies.record import commit  # noqa: E402
 
 WIDTH = 4
 

@@ -24,14 +24,13 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from search.launch import Options
-from search.retrain import retrain
-from search.retrain_plan import Choice, Plan
-from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe
-from spaces.candidate import Sparsity
-from studies.labels import MARK, Labels
-from studies.plots import BLUE, DARK, GRID, INK, MUTED, percent
+from slimfront.search.launch import Options
+from slimfront.search.retrain.plan import Choice, Plan
+from slimfront.search.retrain.run import retrain
+from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe
+from slimfront.spaces.candidate import Sparsity
+from slimfront.studies.pictures.labels import MARK, Labels
+from slimfront.studies.pictures.plots import BLUE, DARK, GRID, INK, MUTED, percent
 
 PARTS = {"architecture": Architecture, "augmentation": Augmentation, "bits": Bits, "recipe": Recipe}
 COLUMNS = ("trial", "digest", "family", "macs", "score", "search_accuracy", "final_accuracy", "search_epochs", "epochs")

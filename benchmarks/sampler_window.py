@@ -17,13 +17,12 @@ import sys
 from pathlib import Path
 
 import optuna
-
-from spaces import Candidate
-from studies import window
-from studies.constraint import set_feasibility
-from studies.front import area
-from studies.samplers import make_sampler
-from studies.settings import Settings
+from slimfront.spaces import Candidate
+from slimfront.studies import window
+from slimfront.studies.front import area
+from slimfront.studies.samplers import make_sampler
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.constraint import set_feasibility
 
 BAR = 0.9
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search import launch as launching
+from slimfront.studies.store import storage as storages
 
 from benchmarks.engine_overhead import at_once, grow, keep, measure, overnight, servers
-from evaluators.job import Job, Result
-from evaluators.train import Epoch
-from search import launch as launching
-from studies import storage as storages
 
 EPOCHS = 3
 

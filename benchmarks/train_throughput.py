@@ -1,8 +1,8 @@
 """Images per second that this machine trains: our loop against the ordinary one, and against what it could multiply.
 
-Ours is `evaluators.train.train` as a search's workers run it, as many trainings side by side as there are cores, one
-thread each. The other is benchmarks/ordinary_loop.py, one training with all cores. They take turns, round by round, and
-the ratio is the median of the rounds' ratios. Both stand still while the other runs.
+Ours is `evaluators.training.loop.train` as a search's workers run it, as many trainings side by side as there are
+cores, one thread each. The other is benchmarks/ordinary_loop.py, one training with all cores. They take turns, round by
+round, and the ratio is the median of the rounds' ratios. Both stand still while the other runs.
 
     python benchmarks/train_throughput.py --networks resnet20 small_residual small_inverted small_dense
 """
@@ -25,16 +25,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-
-from evaluators.allocator import keep_freed_memory
-from evaluators.augmentation import normalise
-from evaluators.counting import count_macs
-from evaluators.data import Images
-from evaluators.optimizers import make_optimizer
-from evaluators.train import half_precision, train
-from models import build
-from spaces import Augmentation, presets
-from spaces.candidate import Recipe
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.scoring.counting import count_macs
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.augmentation import normalise
+from slimfront.evaluators.training.loop import half_precision, train
+from slimfront.evaluators.training.optimizers import make_optimizer
+from slimfront.models import build
+from slimfront.spaces import Augmentation, presets
+from slimfront.spaces.candidate import Recipe
 
 CLASSES = 10
 SHAPE = (3, 32, 32)

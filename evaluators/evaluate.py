@@ -14,18 +14,18 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluators import store
-from evaluators.data import SearchData
-from evaluators.job import Job, Result
-from evaluators.pruning import PruningError, SlimmingPenalty, account, copy_network, finalise, prune_stage
-from evaluators.quantization import quantize
-from evaluators.score import Score, score
-from evaluators.train import TEACHER, Epoch, Teacher, TrainingError, accuracy, train
-from evaluators.views import VIEWS
-from models import build
-from models.conversion import deploy
-from models.network import Network
-from spaces.candidate import DENSE_TEACHER, Sparsity
+from slimfront.evaluators.data.splits import SearchData
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.pruning import PruningError, SlimmingPenalty, account, copy_network, finalise, prune_stage
+from slimfront.evaluators.quantization import quantize
+from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.training import store
+from slimfront.evaluators.training.loop import TEACHER, Epoch, Teacher, TrainingError, accuracy, train
+from slimfront.evaluators.training.views import VIEWS
+from slimfront.models import build
+from slimfront.models.network import Network
+from slimfront.models.quantization.conversion import deploy
+from slimfront.spaces.candidate import DENSE_TEACHER, Sparsity
 
 # Raised whenever a change makes a dense training come to other numbers: networks stored before no longer count.
 TRAINING_VERSION = 3
@@ -98,7 +98,7 @@ class Pipeline:
         candidate = self._job.candidate
         teacher: Teacher | None = None
         if candidate.recipe.dense.distillation > 0:
-            from evaluators.teacher import teacher_for
+            from slimfront.evaluators.training.teacher import teacher_for
 
             teacher = yield from teacher_for(self._job, self._data)
         yield from self._watch("dense", self._dense(teacher))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluators.train import Epoch
-from spaces.candidate import Candidate
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.spaces.candidate import Candidate
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Job:
 
     Attributes:
         candidate: What is trained.
-        dataset: Name of the data set (`evaluators.data`).
+        dataset: Name of the data set (`slimfront.evaluators.data.splits`).
         data_dir: Where its files are looked for first; None: the cache.
         image_size: Side that an image folder's pictures are resized to; None: the data set's own.
         seed: Of initialisation, order and augmentation.
@@ -63,7 +63,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job gave no result. `reason` is one of a fixed set of words (studies.record.REASONS)."""
+    """Why a job gave no result. `reason` is one of a fixed set of words (slimfront.studies.record.REASONS)."""
 
     reason: str
     text: str

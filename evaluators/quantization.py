@@ -14,17 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.training.augmentation import normalise
+from slimfront.evaluators.training.loop import Epoch, Hook, Teacher, train, untrained
+from slimfront.models.network import Network, weight_layers
+from slimfront.models.quantization.calibration import estimate_norms, observe
+from slimfront.models.quantization.conversion import convert, deploy, lower
+from slimfront.models.quantization.precision import layer_bits
+from slimfront.models.quantization.quantizers import INTEGER_WIDTHS, quantized_layers
+from slimfront.spaces.candidate import Augmentation, Bits, Recipe
 from torch import Tensor, nn
-
-from evaluators.augmentation import normalise
-from evaluators.data import Images
-from evaluators.train import Epoch, Hook, Teacher, train, untrained
-from models.calibration import estimate_norms, observe
-from models.conversion import convert, deploy, lower
-from models.network import Network, weight_layers
-from models.precision import layer_bits
-from models.quantizers import INTEGER_WIDTHS, quantized_layers
-from spaces.candidate import Augmentation, Bits, Recipe
 
 STAGE = "bits"
 CALIBRATION_IMAGES = 512

@@ -15,10 +15,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from slimfront.models.kernels.convolution import Convolution
+from slimfront.models.kernels.norm_act import norm_act
 from torch import Tensor, nn
-
-from models.convolution import Convolution
-from models.norm_act import norm_act
 
 Pairs = tuple[tuple[str, str], ...]
 

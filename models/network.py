@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
+from slimfront.models.blocks import BasicBlock, ConvNorm, DenseLayer, InvertedBlock, NormAct, Transition, halving
+from slimfront.spaces.candidate import Architecture
 from torch import Tensor, nn
-
-from models.blocks import BasicBlock, ConvNorm, DenseLayer, InvertedBlock, NormAct, Transition, halving
-from spaces.candidate import Architecture
 
 WeightLayer = nn.Conv2d | nn.Linear
 

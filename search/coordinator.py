@@ -12,14 +12,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluators.job import Failure, Job, Result
-from evaluators.train import TEACHER, Epoch
-from search.interrupt import Interrupt
-from search.ownership import BEAT_SECONDS
-from search.progress import Row, Show, Totals
-from search.trials import STARTS, Ledger, Work
-from search.workers import Workers
-from studies.page import percent_number
+from slimfront.evaluators.job import Failure, Job, Result
+from slimfront.evaluators.training.loop import TEACHER, Epoch
+from slimfront.search.interrupt import Interrupt
+from slimfront.search.ownership import BEAT_SECONDS
+from slimfront.search.progress import Row, Show, Totals
+from slimfront.search.trials import STARTS, Ledger, Work
+from slimfront.search.workers.local import Workers
+from slimfront.studies.report.page import percent_number
 
 FAILURES_IN_A_ROW = 5  # then the search stops instead of burning the night
 _PULSE = 1.0  # seconds between looks at the clock while nothing happens
@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class JobFrame:
-    """What all jobs of a search share; see `evaluators.job.Job`."""
+    """What all jobs of a search share; see `slimfront.evaluators.job.Job`."""
 
     dataset: str
     seed: int

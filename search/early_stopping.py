@@ -29,9 +29,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-
-from search.regression import Regression, encode
-from studies.page import percent_number
+from slimfront.search.proposals.regression import Regression, encode
+from slimfront.studies.report.page import percent_number
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1; 0 is before its first)"""

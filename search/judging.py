@@ -1,4 +1,4 @@
-"""From the study's records to a verdict: reads what `search.early_stopping.decide` needs."""
+"""From the study's records to a verdict: reads what `slimfront.search.early_stopping.decide` needs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-
-from evaluators.train import Epoch
-from search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
-from spaces import Candidate, method_name
-from studies.record import candidate_of
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
+from slimfront.spaces import Candidate, method_name
+from slimfront.studies.record import candidate_of
 
 CandidateOf = Callable[[FrozenTrial], Candidate | None]
 

@@ -14,20 +14,19 @@ from typing import Any
 
 import optuna
 from rich.console import Console
+from slimfront.search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from slimfront.search.early_stopping import Rules
+from slimfront.search.ownership import Ownership, study_lock
+from slimfront.search.progress import make_show
+from slimfront.search.transactions import StudyStorage
+from slimfront.search.trials import Ledger
+from slimfront.search.workers.local import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
+from slimfront.spaces import Candidate
+from slimfront.studies.errors import StudyError
+from slimfront.studies.settings import Settings
+from slimfront.studies.store import storage as storages
+from slimfront.studies.summary import summary, to_csv
 from threadpoolctl import threadpool_limits
-
-from search.coordinator import Coordinator, JobFrame, Limits, Outcome
-from search.early_stopping import Rules
-from search.ownership import Ownership, study_lock
-from search.progress import make_show
-from search.transactions import StudyStorage
-from search.trials import Ledger
-from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
-from spaces import Candidate
-from studies import storage as storages
-from studies.errors import StudyError
-from studies.settings import Settings
-from studies.summary import summary, to_csv
 
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
 PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
@@ -65,7 +64,7 @@ def launch(
     Raises:
         StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
     """
-    from evaluators.data import search_data
+    from slimfront.evaluators.data.splits import search_data
 
     cluster = None
     if options.ray is None:
@@ -87,7 +86,7 @@ def launch(
 
         @lru_cache(maxsize=64)  # a candidate that is chosen for its score is asked for it again
         def rate(candidate: Candidate) -> dict[str, Any]:
-            from evaluators.expected import expected_score
+            from slimfront.evaluators.scoring.expected import expected_score
 
             return expected_score(candidate, shape, classes).to_dict()
 
@@ -151,7 +150,7 @@ def resources(options: Options) -> tuple[str, int, int]:
 
 def _cluster(options: Options) -> tuple[Any, str, int, int]:
     """(Ray, device, trainings side by side, threads of each)"""
-    from search.ray_workers import cluster_slots, connect
+    from slimfront.search.workers.ray import cluster_slots, connect
 
     if options.workers < 0:
         raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
@@ -166,7 +165,7 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
 def _ray_workers(
     ray: Any, count: int, evaluate: Evaluate, data: Any, key: tuple[object, ...], device: str, threads: int
 ) -> Iterator[Workers]:
-    from search.ray_workers import RayWorkers
+    from slimfront.search.workers.ray import RayWorkers
 
     pool = RayWorkers(ray, count, evaluate, data=data, key=key, device=device, threads=threads)
     try:
@@ -264,7 +263,7 @@ class _Refresh:
 
     def now(self) -> dict[str, str]:
         """Draw everything; returns where it lies."""
-        from studies.plots import front_plot
+        from slimfront.studies.pictures.plots import front_plot
 
         self._panels()
         trials = self._study.get_trials(deepcopy=False)
@@ -274,8 +273,8 @@ class _Refresh:
         return {"plot": str(plot), "csv": str(table), "storage": storages.study_url(self._study)}
 
     def _panels(self) -> None:
-        from studies.dashboard import update_panels
-        from studies.trial_pages import artifacts_folder, update_pages
+        from slimfront.studies.dashboard.server import update_panels
+        from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
 
         with study_lock(self._study):  # in many pieces, which must not mix with another coordinator's
             update_panels(self._study, self._settings.bar)

@@ -23,9 +23,8 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
+from slimfront.search.patience import PatientStorage
 from sqlalchemy.exc import SQLAlchemyError
-
-from search.patience import PatientStorage
 
 BEAT_SECONDS = 10.0  # between two beats
 STALE_SECONDS = 60.0  # a beat that stands still for so long belongs to a dead coordinator

@@ -15,9 +15,8 @@ import sqlalchemy.exc
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-
-from studies.errors import StudyError
-from studies.storage import one_line, safe_url
+from slimfront.studies.errors import StudyError
+from slimfront.studies.store.storage import one_line, safe_url
 
 PATIENCE = 1800.0  # seconds that a database may be gone
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 15.0  # seconds between attempts; doubled each time

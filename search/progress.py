@@ -10,9 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
-
-from evaluators.train import Epoch
-from studies.page import percent_number
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.studies.report.page import percent_number
 
 
 @dataclass

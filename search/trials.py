@@ -12,22 +12,21 @@ import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from slimfront.evaluators.job import Failure, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
+from slimfront.search.judging import Judge
+from slimfront.search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
+from slimfront.search.proposals.proposer import Proposer
+from slimfront.search.view import View
+from slimfront.spaces import Candidate, Space, presets
+from slimfront.studies.errors import StudyError
+from slimfront.studies.record import REPEATABLE, Record, candidate_of, environment, read, write
+from slimfront.studies.samplers import make_sampler, seed_of
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.constraint import set_bound, set_feasibility, set_refused
+from slimfront.studies.window import Shown, Window
 from sqlalchemy.exc import SQLAlchemyError
-
-from evaluators.job import Failure, Result
-from evaluators.train import Epoch
-from search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
-from search.judging import Judge
-from search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
-from search.proposals import Proposer
-from search.view import View
-from spaces import Candidate, Space, presets
-from studies.constraint import set_bound, set_feasibility, set_refused
-from studies.errors import StudyError
-from studies.record import REPEATABLE, Record, candidate_of, environment, read, write
-from studies.samplers import make_sampler, seed_of
-from studies.settings import Settings
-from studies.window import Shown, Window
 
 STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
@@ -79,7 +78,7 @@ class Work:
 
 def describe(candidate: Candidate) -> str:
     """A candidate in a few words: "residual 16-32-64 x 3-3-3, li_filters 30 %, W4A4"."""
-    from spaces import method_name
+    from slimfront.spaces import method_name
 
     architecture, bits = candidate.architecture, candidate.bits
     shape = "-".join(map(str, architecture.widths)) + " x " + "-".join(map(str, architecture.depths))

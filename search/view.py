@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-
-from search.transactions import StudyStorage
-from studies.constraint import is_feasible
-from studies.front import front
+from slimfront.search.transactions import StudyStorage
+from slimfront.studies.front import front
+from slimfront.studies.store.constraint import is_feasible
 
 FRESH_SECONDS = 1.0  # what other coordinators have done is seen after so long
 

@@ -1,6 +1,9 @@
 """What can be chosen: candidates, the space that they are sampled from, and presets."""
 
-from spaces.candidate import (
+if __name__ != "slimfront.spaces":
+    raise ImportError("slimfront's package spaces is imported as slimfront.spaces")
+
+from slimfront.spaces.candidate import (
     Architecture,
     Augmentation,
     Bits,
@@ -10,9 +13,9 @@ from spaces.candidate import (
     Recipe,
     Sparsity,
 )
-from spaces.methods import METHODS, method_name, sparsity
-from spaces.presets import presets
-from spaces.space import Space, SpaceError
+from slimfront.spaces.methods import METHODS, method_name, sparsity
+from slimfront.spaces.presets import presets
+from slimfront.spaces.space import Space, SpaceError
 
 __all__ = [
     "METHODS",

@@ -2,7 +2,7 @@
 
 Everything here is a frozen dataclass that refuses bad values when it is made, turns into JSON and back without loss,
 and has a digest that is the same on every machine. A candidate says *what* is trained, never with which seed, on which
-data or on which device: those belong to the job (`evaluators.job`).
+data or on which device: those belong to the job (`slimfront.evaluators.job`).
 """
 
 from __future__ import annotations

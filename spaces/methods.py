@@ -18,7 +18,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from spaces.candidate import CandidateError, Sparsity
+from slimfront.spaces.candidate import CandidateError, Sparsity
 
 
 def _axes(granularity: str, criterion: str, scope: str, schedule: str, **other: Any) -> MappingProxyType[str, Any]:

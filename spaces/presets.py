@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from spaces.candidate import Architecture, Augmentation, Candidate, Recipe
+from slimfront.spaces.candidate import Architecture, Augmentation, Candidate, Recipe
 
 
 def _residual(stem: int, widths: tuple[int, ...], depths: tuple[int, ...], **other: object) -> Architecture:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from spaces.candidate import DENSE_TEACHER, FAMILIES, OPTIMIZERS, POLICIES, Candidate, CandidateError
-from spaces.methods import METHODS, method_name, sparsity
-from spaces.presets import presets
+from slimfront.spaces.candidate import DENSE_TEACHER, FAMILIES, OPTIMIZERS, POLICIES, Candidate, CandidateError
+from slimfront.spaces.methods import METHODS, method_name, sparsity
+from slimfront.spaces.presets import presets
 
 Value = int | float | str | bool
 

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-
-from studies.constraint import is_feasible
-from studies.record import accuracy_and_score
+from slimfront.studies.record import accuracy_and_score
+from slimfront.studies.store.constraint import is_feasible
 
 REFERENCE_SCORE = 1.99  # ResNet-18 in half precision
 NEAREST = 3  # trials that are shown where nothing clears the bar

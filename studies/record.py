@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, Trial
-
-from spaces.candidate import Candidate, CandidateError
+from slimfront.spaces.candidate import Candidate, CandidateError
 
 VECTORS = {  # by flag in /proc/cpuinfo, the widest first
     "amx_bf16": "AMX",
@@ -63,7 +62,7 @@ class Record:
         data_digest: Hash of the data and of its split.
         accuracy: Share of the validation images, of the network as it was last measured; None before the first
             measurement. For a stopped trial it is where it stopped, not what it could have become.
-        score: Totals and `layers` as `evaluators.score.Score.to_dict` gives them; empty before it is known.
+        score: Totals and `layers` as `evaluators.scoring.score.Score.to_dict` gives them; empty before it is known.
         curve: A row an epoch: stage, epoch, epochs, loss, accuracy, seconds.
         stages: A row a stage, with whatever its author measured (stage, accuracy, seconds, ...).
         seconds: Time spent on this trial.

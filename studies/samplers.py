@@ -15,9 +15,8 @@ import warnings
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler
-
-from studies.errors import StudyError
-from studies.window import Window, WindowedTPE
+from slimfront.studies.errors import StudyError
+from slimfront.studies.window import Window, WindowedTPE
 
 SAMPLERS = ("tpe", "nsga2", "random", "qmc", "gp")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from spaces import CandidateError, Space, SpaceError, presets
-from studies.samplers import SAMPLERS
+from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.studies.samplers import SAMPLERS
 
 LARGEST_FILE = 2**20  # bytes of a study file
 
@@ -37,7 +37,7 @@ class Settings:
         trials: How many trials the study has in all; None: no limit.
         hours: How long it works in all, across restarts; None: no limit.
         seed: Of sampling and of every training.
-        sampler: One of `studies.samplers.SAMPLERS`.
+        sampler: One of `slimfront.studies.samplers.SAMPLERS`.
         startup_trials: Random trials before the sampler begins to learn.
         presets: Candidates that are tried first.
         max_score: Candidates above this score are not trained; None: no limit.

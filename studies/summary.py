@@ -9,13 +9,12 @@ from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-
-from studies.constraint import is_feasible
-from studies.edges import edges
-from studies.errors import StudyError
-from studies.false_stops import false_stops
-from studies.front import counts, front, hypervolume, nearest, row
-from studies.storage import study_url
+from slimfront.studies.analysis.bounds import edges
+from slimfront.studies.analysis.false_stops import false_stops
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import counts, front, hypervolume, nearest, row
+from slimfront.studies.store.constraint import is_feasible
+from slimfront.studies.store.storage import study_url
 
 # First columns of a table of trials; the candidate's fields follow.
 COLUMNS = (

@@ -22,8 +22,7 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-
-from studies.constraint import CONSTRAINTS
+from slimfront.studies.store.constraint import CONSTRAINTS
 
 Distributions = dict[str, BaseDistribution]
 

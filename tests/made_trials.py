@@ -6,10 +6,9 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-
-from spaces import presets
-from studies import constraint
-from studies.record import Record
+from slimfront.spaces import presets
+from slimfront.studies.record import Record
+from slimfront.studies.store import constraint
 
 BAR = 0.9
 CANDIDATE = presets["resnet20"]

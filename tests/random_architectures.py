@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-
-from spaces.candidate import BIT_WIDTHS, FAMILIES, SHORTCUTS, Architecture, Bits
+from slimfront.spaces.candidate import BIT_WIDTHS, FAMILIES, SHORTCUTS, Architecture, Bits
 
 
 @st.composite

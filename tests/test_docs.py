@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from slimfront.studies.settings import Settings
 
 import run_search
-from studies.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("README.md")])
@@ -53,7 +53,7 @@ def test_settings_can_be_read(page: str, text: str) -> None:
 
 
 def test_every_key_of_a_space_is_documented() -> None:
-    from spaces.space import _DEFAULTS
+    from slimfront.spaces.space import _DEFAULTS
 
     page = (ROOT / "docs" / "study.md").read_text()
     for key in _DEFAULTS:

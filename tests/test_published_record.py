@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from evaluators.verify import verify
+from slimfront.evaluators.artifacts.verify import verify
 
 record = pytest.importorskip("benchmarks.record", reason="benchmarks/ is not beside the tests")
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "record"

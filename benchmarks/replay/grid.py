@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-
-from evaluators.data import SearchData, search_data
-from spaces import Candidate, Space
+from slimfront.evaluators.data.splits import SearchData, search_data
+from slimfront.spaces import Candidate, Space
 
 TRAINING, VALIDATION = 4_000, 2_000
 SEED = 0

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from slimfront.evaluators.data.splits import SearchData
+from slimfront.evaluators.evaluate import evaluate
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.spaces import Candidate
+from slimfront.studies.record import commit, machine
 
 from benchmarks.replay.grid import SEED, TRAINING, VALIDATION, WRITTEN, dense_networks, part_of_cifar10
-from evaluators.allocator import keep_freed_memory
-from evaluators.data import SearchData
-from evaluators.evaluate import evaluate
-from evaluators.expected import expected_score
-from evaluators.job import Job, Result
-from spaces import Candidate
-from studies.record import commit, machine
 
 TABLE = Path(__file__).with_name("table.json.gz")
 

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import optuna
+from slimfront.search.early_stopping import Rules
+from slimfront.studies.front import area
+from slimfront.studies.record import commit, machine
 
 from benchmarks.replay.figure import COLORS, draw
 from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront
 from benchmarks.replay.table import PATH, Spending, Table
-from search.early_stopping import Rules
-from studies.front import area
-from studies.record import commit, machine
 
 SHARE = 0.95
 # Epochs that a strategy may spend. Stopping leaves room for many more trials, which take TPE and MO-ASHA long to sort.

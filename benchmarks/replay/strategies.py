@@ -21,14 +21,14 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
+from slimfront.search.coordinator import Coordinator, JobFrame, Limits
+from slimfront.search.early_stopping import Rules
+from slimfront.search.trials import Ledger
+from slimfront.search.workers.local import InProcess
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.storage import create_or_load
 
 from benchmarks.replay.table import Row, Spending, Table
-from search.coordinator import Coordinator, JobFrame, Limits
-from search.early_stopping import Rules
-from search.trials import Ledger
-from search.workers import InProcess
-from studies.settings import Settings
-from studies.storage import create_or_load
 
 MEDIAN_STARTUP, MEDIAN_WARMUP = 5, 5  # trials and epochs: Optuna's MedianPruner has 5 and 0
 
@@ -98,7 +98,7 @@ class _Memory(InMemoryStorage):
 
 
 class _Silent:
-    """Shows nothing (`search.progress.Show`)."""
+    """Shows nothing (`slimfront.search.progress.Show`)."""
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +124,7 @@ class Played:
 
     def false_stops(self) -> tuple[int, int]:
         """(how many spared trials were on the front in the end, how many were spared)"""
-        from studies.false_stops import false_stops
+        from slimfront.studies.analysis.false_stops import false_stops
 
         found = false_stops(self.trials, self.spending.table.bar)
         return found.wrong, found.spared

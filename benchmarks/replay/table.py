@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from evaluators.job import Job, Result
-from evaluators.train import Epoch
-from spaces import Candidate, Space
-from studies.front import Point, area
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.spaces import Candidate, Space
+from slimfront.studies.front import Point, area
 
 PATH = Path(__file__).with_name("table.json.gz")
 CLEAR = 0.25  # share of the candidates that clear the bar
@@ -131,7 +130,7 @@ class Spending:
         return next((float(e) for e, value in self.history if value >= share * self.table.best - 1e-9), float("inf"))
 
     def evaluate(self, job: Job) -> Generator[Epoch, None, Result]:
-        """In place of the evaluator that trains (`search.workers.evaluate_job`)."""
+        """In place of the evaluator that trains (`slimfront.search.workers.local.evaluate_job`)."""
         row = self.table.rows[job.candidate.digest]
         curve = []
         for stage, epoch, epochs, accuracy in row.curve:

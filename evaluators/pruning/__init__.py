@@ -1,14 +1,14 @@
 """Pruning: whole filters and single weights, by criterion, scope and schedule."""
 
-from evaluators.pruning.accounting import Account, account
-from evaluators.pruning.masks import apply_masks, attach_masks, copy_network, finalise, read_masks
-from evaluators.pruning.methods import CONTROLS, DESCRIPTIONS, LAB_METHODS, PruningError, control, method
-from evaluators.pruning.report import LayerCount, Report
-from evaluators.pruning.schedules import fine_tuning, prune_stage
-from evaluators.pruning.sensitivity import Sensitivity, sensitivity
-from evaluators.pruning.slimming import SlimmingPenalty
-from evaluators.pruning.structure import load_pruned
-from spaces.methods import METHODS
+from slimfront.evaluators.pruning.accounting import Account, account
+from slimfront.evaluators.pruning.masks import apply_masks, attach_masks, copy_network, finalise, read_masks
+from slimfront.evaluators.pruning.methods import CONTROLS, DESCRIPTIONS, LAB_METHODS, PruningError, control, method
+from slimfront.evaluators.pruning.report import LayerCount, Report
+from slimfront.evaluators.pruning.schedules import fine_tuning, prune_stage
+from slimfront.evaluators.pruning.sensitivity import Sensitivity, sensitivity
+from slimfront.evaluators.pruning.slimming import SlimmingPenalty
+from slimfront.evaluators.pruning.structure import load_pruned
+from slimfront.spaces.methods import METHODS
 
 __all__ = [
     "CONTROLS",

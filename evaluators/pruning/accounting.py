@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from evaluators.score import Score, formula
-from spaces.candidate import Pruning, Sparsity
+from slimfront.evaluators.scoring.score import Score, formula
+from slimfront.spaces.candidate import Pruning, Sparsity
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning.groups import Group, Member
+from slimfront.evaluators.pruning.masks import apply_masks, is_masked, prunable_layers
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.evaluators.pruning.reconstruction import gram_matrices, removal_errors
+from slimfront.evaluators.training.augmentation import normalise
 from torch import Tensor, nn
-
-from evaluators.augmentation import normalise
-from evaluators.data import Images
-from evaluators.pruning.groups import Group, Member
-from evaluators.pruning.masks import apply_masks, is_masked, prunable_layers
-from evaluators.pruning.methods import PruningError
-from evaluators.pruning.reconstruction import gram_matrices, removal_errors
 
 SAMPLE = 256  # training images that feature maps and gradients are taken from
 BATCH = 64  # images that one gradient is taken over

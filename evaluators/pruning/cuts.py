@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning.criteria import draw_sample
+from slimfront.evaluators.pruning.filters import count_filters, find_filters, remove_filters
+from slimfront.evaluators.pruning.groups import Group, find_groups
+from slimfront.evaluators.pruning.masks import prunable_layers
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.evaluators.pruning.report import Report, compare
+from slimfront.evaluators.pruning.weights import count_weights, mask_weights
+from slimfront.spaces.candidate import Sparsity
 from torch import nn
-
-from evaluators.data import Images
-from evaluators.pruning.criteria import draw_sample
-from evaluators.pruning.filters import count_filters, find_filters, remove_filters
-from evaluators.pruning.groups import Group, find_groups
-from evaluators.pruning.masks import prunable_layers
-from evaluators.pruning.methods import PruningError
-from evaluators.pruning.report import Report, compare
-from evaluators.pruning.weights import count_weights, mask_weights
-from spaces.candidate import Sparsity
 
 
 class Cutter(Protocol):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+from slimfront.evaluators.pruning.criteria import Sample, filter_importance
+from slimfront.evaluators.pruning.groups import Group, remove_channels
+from slimfront.evaluators.pruning.reconstruction import gram_matrices, rescaling
+from slimfront.evaluators.pruning.weights import rounded
+from slimfront.spaces.candidate import Sparsity
 from torch import Tensor, nn
-
-from evaluators.pruning.criteria import Sample, filter_importance
-from evaluators.pruning.groups import Group, remove_channels
-from evaluators.pruning.reconstruction import gram_matrices, rescaling
-from evaluators.pruning.weights import rounded
-from spaces.candidate import Sparsity
 
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
 

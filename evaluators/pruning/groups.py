@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 import torch_pruning
+from slimfront.evaluators.pruning.masks import is_masked
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.evaluators.pruning.structure import match_numbers
+from slimfront.models.blocks import PaddingShortcut
+from slimfront.models.network import Network
 from torch import Tensor, nn
-
-from evaluators.pruning.masks import is_masked
-from evaluators.pruning.methods import PruningError
-from evaluators.pruning.structure import match_numbers
-from models.blocks import PaddingShortcut
-from models.network import Network
 
 _REMEMBERED = 30  # networks whose groups are kept: a search proposes the same architectures again and again
 _known: OrderedDict[Hashable, tuple[Group, ...]] = OrderedDict()

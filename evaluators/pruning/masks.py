@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.models.network import WeightLayer, weight_layers
 from torch import Tensor, nn
 from torch.nn.utils import prune
-
-from evaluators.pruning.methods import PruningError
-from models.network import WeightLayer, weight_layers
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from spaces.candidate import CandidateError, Sparsity
-from spaces.methods import METHODS, sparsity
+from slimfront.spaces.candidate import CandidateError, Sparsity
+from slimfront.spaces.methods import METHODS, sparsity
 
 
 class PruningError(ValueError):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from slimfront.evaluators.pruning.groups import Group, Member
 from torch import Tensor, nn
-
-from evaluators.pruning.groups import Group, Member
 
 PLACES = 10  # sampled output positions an image, as in the paper
 OUTPUTS = 16  # sampled output channels of the next layer

@@ -25,14 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.pruning.masks import apply_masks
+from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.training.loop import Epoch, Hook, Teacher, train, untrained
+from slimfront.spaces.candidate import Augmentation, Recipe, Sparsity
 from torch import nn
-
-from evaluators.data import Images
-from evaluators.pruning.cuts import make_cutter
-from evaluators.pruning.masks import apply_masks
-from evaluators.pruning.report import Report
-from evaluators.train import Epoch, Hook, Teacher, train, untrained
-from spaces.candidate import Augmentation, Recipe, Sparsity
 
 FINE_TUNING_RATE = {"sgd": 0.2, "adamw": 0.3, "muon": 0.3}  # of the dense training's learning rate
 UPDATES = 40  # of the masks, in gradual pruning of weights

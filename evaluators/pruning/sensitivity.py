@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.pruning.masks import copy_network
+from slimfront.evaluators.training.loop import accuracy
+from slimfront.spaces.candidate import Sparsity
 from torch import nn
-
-from evaluators.data import Images
-from evaluators.pruning.cuts import make_cutter
-from evaluators.pruning.masks import copy_network
-from evaluators.train import accuracy
-from spaces.candidate import Sparsity
 
 
 @dataclass(frozen=True)

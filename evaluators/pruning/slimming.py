@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
+from slimfront.evaluators.training.loop import Hook
 from torch import Tensor, nn
-
-from evaluators.train import Hook
 
 
 class SlimmingPenalty(Hook):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from slimfront.evaluators.pruning.masks import attach_masks
+from slimfront.evaluators.pruning.methods import PruningError
 from torch import Tensor, nn
-
-from evaluators.pruning.masks import attach_masks
-from evaluators.pruning.methods import PruningError
 
 
 def load_pruned(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from slimfront.evaluators.pruning.criteria import Sample, weight_importance
+from slimfront.evaluators.pruning.masks import is_masked, prunable_layers, set_mask
+from slimfront.evaluators.scoring.score import stored_weights
+from slimfront.models.network import WeightLayer
+from slimfront.spaces.candidate import Sparsity
 from torch import Tensor, nn
-
-from evaluators.pruning.criteria import Sample, weight_importance
-from evaluators.pruning.masks import is_masked, prunable_layers, set_mask
-from evaluators.score import stored_weights
-from models.network import WeightLayer
-from spaces.candidate import Sparsity
 
 
 def count_weights(network: nn.Module) -> dict[str, int]:

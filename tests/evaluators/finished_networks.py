@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
+from slimfront.evaluators.pruning.groups import find_groups, remove_channels
+from slimfront.evaluators.pruning.masks import finalise
+from slimfront.models import build, layer_bits
+from slimfront.models.network import Network, weight_layers
+from slimfront.models.quantization.calibration import estimate_norms, observe
+from slimfront.models.quantization.conversion import convert, deploy
+from slimfront.spaces.candidate import Architecture, Bits
 from torch import Tensor, nn
 from torch.nn.utils import prune
-
-from evaluators.pruning.groups import find_groups, remove_channels
-from evaluators.pruning.masks import finalise
-from models import build, layer_bits
-from models.calibration import estimate_norms, observe
-from models.conversion import convert, deploy
-from models.network import Network, weight_layers
-from spaces.candidate import Architecture, Bits
 
 RESIDUAL = Architecture("residual", 6, 1, (6, 8), (1, 1), (1, 2), shortcut="projection")
 PADDED = Architecture("residual", 6, 1, (6, 10), (1, 2), (1, 2), shortcut="padding", head_width=7)

@@ -7,18 +7,18 @@ import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.evaluators.artifacts import artifact as files
+from slimfront.evaluators.artifacts.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
+from slimfront.evaluators.artifacts.container import seal, unseal
+from slimfront.evaluators.artifacts.structure import from_runs, largest_weights, row_of, to_runs
+from slimfront.evaluators.scoring.score import score
+from slimfront.models import build
+from slimfront.models.network import Network, weight_layers
+from slimfront.models.quantization.precision import assign_bits
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Architecture, Bits, Candidate
 from torch import nn
 
-from evaluators import artifact as files
-from evaluators.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
-from evaluators.container import seal, unseal
-from evaluators.score import score
-from evaluators.structure import from_runs, largest_weights, row_of, to_runs
-from models import build
-from models.network import Network, weight_layers
-from models.precision import assign_bits
-from spaces import presets
-from spaces.candidate import Architecture, Bits, Candidate
 from tests.evaluators.finished_networks import ALL, DENSE, PADDED, RESIDUAL, SHAPE, finished, images
 from tests.random_architectures import architectures, mixed_bits
 

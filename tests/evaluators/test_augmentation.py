@@ -4,10 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.evaluators.training.augmentation import augment, normalise
+from slimfront.spaces.candidate import Augmentation
 from torch import Generator, Tensor
-
-from evaluators.augmentation import augment, normalise
-from spaces.candidate import Augmentation
 
 SHAPES = st.tuples(st.integers(1, 6), st.sampled_from([1, 3]), st.integers(4, 11), st.integers(4, 11))
 STRENGTHS = {"none": 0.0, "cutout": 0.5, "mixup": 0.4, "cutmix": 1.0, "light": 0.5}

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from slimfront.evaluators.training import checkpoint
+from slimfront.evaluators.training.averaging import Averaging
+from slimfront.evaluators.training.optimizers import make_optimizer
+from slimfront.spaces import Recipe
 from torch import nn
-
-from evaluators import checkpoint
-from evaluators.averaging import Averaging
-from evaluators.optimizers import make_optimizer
-from spaces import Recipe
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -42,7 +41,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("evaluators.checkpoint.os.fsync", full)
+    monkeypatch.setattr("slimfront.evaluators.training.checkpoint.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, {"a": torch.zeros(1)}, {"version": 2})
     loaded = checkpoint.load(path)

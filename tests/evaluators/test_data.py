@@ -9,10 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from evaluators import data
-from evaluators.data import DataError, Images, fetch, final_data, search_data
-from evaluators.datasets.images import stratified
+from slimfront.evaluators.data import splits as data
+from slimfront.evaluators.data.images import stratified
+from slimfront.evaluators.data.splits import DataError, Images, fetch, final_data, search_data
 
 
 @pytest.fixture(autouse=True)

@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from slimfront.evaluators import quantization
+from slimfront.evaluators.data.splits import SearchData, search_data
+from slimfront.evaluators.evaluate import Pipeline, dense_key, evaluate
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring import expected as expecting
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.training.loop import Epoch, TrainingError, accuracy
+from slimfront.models.quantization.quantizers import quantized_layers
+from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
 from torch import nn
-
-from evaluators import expected as expecting
-from evaluators import quantization
-from evaluators.data import SearchData, search_data
-from evaluators.evaluate import Pipeline, dense_key, evaluate
-from evaluators.expected import expected_score
-from evaluators.job import Job, Result
-from evaluators.score import Score, score
-from evaluators.train import Epoch, TrainingError, accuracy
-from models.quantizers import quantized_layers
-from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
 
 PLAIN = Candidate(
     Architecture("residual", 8, 1, (8, 12), (1, 1), (1, 2), shortcut="padding"),

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from evaluators.artifact import from_bytes, to_bytes  # noqa: E402
-from evaluators.onnx_export import ExportError, agreement, export, latency, run  # noqa: E402
-from models import build  # noqa: E402
-from models.quantizers import quantized_layers  # noqa: E402
-from spaces import presets  # noqa: E402
-from spaces.candidate import Bits  # noqa: E402
+from slimfront.evaluators.artifacts.artifact import from_bytes, to_bytes  # noqa: E402
+from slimfront.evaluators.artifacts.onnx_export import ExportError, agreement, export, latency, run  # noqa: E402
+from slimfront.models import build  # noqa: E402
+from slimfront.models.quantization.quantizers import quantized_layers  # noqa: E402
+from slimfront.spaces import presets  # noqa: E402
+from slimfront.spaces.candidate import Bits  # noqa: E402
+
 from tests.evaluators.finished_networks import ALL, PADDED, RESIDUAL, SHAPE, finished, images  # noqa: E402
 from tests.random_architectures import architectures  # noqa: E402
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer, orthogonalise
+from slimfront.spaces import Recipe
 from torch import nn
-
-from evaluators.optimizers import learning_rate_factor, make_optimizer, orthogonalise
-from spaces import Recipe
 
 
 @given(progress=st.floats(0, 1), warmup=st.floats(0, 0.9), decay=st.sampled_from(["cosine", "linear"]))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from evaluators.packing import (
+from slimfront.evaluators.artifacts.packing import (
     PackingError,
     decode,
     encode,
@@ -15,7 +14,7 @@ from evaluators.packing import (
     to_codes,
     unpack,
 )
-from evaluators.strict import weight_storage
+from slimfront.evaluators.scoring.strict import weight_storage
 
 
 @settings(max_examples=60, deadline=None)
@@ -28,7 +27,7 @@ def test_packing_is_exact_and_exactly_as_long_as_it_says(bits, count, seed):
 
 
 def test_long_streams_cross_chunks(monkeypatch):
-    monkeypatch.setattr("evaluators.packing._CHUNK", 16)
+    monkeypatch.setattr("slimfront.evaluators.artifacts.packing._CHUNK", 16)
     values = np.random.default_rng(0).integers(0, 8, 1000)
     assert (unpack(pack(values, 3), 1000, 3) == values).all()
 

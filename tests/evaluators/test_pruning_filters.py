@@ -4,20 +4,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning import PruningError, account, load_pruned, method
+from slimfront.evaluators.pruning.criteria import draw_sample, filter_importance
+from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.pruning.groups import find_groups
+from slimfront.evaluators.pruning.reconstruction import removal_errors, rescaling
+from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.scoring.score import formula, score
+from slimfront.models import Network
+from slimfront.spaces import Pruning, Sparsity
+from slimfront.spaces.candidate import CRITERIA
 from test_pruning_groups import ARCHITECTURES, SHAPE, network_of
 from torch import nn
-
-from evaluators.data import Images
-from evaluators.pruning import PruningError, account, load_pruned, method
-from evaluators.pruning.criteria import draw_sample, filter_importance
-from evaluators.pruning.cuts import make_cutter
-from evaluators.pruning.groups import find_groups
-from evaluators.pruning.reconstruction import removal_errors, rescaling
-from evaluators.pruning.report import Report
-from evaluators.score import formula, score
-from models import Network
-from spaces import Pruning, Sparsity
-from spaces.candidate import CRITERIA
 
 
 def images(count: int = 64) -> Images:

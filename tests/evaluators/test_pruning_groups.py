@@ -5,14 +5,13 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from slimfront.evaluators.pruning import groups as groups_module
+from slimfront.evaluators.pruning.groups import find_groups, remove_channels
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.models import Network, build
+from slimfront.models.blocks import BasicBlock, PaddingShortcut
+from slimfront.spaces import Architecture
 from torch import nn
-
-from evaluators.pruning import groups as groups_module
-from evaluators.pruning.groups import find_groups, remove_channels
-from evaluators.pruning.methods import PruningError
-from models import Network, build
-from models.blocks import BasicBlock, PaddingShortcut
-from spaces import Architecture
 
 SHAPE = (3, 8, 8)
 ARCHITECTURES = {

@@ -7,18 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning import METHODS, Report, SlimmingPenalty, finalise, method, prune_stage, sensitivity
+from slimfront.evaluators.pruning.cuts import layer_ratios, share_gone
+from slimfront.evaluators.pruning.schedules import fine_tuning, plan, share_epochs
+from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.training.augmentation import normalise
+from slimfront.evaluators.training.loop import Epoch, Hook
+from slimfront.models import build
+from slimfront.spaces import Augmentation, Recipe, Sparsity
 from test_pruning_groups import ARCHITECTURES, SHAPE, network_of
 from torch import nn
-
-from evaluators.augmentation import normalise
-from evaluators.data import Images
-from evaluators.pruning import METHODS, Report, SlimmingPenalty, finalise, method, prune_stage, sensitivity
-from evaluators.pruning.cuts import layer_ratios, share_gone
-from evaluators.pruning.schedules import fine_tuning, plan, share_epochs
-from evaluators.score import score
-from evaluators.train import Epoch, Hook
-from models import build
-from spaces import Augmentation, Recipe, Sparsity
 
 RECIPE = Recipe(learning_rate=0.05, weight_decay=1e-3, batch_size=16, averaging=0.9)
 AUGMENTATION = Augmentation(crop=1)

@@ -6,11 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn.utils import prune
-
-from evaluators.data import Images
-from evaluators.pruning import (
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning import (
     PruningError,
     apply_masks,
     attach_masks,
@@ -20,12 +17,14 @@ from evaluators.pruning import (
     method,
     read_masks,
 )
-from evaluators.pruning.cuts import make_cutter
-from evaluators.score import score
-from models import Network, build
-from models.network import weight_layers
-from spaces import Architecture, Sparsity
-from spaces.candidate import CandidateError
+from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.scoring.score import score
+from slimfront.models import Network, build
+from slimfront.models.network import weight_layers
+from slimfront.spaces import Architecture, Sparsity
+from slimfront.spaces.candidate import CandidateError
+from torch import nn
+from torch.nn.utils import prune
 
 SHAPE = (3, 8, 8)
 ARCHITECTURE = Architecture(

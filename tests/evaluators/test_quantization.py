@@ -5,20 +5,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from slimfront.evaluators.data.splits import search_data
+from slimfront.evaluators.pruning.masks import copy_network
+from slimfront.evaluators.quantization import fine_tuning, path_of, quantize
+from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.training.loop import Hook, accuracy, train
+from slimfront.models import build, layer_bits
+from slimfront.models.network import weight_layers
+from slimfront.models.quantization.precision import PrecisionError, assign_bits
+from slimfront.models.quantization.quantizers import quantized_layers
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Bits
 from torch import nn
 from torch.nn.utils import prune
-
-from evaluators.data import search_data
-from evaluators.pruning.masks import copy_network
-from evaluators.quantization import fine_tuning, path_of, quantize
-from evaluators.score import score
-from evaluators.train import Hook, accuracy, train
-from models import build, layer_bits
-from models.network import weight_layers
-from models.precision import PrecisionError, assign_bits
-from models.quantizers import quantized_layers
-from spaces import presets
-from spaces.candidate import Bits
 
 DIGITS = presets["digits"]
 

@@ -13,15 +13,14 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_architectures import architectures
+from slimfront.evaluators.scoring.score import ScoreError, formula, score, stored_weights
+from slimfront.evaluators.scoring.strict import index_bits, layer_storage_bits, weight_storage
+from slimfront.models import assign_bits, build, fold_batch_norm, weight_layers
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import BIT_WIDTHS, Architecture, Bits
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.flop_counter import FlopCounterMode
-
-from evaluators.score import ScoreError, formula, score, stored_weights
-from evaluators.strict import index_bits, layer_storage_bits, weight_storage
-from models import assign_bits, build, fold_batch_norm, weight_layers
-from spaces import presets
-from spaces.candidate import BIT_WIDTHS, Architecture, Bits
 
 IMAGE = (3, 16, 16)
 few = settings(max_examples=20, deadline=None)

@@ -11,20 +11,23 @@ from typing import Any
 
 import pytest
 import torch
+from slimfront.evaluators import evaluate
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.job import Job
+from slimfront.evaluators.training import allocator, augmentation
+from slimfront.evaluators.training import loop as training
+from slimfront.evaluators.training.loop import accuracy, half_precision, train
+from slimfront.models import build
+from slimfront.models.kernels import convolution, norm_act
+from slimfront.models.kernels import library as kernels
+from slimfront.models.network import weight_layers
+from slimfront.models.quantization import rounding
+from slimfront.models.quantization.calibration import observe
+from slimfront.models.quantization.conversion import convert
+from slimfront.search.workers import local as workers
+from slimfront.spaces import Architecture, Augmentation, Candidate, Recipe, presets
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from evaluators import allocator, augmentation, evaluate
-from evaluators import train as training
-from evaluators.data import Images
-from evaluators.job import Job
-from evaluators.train import accuracy, half_precision, train
-from models import build, convolution, kernels, norm_act, rounding
-from models.calibration import observe
-from models.conversion import convert
-from models.network import weight_layers
-from search import workers
-from spaces import Architecture, Augmentation, Candidate, Recipe, presets
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.05)
@@ -47,7 +50,7 @@ def _train(network: nn.Module, count: int = 48, validation: Images | None = None
 def test_freed_memory_is_kept() -> None:
     program = """
 import ctypes, resource
-from evaluators.allocator import keep_freed_memory
+from slimfront.evaluators.training.allocator import keep_freed_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.training.loop import Epoch, Hook, TrainingError, accuracy, half_precision, train
+from slimfront.evaluators.training.views import Views, ask
+from slimfront.models import build
+from slimfront.models.kernels import convolution
+from slimfront.spaces import Architecture, Augmentation, Recipe
 from torch import Tensor, nn
-
-from evaluators.data import Images
-from evaluators.train import Epoch, Hook, TrainingError, accuracy, half_precision, train
-from evaluators.views import Views, ask
-from models import build, convolution
-from spaces import Architecture, Augmentation, Recipe
 
 ARCHITECTURE = Architecture("residual", 4, 1, (4,), (1,), (1,), shortcut="padding")
 PLAIN = Augmentation(flip=False, crop=0)

@@ -3,15 +3,15 @@ import math
 
 import pytest
 import torch
+from slimfront.evaluators.artifacts.artifact import ArtifactError, save, to_bytes
+from slimfront.evaluators.artifacts.container import seal, unseal
+from slimfront.evaluators.artifacts.verify import _FIRST, verify
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.scoring.score import score
+from slimfront.models.network import Network
+from slimfront.models.quantization.quantizers import QuantConv2d
+from slimfront.spaces.candidate import Bits
 
-from evaluators.artifact import ArtifactError, save, to_bytes
-from evaluators.container import seal, unseal
-from evaluators.data import Images
-from evaluators.score import score
-from evaluators.verify import _FIRST, verify
-from models.network import Network
-from models.quantizers import QuantConv2d
-from spaces.candidate import Bits
 from tests.evaluators.finished_networks import ALL, CLASSES, DENSE, PADDED, SHAPE, finished, images, pixels
 
 FOUR = Bits.uniform(4, 4, edges=8)
@@ -69,7 +69,9 @@ def test_an_honest_file_is_confirmed(path, network, test_images):
 def test_networks_with_large_images_are_measured_in_small_batches(path, test_images, monkeypatch):
     whole = verify(path, test_images).accuracy
     seen = []
-    monkeypatch.setattr("evaluators.verify._NUMBERS", 7 * 6 * 16 * 16)  # seven images' outputs of the stem
+    monkeypatch.setattr(
+        "slimfront.evaluators.artifacts.verify._NUMBERS", 7 * 6 * 16 * 16
+    )  # seven images' outputs of the stem
     forward = Network.forward
     monkeypatch.setattr(Network, "forward", lambda network, x: (seen.append(len(x)), forward(network, x))[1])
     assert verify(path, test_images).accuracy == whole
@@ -208,7 +210,7 @@ def test_a_value_too_many_is_found_wherever_it_appears(tmp_path, monkeypatch, la
             values[:17] = torch.arange(17) if late == "in the second batch" else math.nan
         return values.view(x.shape)
 
-    monkeypatch.setattr("evaluators.verify._BATCH", 6)
+    monkeypatch.setattr("slimfront.evaluators.artifacts.verify._BATCH", 6)
     monkeypatch.setattr(QuantConv2d, "quantize_input", on_the_grid_at_first)
     found = verify(path, Images(pixels(24, 0, SHAPE), torch.zeros(24, dtype=torch.int64)))
     assert any("17 different numbers, more than 4 bits" in problem for problem in found.problems) or late.endswith(

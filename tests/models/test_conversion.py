@@ -4,16 +4,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.models import build, layer_bits
+from slimfront.models.network import weight_layers
+from slimfront.models.quantization.calibration import (
+    Observation,
+    best_steps,
+    estimate_norms,
+    input_step,
+    observe,
+    weight_steps,
+)
+from slimfront.models.quantization.conversion import ConversionError, convert, deploy, lower
+from slimfront.models.quantization.quantizers import quantized_layers
+from slimfront.models.quantization.straight_through import bounds
+from slimfront.spaces.candidate import Architecture, Bits
 from torch import nn
 from torch.nn.utils import prune
 
-from models import build, layer_bits
-from models.calibration import Observation, best_steps, estimate_norms, input_step, observe, weight_steps
-from models.conversion import ConversionError, convert, deploy, lower
-from models.network import weight_layers
-from models.quantizers import quantized_layers
-from models.straight_through import bounds
-from spaces.candidate import Architecture, Bits
 from tests.random_architectures import architectures
 
 RESIDUAL = Architecture("residual", 6, 1, (6, 8), (1, 1), (1, 2), shortcut="projection")

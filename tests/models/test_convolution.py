@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from slimfront.models import build
+from slimfront.models.kernels import convolution
+from slimfront.models.kernels import library as kernels
+from slimfront.models.kernels.convolution import Convolution
+from slimfront.spaces import presets
 from torch import Tensor, nn
-
-from models import build, convolution, kernels
-from models.convolution import Convolution
-from spaces import presets
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,13 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from random_architectures import architectures
+from slimfront.models import build, fold_batch_norm, weight_layers
+from slimfront.models.folding import FoldingError
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Architecture
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
-
-from models import build, fold_batch_norm, weight_layers
-from models.folding import FoldingError
-from spaces import presets
-from spaces.candidate import Architecture
 
 
 def trained(network: nn.Module) -> nn.Module:

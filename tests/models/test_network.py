@@ -10,12 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_architectures import architectures
+from slimfront.models import build, weight_layers
+from slimfront.models.blocks import DenseLayer, InvertedBlock, PaddingShortcut
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Architecture
 from torch import nn
-
-from models import build, weight_layers
-from models.blocks import DenseLayer, InvertedBlock, PaddingShortcut
-from spaces import presets
-from spaces.candidate import Architecture
 
 few = settings(max_examples=25, deadline=None)
 

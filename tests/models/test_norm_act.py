@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from slimfront.models import build
+from slimfront.models.kernels import library as kernels
+from slimfront.models.kernels import norm_act
+from slimfront.spaces import presets
 from torch import Tensor, nn
-
-from models import build, kernels, norm_act
-from spaces import presets
 
 
 @pytest.fixture(scope="module", autouse=True)

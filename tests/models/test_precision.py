@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_architectures import architectures
-
-from models import assign_bits, build, layer_bits, weight_layers
-from models.precision import PrecisionError
-from spaces import presets
-from spaces.candidate import BIT_WIDTHS, Architecture, Bits
+from slimfront.models import assign_bits, build, layer_bits, weight_layers
+from slimfront.models.quantization.precision import PrecisionError
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import BIT_WIDTHS, Architecture, Bits
 
 
 def test_stages_stem_classifier_and_head_take_their_own_entries() -> None:

@@ -5,11 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.models.quantization.quantizers import QuantConv2d, QuantLinear, quantized_layers
+from slimfront.models.quantization.straight_through import bounds, quantize_activations, quantize_weights, round_to_half
 from torch import nn
 from torch.nn.utils import prune
-
-from models.quantizers import QuantConv2d, QuantLinear, quantized_layers
-from models.straight_through import bounds, quantize_activations, quantize_weights, round_to_half
 
 
 def conv(outputs=6, bias=True):

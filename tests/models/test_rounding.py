@@ -2,8 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from models import kernels, rounding
+from slimfront.models.kernels import library as kernels
+from slimfront.models.quantization import rounding
 
 STEP = torch.tensor(0.5)
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from evaluators.expected import expected_score
-from evaluators.job import Job, Result
-from evaluators.train import Epoch, TrainingError
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.evaluators.training.loop import Epoch, TrainingError
 
 EPOCHS = 3
 

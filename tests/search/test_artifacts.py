@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from slimfront.evaluators.artifacts.artifact import save
+from slimfront.evaluators.artifacts.container import LARGEST_FILE, seal, unseal
+from slimfront.evaluators.data.splits import final_data
+from slimfront.evaluators.training.loop import accuracy
+from slimfront.models import build, layer_bits
+from slimfront.models.network import weight_layers
+from slimfront.models.quantization.calibration import observe
+from slimfront.models.quantization.conversion import convert, deploy
+from slimfront.spaces import presets
+from slimfront.spaces.candidate import Bits
 
 import run_search
-from evaluators.artifact import save
-from evaluators.container import LARGEST_FILE, seal, unseal
-from evaluators.data import final_data
-from evaluators.train import accuracy
-from models import build, layer_bits
-from models.calibration import observe
-from models.conversion import convert, deploy
-from models.network import weight_layers
-from spaces import presets
-from spaces.candidate import Bits
 
 
 @pytest.fixture(scope="module")

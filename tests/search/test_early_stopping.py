@@ -6,9 +6,8 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from evaluators.train import Epoch
-from search.early_stopping import (
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.early_stopping import (
     BELOW_BAR,
     DOMINATED,
     MAX_SCORE,
@@ -20,8 +19,8 @@ from search.early_stopping import (
     is_spared,
     upper_quantile,
 )
-from search.judging import _is_last
-from spaces import Bits, Pruning, presets, sparsity
+from slimfront.search.judging import _is_last
+from slimfront.spaces import Bits, Pruning, presets, sparsity
 
 BAR = 0.9
 EPOCHS = 10

@@ -22,25 +22,24 @@ import stub_evaluator
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from PIL import Image
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training.loop import Epoch, TrainingError
+from slimfront.search.interrupt import AT_ONCE, STOPPING
+from slimfront.search.launch import launch
+from slimfront.search.patience import PatientStorage, may_pass, patiently
+from slimfront.search.workers.local import Evaluate, evaluate_job, failure_of
+from slimfront.spaces.candidate import Architecture, Candidate, Recipe
+from slimfront.studies.errors import StudyError
+from slimfront.studies.record import REASONS, read
+from slimfront.studies.store import storage as storages
 from test_search import _options, _settings, _study
-
-from evaluators.job import Job, Result
-from evaluators.train import Epoch, TrainingError
-from search.interrupt import AT_ONCE, STOPPING
-from search.launch import launch
-from search.patience import PatientStorage, may_pass, patiently
-from search.workers import Evaluate, evaluate_job, failure_of
-from spaces.candidate import Architecture, Candidate, Recipe
-from studies import storage as storages
-from studies.errors import StudyError
-from studies.record import REASONS, read
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drawn, as that takes longer than these searches."""
-    monkeypatch.setattr("studies.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("studies.dashboard.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
+    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
 
 
 def _raises(error: Exception, at: str = "trial-1") -> Callable[[Job], Generator[Epoch, None, Result]]:
@@ -333,7 +332,7 @@ def test_a_corrupt_stored_network_is_dropped_and_trained_again(tmp_path: Path) -
 
 
 def test_a_full_disk_fails_the_trial_by_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluators import checkpoint
+    from slimfront.evaluators.training import checkpoint
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

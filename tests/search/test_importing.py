@@ -5,16 +5,15 @@ from pathlib import Path
 import optuna
 import pytest
 import stub_evaluator
+from slimfront.search.commands.importing import import_finished
+from slimfront.search.launch import launch
+from slimfront.studies.errors import StudyError
 from test_search import SPACE, _options, _settings
-
-from search.importing import import_finished
-from search.launch import launch
-from studies.errors import StudyError
 
 
 @pytest.fixture(autouse=True)
 def _no_panels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.launch._Refresh._panels", lambda self: None)
+    monkeypatch.setattr("slimfront.search.launch._Refresh._panels", lambda self: None)
 
 
 def _study(folder: Path, name: str) -> optuna.Study:

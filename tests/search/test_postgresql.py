@@ -19,15 +19,14 @@ import pytest
 import stub_evaluator
 from optuna.trial import FrozenTrial, TrialState
 from postgresql_server import Server, binaries
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search import ownership
+from slimfront.search.launch import Options, launch
+from slimfront.search.ownership import Ownership, study_lock
+from slimfront.search.patience import PatientStorage
+from slimfront.studies.store import storage as storages
 from test_search import _settings
-
-from evaluators.job import Job, Result
-from evaluators.train import Epoch
-from search import ownership
-from search.launch import Options, launch
-from search.ownership import Ownership, study_lock
-from search.patience import PatientStorage
-from studies import storage as storages
 
 pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed: pip install 'slimfront[postgresql]'")
 pytestmark = pytest.mark.skipif(
@@ -51,12 +50,12 @@ def url(server: Server) -> str:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that beat ten times a second, and nothing is drawn."""
-    for name in ("search.ownership", "search.coordinator", "search.trials"):
+    for name in ("slimfront.search.ownership", "slimfront.search.coordinator", "slimfront.search.trials"):
         monkeypatch.setattr(f"{name}.BEAT_SECONDS", 0.1)
     monkeypatch.setattr(ownership, "STALE_SECONDS", 1.5)
-    monkeypatch.setattr("search.coordinator._PULSE", 0.1)
-    monkeypatch.setattr("studies.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("studies.dashboard.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.search.coordinator._PULSE", 0.1)
+    monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
+    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
 
 
 Evaluate = Callable[[Job], Generator[Epoch, None, Result]]

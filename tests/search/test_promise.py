@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from search.promise import expected_gain
-from studies.front import area
+from slimfront.search.proposals.expected_gain import expected_gain
+from slimfront.studies.front import area
 
 BAR, REFERENCE = 0.9, 1.99
 points = st.lists(st.tuples(st.floats(0.85, 0.99), st.floats(0.001, 1.9)), max_size=8)

@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
-
-from search import drafts
-from search.drafts import drawn
-from search.promise import expected_gain
-from search.proposals import COMPRESSIONS, Proposer, compression_epochs
-from search.regression import Array
-from spaces import Candidate, Space
-from studies.front import Point, area, non_dominated
-from studies.samplers import SAMPLERS, make_sampler
+from slimfront.search.proposals import drafts
+from slimfront.search.proposals.drafts import drawn
+from slimfront.search.proposals.expected_gain import expected_gain
+from slimfront.search.proposals.proposer import COMPRESSIONS, Proposer, compression_epochs
+from slimfront.search.proposals.regression import Array
+from slimfront.spaces import Candidate, Space
+from slimfront.studies.front import Point, area, non_dominated
+from slimfront.studies.samplers import SAMPLERS, make_sampler
 
 BAR = 0.9
 SPACE = Space(
@@ -141,7 +140,7 @@ def test_with_a_single_dense_network_the_compressions_are_chosen_by_what_was_lea
 
 
 def test_the_front_that_gains_are_measured_against_has_no_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.proposals.MOST", 6)
+    monkeypatch.setattr("slimfront.search.proposals.proposer.MOST", 6)
     fronts: list[Sequence[Point]] = []
 
     def noted(
@@ -150,7 +149,7 @@ def test_the_front_that_gains_are_measured_against_has_no_age(monkeypatch: pytes
         fronts.append(front)
         return expected_gain(mean, deviation, scores, front, *rest)
 
-    monkeypatch.setattr("search.proposals.expected_gain", noted)
+    monkeypatch.setattr("slimfront.search.proposals.proposer.expected_gain", noted)
     study = _Study()
     _run(study, 12)
     assert study.propose() is not None

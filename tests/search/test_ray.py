@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 import stub_evaluator
+from slimfront.evaluators.job import Failure, Job, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.launch import launch
+from slimfront.search.workers import ray as ray_workers
+from slimfront.search.workers.ray import RayWorkers
+from slimfront.studies.errors import StudyError
 from test_faults import _job
 from test_search import _options, _settings, _study
-
-from evaluators.job import Failure, Job, Result
-from evaluators.train import Epoch
-from search import ray_workers
-from search.launch import launch
-from search.ray_workers import RayWorkers
-from studies.errors import StudyError
 
 
 def test_without_ray_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +60,8 @@ def test_a_node_that_does_not_see_the_folder_is_sent_it(tmp_path: Path) -> None:
 
 def test_a_node_without_the_data_set_is_handed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's own code: what came through the object store is used, and nothing is looked for on the node."""
-    from evaluators import data as sets
-    from search import workers
+    from slimfront.evaluators.data import splits as sets
+    from slimfront.search.workers import local as workers
 
     monkeypatch.setattr(workers, "loaded_data", {})
     monkeypatch.setattr(ray_workers, "loaded_data", workers.loaded_data)

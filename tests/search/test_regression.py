@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from search.regression import Array, Regression, encode
+from slimfront.search.proposals.regression import Array, Regression, encode
 
 
 def test_it_learns_a_curve_and_knows_what_it_does_not_know() -> None:

@@ -13,23 +13,30 @@ from typing import Any, ClassVar
 import optuna
 import pytest
 import torch
-
-from evaluators import views
-from evaluators.augmentation import augment
-from evaluators.data import DataError, FinalData, Images, final_data
-from evaluators.job import Job, Result
-from evaluators.train import Epoch, Teacher, TrainingError
-from evaluators.views import Views
-from models import build
-from search import final_job
-from search.final_job import RetrainError, expected_epochs, lengthened, prepare, retrain_job
-from search.final_numbers import CLEARS, MISSES, ON_AVERAGE, lower_limit, rank_correlation, summarise, verdict
-from search.final_test import RECEIPT, FinalTest, TestReadError, count_reads
-from search.launch import Options
-from search.retrain import retrain
-from search.retrain_plan import Choice, Plan, make_plan
-from search.retrain_show import print_retrained
-from spaces import Augmentation, Bits, Candidate, Pruning, presets, sparsity
+from slimfront.evaluators.data.splits import DataError, FinalData, Images, final_data
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training import views
+from slimfront.evaluators.training.augmentation import augment
+from slimfront.evaluators.training.loop import Epoch, Teacher, TrainingError
+from slimfront.evaluators.training.views import Views
+from slimfront.models import build
+from slimfront.search.launch import Options
+from slimfront.search.retrain import job as final_job
+from slimfront.search.retrain.final_test import RECEIPT, FinalTest, TestReadError, count_reads
+from slimfront.search.retrain.job import RetrainError, expected_epochs, lengthened, prepare, retrain_job
+from slimfront.search.retrain.numbers import (
+    CLEARS,
+    MISSES,
+    ON_AVERAGE,
+    lower_limit,
+    rank_correlation,
+    summarise,
+    verdict,
+)
+from slimfront.search.retrain.plan import Choice, Plan, make_plan
+from slimfront.search.retrain.run import retrain
+from slimfront.search.retrain.show import print_retrained
+from slimfront.spaces import Augmentation, Bits, Candidate, Pruning, presets, sparsity
 
 DIGITS = presets["digits"]
 EPOCHS = 2
@@ -57,12 +64,12 @@ class FakePipeline:
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of a single training wait for each other wherever tests share the cores."""
-    monkeypatch.setattr("search.retrain.resources", lambda options: ("cpu", 1, 1))
+    monkeypatch.setattr("slimfront.search.retrain.run.resources", lambda options: ("cpu", 1, 1))
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> type[FakePipeline]:
-    monkeypatch.setattr("evaluators.evaluate.Pipeline", FakePipeline, raising=False)
+    monkeypatch.setattr("slimfront.evaluators.evaluate.Pipeline", FakePipeline, raising=False)
     monkeypatch.setattr(final_job, "_loaded", {})
     monkeypatch.setattr(FakePipeline, "seen", [])
     return FakePipeline
@@ -292,7 +299,7 @@ def test_a_compressed_network_ends_as_a_verified_artifact(tmp_path: Path) -> Non
     assert summary["verified"], summary["notes"]
     assert len(summary["artifacts"]) == 2
     assert summary["test_evaluations"] == 2
-    from evaluators.verify import verify
+    from slimfront.evaluators.artifacts.verify import verify
 
     told = verify(Path(summary["artifacts"][0]), final_data("digits").test())
     assert told.ok, told.problems
@@ -318,9 +325,9 @@ def test_exactly_one_choice() -> None:
 
 
 def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
-    from studies.errors import StudyError
-    from studies.record import Record
-    from studies.storage import create_or_load, open_storage
+    from slimfront.studies.errors import StudyError
+    from slimfront.studies.record import Record
+    from slimfront.studies.store.storage import create_or_load, open_storage
 
     url = f"sqlite:///{tmp_path}/s.db"
     study = create_or_load(open_storage(url), "a study")
@@ -360,8 +367,8 @@ def _last(training: Generator[Epoch, None, Teacher]) -> Teacher:
 
 
 def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluators import teacher
-    from evaluators.data import search_data
+    from slimfront.evaluators.data.splits import search_data
+    from slimfront.evaluators.training import teacher
 
     small = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, epochs=2))
     monkeypatch.setattr(teacher, "presets", {"small": small})

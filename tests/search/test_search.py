@@ -16,24 +16,23 @@ import optuna
 import pytest
 import stub_evaluator
 from optuna.trial import TrialState
+from slimfront.search import launch as launching
+from slimfront.search.coordinator import FAILURES_IN_A_ROW
+from slimfront.search.launch import Options, launch, only_coordinator
+from slimfront.search.patience import PatientStorage
+from slimfront.search.trials import Ledger, Work
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import front
+from slimfront.studies.record import read
+from slimfront.studies.settings import Settings, SettingsError
 from threadpoolctl import threadpool_info
-
-from search import launch as launching
-from search.coordinator import FAILURES_IN_A_ROW
-from search.launch import Options, launch, only_coordinator
-from search.patience import PatientStorage
-from search.trials import Ledger, Work
-from studies.errors import StudyError
-from studies.front import front
-from studies.record import read
-from studies.settings import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)
 def _no_panels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard's pages take seconds to draw and have tests of their own; one search here draws them."""
     if request.node.name != "test_a_search_ends_with_a_front[1]":
-        monkeypatch.setattr("search.launch._Refresh._panels", lambda self: None)
+        monkeypatch.setattr("slimfront.search.launch._Refresh._panels", lambda self: None)
 
 
 SPACE = {
@@ -317,7 +316,7 @@ SCRIPT = """
 import sys; sys.path[:0] = [{tests!r}]
 from pathlib import Path
 import stub_evaluator, test_search
-from search.launch import launch
+from slimfront.search.launch import launch
 folder = Path(sys.argv[1])
 if __name__ == "__main__":
     outcome, summary, _ = launch(test_search._settings(trials=4), test_search._options(folder, workers=2),

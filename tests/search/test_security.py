@@ -9,15 +9,15 @@ from pathlib import Path
 import optuna
 import pytest
 import stub_evaluator
+from slimfront.search.commands.show import read_candidate
+from slimfront.search.launch import launch
+from slimfront.spaces import CandidateError
+from slimfront.studies.dashboard import server as dashboard
+from slimfront.studies.pictures.figures import front_figure
+from slimfront.studies.settings import Settings, SettingsError
 from test_search import _options, _settings, _study
 
 import run_search
-from search.launch import launch
-from search.show import read_candidate
-from spaces import CandidateError
-from studies import dashboard
-from studies.figures import front_figure
-from studies.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("spaces", "models", "evaluators", "studies", "search")

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from matplotlib.image import imread
-
-from evaluators import checkpoint as files
-from evaluators.data import DataError
-from evaluators.pruning import PruningError
-from search.sweep import Progress, SweepError, sweep
-from search.sweep_results import table, verdicts
-from spaces import Candidate, presets
+from slimfront.evaluators.data.splits import DataError
+from slimfront.evaluators.pruning import PruningError
+from slimfront.evaluators.training import checkpoint as files
+from slimfront.search.sweep.results import table, verdicts
+from slimfront.search.sweep.run import Progress, SweepError, sweep
+from slimfront.spaces import Candidate, presets
 
 KEYS = {"method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score"}
 

@@ -12,13 +12,12 @@ import sqlalchemy
 import stub_evaluator
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
+from slimfront.search import transactions
+from slimfront.search.launch import launch
+from slimfront.search.transactions import StudyStorage
+from slimfront.studies.store.storage import create_or_load, open_storage
 from test_faults import _gone
 from test_search import _options, _settings
-
-from search import transactions
-from search.launch import launch
-from search.transactions import StudyStorage
-from studies.storage import create_or_load, open_storage
 
 
 @pytest.fixture
@@ -150,8 +149,8 @@ def test_an_answer_that_was_lost_is_no_second_result(
 
 def test_a_search_needs_five_transactions_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made, owned, sampled, started, told: not one for each parameter and attribute."""
-    monkeypatch.setattr("search.launch._Refresh._panels", lambda self: None)
-    monkeypatch.setattr("studies.plots.front_plot", lambda trials, bar, path, **more: path)
+    monkeypatch.setattr("slimfront.search.launch._Refresh._panels", lambda self: None)
+    monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
     seen = {}
     for trials in (4, 14):
         folder = tmp_path / str(trials)

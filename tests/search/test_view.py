@@ -8,12 +8,11 @@ import optuna
 import pytest
 from made_trials import made_trial
 from optuna.trial import TrialState
-
-from search import view as viewing
-from search.transactions import StudyStorage
-from search.view import View
-from studies.front import front
-from studies.storage import create_or_load, open_storage
+from slimfront.search import view as viewing
+from slimfront.search.transactions import StudyStorage
+from slimfront.search.view import View
+from slimfront.studies.front import front
+from slimfront.studies.store.storage import create_or_load, open_storage
 
 
 def _opened(folder: Path) -> tuple[optuna.Study, StudyStorage]:

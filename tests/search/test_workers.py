@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.workers import local as workers
+from slimfront.search.workers.local import LocalProcesses
+from slimfront.search.workers.ray import needs_of
 from test_faults import _job
-
-from evaluators.train import Epoch
-from search import workers
-from search.ray_workers import needs_of
-from search.workers import LocalProcesses
 
 
 def test_each_worker_is_sent_its_own_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

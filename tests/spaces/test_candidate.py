@@ -8,8 +8,17 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from spaces import Architecture, Augmentation, Bits, Candidate, CandidateError, Pruning, Recipe, presets, sparsity
+from slimfront.spaces import (
+    Architecture,
+    Augmentation,
+    Bits,
+    Candidate,
+    CandidateError,
+    Pruning,
+    Recipe,
+    presets,
+    sparsity,
+)
 
 
 @pytest.mark.parametrize("name", presets)

@@ -6,8 +6,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from spaces import METHODS, Candidate, Space, SpaceError, method_name, presets, sparsity
+from slimfront.spaces import METHODS, Candidate, Space, SpaceError, method_name, presets, sparsity
 
 EVERYTHING = """
 [architecture]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from made_trials import made_study, made_trial
 from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
-
-from studies.constraint import (
+from slimfront.studies.errors import StudyError
+from slimfront.studies.samplers import make_sampler
+from slimfront.studies.store.constraint import (
     is_feasible,
     set_bound,
     set_feasibility,
@@ -21,9 +22,7 @@ from studies.constraint import (
     system_attributes,
     violation,
 )
-from studies.errors import StudyError
-from studies.samplers import make_sampler
-from studies.storage import create_or_load, open_storage
+from slimfront.studies.store.storage import create_or_load, open_storage
 
 SHARES = st.floats(0, 1)
 

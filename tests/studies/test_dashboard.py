@@ -13,9 +13,7 @@ import optuna
 import pytest
 from made_trials import made_study, made_trial
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-from test_plots import many
-
-from studies.dashboard import (
+from slimfront.studies.dashboard.server import (
     CURVES_PANEL,
     FRONT_PANEL,
     IMPORTANCE_PANEL,
@@ -24,9 +22,10 @@ from studies.dashboard import (
     serve,
     update_panels,
 )
-from studies.errors import StudyError
-from studies.front import front
-from studies.storage import create_or_load, open_storage
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import front
+from slimfront.studies.store.storage import create_or_load, open_storage
+from test_plots import many
 
 
 def panels(study: optuna.Study) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def test_serve_says_where_it_is_and_ends_quietly(tmp_path: Path, monkeypatch: py
     def interrupted(self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("studies.dashboard._Server.serve_forever", interrupted)
+    monkeypatch.setattr("slimfront.studies.dashboard.server._Server.serve_forever", interrupted)
     said: list[str] = []
     serve(url, 0, report=said.append)
     assert len(said) == 1

@@ -18,10 +18,9 @@ from typing import Any
 import pytest
 from made_trials import made_trial
 from optuna.trial import TrialState
-
-from studies.dashboard import CURVES_PANEL, FRONT_PANEL, make_dashboard, update_panels
-from studies.front import front
-from studies.storage import create_or_load, load_study, open_storage
+from slimfront.studies.dashboard.server import CURVES_PANEL, FRONT_PANEL, make_dashboard, update_panels
+from slimfront.studies.front import front
+from slimfront.studies.store.storage import create_or_load, load_study, open_storage
 
 ROOT = Path(__file__).parents[2]
 

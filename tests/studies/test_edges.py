@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, create_trial
-
-from studies.edges import edges, spoken
+from slimfront.studies.analysis.bounds import edges, spoken
 
 KINDS = {
     "residual.width.1": IntDistribution(16, 64, step=8),

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
-
-from studies.false_stops import false_stops
+from slimfront.studies.analysis.false_stops import false_stops
 
 BAR = 0.9
 

@@ -8,10 +8,9 @@ import plotly.graph_objects as go
 import pytest
 from made_trials import made_trial
 from optuna.trial import TrialState
+from slimfront.studies.front import front
+from slimfront.studies.pictures.figures import MOST_POINTS, curves_figure, front_figure
 from test_plots import many
-
-from studies.figures import MOST_POINTS, curves_figure, front_figure
-from studies.front import front
 
 
 def trace(figure: go.Figure, name: str) -> dict[str, Any]:

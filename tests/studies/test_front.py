@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import BAR, made_trial
 from optuna.trial import FrozenTrial, TrialState
-
-from studies.front import area, front, hypervolume, non_dominated
+from slimfront.studies.front import area, front, hypervolume, non_dominated
 
 # Few different values, so that ties and equal points happen.
 ACCURACIES = st.sampled_from([0.0, 0.85, 0.9, 0.9002, 0.92, 0.95, 1.0])

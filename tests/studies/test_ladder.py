@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
-from evaluators.score import formula
-from studies.ladder import APOT, REFERENCES, apot_score, rungs
+from slimfront.evaluators.scoring.score import formula
+from slimfront.studies.analysis.ladder import APOT, REFERENCES, apot_score, rungs
 
 FIELD = {  # half precision, 4 bits
     "ResNet-18": (1.99, 0.497),

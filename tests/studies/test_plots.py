@@ -11,11 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from optuna.trial import FrozenTrial, TrialState
-
-from studies.errors import StudyError
-from studies.labels import Labels
-from studies.ladder import rungs
-from studies.plots import draw_front, finding, front_plot, nice_ticks, percent, sort_kinds
+from slimfront.studies.analysis.ladder import rungs
+from slimfront.studies.errors import StudyError
+from slimfront.studies.pictures.labels import Labels
+from slimfront.studies.pictures.plots import draw_front, finding, front_plot, nice_ticks, percent, sort_kinds
 
 
 def many(count: int, seed: int = 0, best: float = 0.95) -> list[FrozenTrial]:

@@ -10,9 +10,8 @@ import pytest
 from made_trials import made_study, made_trial
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
-
-from studies import reading
-from studies.storage import open_storage
+from slimfront.studies.store import reading
+from slimfront.studies.store.storage import open_storage
 
 
 def _url(folder: Path) -> str:

@@ -9,10 +9,9 @@ import optuna
 import pytest
 from made_trials import CANDIDATE, made_record, made_trial
 from optuna.trial import TrialState
-
-from studies import record
-from studies.record import Record, accuracy_and_score, commit, environment, read, write
-from studies.storage import create_or_load, open_storage
+from slimfront.studies import record
+from slimfront.studies.record import Record, accuracy_and_score, commit, environment, read, write
+from slimfront.studies.store.storage import create_or_load, open_storage
 
 
 def full() -> Record:

@@ -14,18 +14,17 @@ import optuna
 import pytest
 from made_trials import BAR, made_study, made_trial
 from optuna.trial import TrialState
-
-from evaluators.score import formula
-from spaces import Bits, Candidate, Pruning, Recipe, presets, sparsity
-from spaces.methods import METHODS
-from studies import methods_used
-from studies.errors import StudyError
-from studies.page import decimals, element, number, percent_number, table
-from studies.report import report, write_page
-from studies.slides import slides
-from studies.spending import endings
-from studies.story import Story, find_summaries, gather, space_rows
-from studies.worked import terms, worked_sum
+from slimfront.evaluators.scoring.score import formula
+from slimfront.spaces import Bits, Candidate, Pruning, Recipe, presets, sparsity
+from slimfront.spaces.methods import METHODS
+from slimfront.studies.analysis.spending import endings
+from slimfront.studies.errors import StudyError
+from slimfront.studies.report import methods_used
+from slimfront.studies.report.page import decimals, element, number, percent_number, table
+from slimfront.studies.report.report import report, write_page
+from slimfront.studies.report.slides import slides
+from slimfront.studies.report.story import Story, find_summaries, gather, space_rows
+from slimfront.studies.report.worked import terms, worked_sum
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

@@ -4,10 +4,9 @@ import warnings
 
 import optuna
 import pytest
-
-from studies.constraint import set_feasibility
-from studies.errors import StudyError
-from studies.samplers import SAMPLERS, make_sampler
+from slimfront.studies.errors import StudyError
+from slimfront.studies.samplers import SAMPLERS, make_sampler
+from slimfront.studies.store.constraint import set_feasibility
 
 
 def proposals(name: str, seed: int, known: int = 0, count: int = 6) -> list[float]:

@@ -11,8 +11,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from studies.storage import (
+from slimfront.studies.store.storage import (
     METRIC_NAMES,
     StudyError,
     create_or_load,

@@ -10,11 +10,10 @@ import pandas
 import pytest
 from made_trials import BAR, made_study, made_trial
 from optuna.trial import TrialState
-
-from studies.errors import StudyError
-from studies.front import counts, hypervolume, nearest
-from studies.storage import create_or_load, open_storage
-from studies.summary import COLUMNS, summary, table, to_csv
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import counts, hypervolume, nearest
+from slimfront.studies.store.storage import create_or_load, open_storage
+from slimfront.studies.summary import COLUMNS, summary, table, to_csv
 
 
 def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:

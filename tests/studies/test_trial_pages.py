@@ -16,16 +16,15 @@ import pytest
 from made_trials import made_study, made_trial
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
-
-from evaluators.expected import expected_score
-from evaluators.pruning import account
-from spaces import Pruning, presets, sparsity
-from studies.dashboard import make_dashboard
-from studies.front import front
-from studies.importance import LEAST_TRIALS, importances
-from studies.panels import importance_figure, spending_figure
-from studies.storage import create_or_load, open_storage
-from studies.trial_pages import _account, artifacts_folder, score_csv, update_pages
+from slimfront.evaluators.pruning import account
+from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.spaces import Pruning, presets, sparsity
+from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
+from slimfront.studies.dashboard.panels import importance_figure, spending_figure
+from slimfront.studies.dashboard.server import make_dashboard
+from slimfront.studies.dashboard.trial_pages import _account, artifacts_folder, score_csv, update_pages
+from slimfront.studies.front import front
+from slimfront.studies.store.storage import create_or_load, open_storage
 
 LAYER = {"name": "stem.conv", "kind": "conv", "weights": 560, "macs": 28_000, "weight_bits": 4, "activation_bits": 8}
 

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import made_study, made_trial
 from optuna.trial import FrozenTrial, TrialState
-
-from studies.constraint import set_feasibility
-from studies.samplers import make_sampler
-from studies.window import Window, WindowedTPE, window
+from slimfront.studies.samplers import make_sampler
+from slimfront.studies.store.constraint import set_feasibility
+from slimfront.studies.window import Window, WindowedTPE, window
 
 
 def _long() -> list[FrozenTrial]:

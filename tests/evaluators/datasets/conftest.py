@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slimfront.evaluators.data import cifar10, torchvision_sets
+from slimfront.evaluators.data.sources import SourceError
 from small_cifar import RECORDS, Small
-
-from evaluators.datasets import cifar10, torchvision_sets
-from evaluators.datasets.sources import SourceError
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from evaluators.datasets import cifar10
-from evaluators.datasets.sources import Bytes
+from slimfront.evaluators.data import cifar10
+from slimfront.evaluators.data.sources import Bytes
 
 RECORDS = 20
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from slimfront.evaluators.data import cifar10, sources
+from slimfront.evaluators.data.sources import SourceError
+from slimfront.evaluators.data.splits import DataError, fetch, final_data, search_data
 from small_cifar import Small, python2_pickle, tar
-
-from evaluators.data import DataError, fetch, final_data, search_data
-from evaluators.datasets import cifar10, sources
-from evaluators.datasets.sources import SourceError
 
 REAL = os.environ.get("SLIMFRONT_DATA")  # before the fixture hides it
 
@@ -221,8 +220,8 @@ def test_a_cache_that_is_consistent_but_not_official_is_replaced_by_fetch(small:
     layout = small.binary_layout()
     first = fetch("cifar10", data_dir=layout)
     small.monkeypatch.setenv("SLIMFRONT_DATA", str(layout))
-    from evaluators.datasets.cache import Cached
-    from evaluators.datasets.images import Collection
+    from slimfront.evaluators.data.cache import Cached
+    from slimfront.evaluators.data.images import Collection
 
     official = cifar10.from_folder(layout)
     forged = Collection(official.train, official.train, official.validation, official.class_names, "forger", "none")

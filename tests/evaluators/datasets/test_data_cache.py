@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from evaluators.data import DataError, Images
-from evaluators.datasets import cache as cache_module
-from evaluators.datasets.cache import Cached
-from evaluators.datasets.images import Collection
+from slimfront.evaluators.data import cache as cache_module
+from slimfront.evaluators.data.cache import Cached
+from slimfront.evaluators.data.images import Collection
+from slimfront.evaluators.data.splits import DataError, Images
 
 
 def collection() -> Collection:

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-from evaluators.data import DataError
-from evaluators.datasets import image_folder
-from evaluators.datasets.image_folder import list_folder
+from slimfront.evaluators.data import image_folder
+from slimfront.evaluators.data.image_folder import list_folder
+from slimfront.evaluators.data.splits import DataError
 
 
 def picture(path: Path, size: tuple[int, int] = (6, 6), colour: tuple[int, int, int] = (10, 20, 30)) -> Path:

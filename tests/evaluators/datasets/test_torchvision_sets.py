@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slimfront.evaluators.data.splits import DataError, fetch, final_data, search_data
 from small_cifar import idx, python2_pickle, tar
-
-from evaluators.data import DataError, fetch, final_data, search_data
 
 Serve = Callable[[Path], None]
 

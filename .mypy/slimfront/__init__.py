@@ -1,0 +1,1 @@
+../../slimfront/__init__.py

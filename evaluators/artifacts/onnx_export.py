@@ -1,0 +1,319 @@
+"""A finished network as an ONNX file that onnxruntime runs without slimfront, checked and timed there.
+
+Standard operators only. Integer weights are int8, or int4 where their values fit, behind a DequantizeLinear with a
+scale per output channel; integer inputs pass QuantizeLinear and DequantizeLinear, clipped before where they have fewer
+than 8 bits. Whatever no such type holds stays float32, on its grid. Float16 weights are stored as float16.
+
+The model's input is `images`, float32 (N, C, H, W), (pixel - 128) / 64 as everywhere here; its output is `logits`,
+(N, classes).
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from slimfront.models.blocks import PaddingShortcut
+from slimfront.models.network import Network, WeightLayer
+from slimfront.models.quantization.quantizers import QuantizedLayer
+from slimfront.models.quantization.straight_through import bounds
+from torch import Tensor, fx, nn
+
+OPSET = 21  # the first with 4-bit integers
+IR_VERSION = 10  # that goes with it
+_HALF_MAX = float(torch.finfo(torch.float16).max)
+_DTYPES = {"FLOAT": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT64": np.int64}
+
+Array = NDArray[Any]
+
+
+class ExportError(ValueError):
+    """A network that cannot be exported, or a package that is missing."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per image in onnxruntime: the median over `runs` runs of a batch, divided by the batch."""
+
+    batch: int
+    seconds_per_image: float
+    runs: int
+    threads: int
+
+
+def export(network: Network, path: Path, input_shape: tuple[int, int, int]) -> int:
+    """Write a finished network (deployed, or loaded from an artifact) and return the file's size in bytes.
+
+    Raises:
+        ExportError: onnx is not installed, or the network holds a module that has no translation.
+    """
+    onnx = _package("onnx")
+    model = _Translation(onnx, network).model(input_shape)
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data: bytes = model.SerializeToString()
+    path.write_bytes(data)
+    return len(data)
+
+
+def run(path: Path, images: Tensor, batch: int = 250) -> Tensor:
+    """Logits (N, classes) of `images` (N, C, H, W), normalised, in onnxruntime. Raises ExportError."""
+    session = _session(path, 1)
+    parts = [session.run(None, {"images": part.contiguous().numpy()})[0] for part in torch.split(images, batch)]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def agreement(path: Path, network: nn.Module, images: Tensor, batch: int = 250) -> float:
+    """Share of `images` (N, C, H, W), normalised, for which onnxruntime and `network` predict the same class."""
+    with torch.no_grad():
+        ours = torch.cat(
+            [network(part.contiguous(memory_format=torch.channels_last)) for part in torch.split(images, batch)]
+        )
+    same = run(path, images, batch).argmax(1) == ours.argmax(1).cpu()
+    return float(same.double().mean())
+
+
+def latency(path: Path, input_shape: tuple[int, int, int], batch: int, *, runs: int = 30, threads: int = 1) -> Latency:
+    """Time `path` in onnxruntime on random images, after a warm-up. Raises ExportError."""
+    session = _session(path, threads)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (batch, *input_shape), generator=generator)
+    feed = {"images": ((pixels.float() - 128) / 64).numpy()}
+    times = []
+    for number in range(runs + 3):
+        start = time.perf_counter()
+        session.run(None, feed)
+        if number >= 3:
+            times.append(time.perf_counter() - start)
+    return Latency(batch, statistics.median(times) / batch, runs, threads)
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ExportError(f"The package {name} is missing: pip install 'slimfront[onnx]'.") from None
+
+
+def _session(path: Path, threads: int) -> Any:
+    runtime: Any = _package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class of its errors
+        raise ExportError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from None
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not list(m.children()) or isinstance(m, PaddingShortcut)
+
+
+class _Translation:
+    """Follows the network's graph and writes one or more ONNX nodes for each of its steps."""
+
+    def __init__(self, onnx: Any, network: Network) -> None:
+        self._onnx, self._network = onnx, network
+        self._nodes: list[Any] = []
+        self._initializers: dict[str, Any] = {}
+        self._modules: dict[type[nn.Module], Callable[[str, Any, str], str]] = {
+            nn.Conv2d: self._convolution,
+            nn.Linear: self._linear,
+            nn.ReLU: lambda name, module, x: self._add("Relu", [x], name),
+            nn.Identity: lambda name, module, x: x,
+            nn.BatchNorm2d: self._norm,
+            nn.AvgPool2d: self._average,
+            nn.AdaptiveAvgPool2d: lambda name, module, x: self._add("GlobalAveragePool", [x], name),
+            PaddingShortcut: self._shortcut,
+        }
+
+    def model(self, input_shape: tuple[int, int, int]) -> Any:
+        """The whole model."""
+        helper, kinds = self._onnx.helper, self._onnx.TensorProto
+        values: dict[fx.Node, str] = {}
+        logits = ""
+        for node in _Tracer().trace(self._network).nodes:
+            inputs = [values[argument] for argument in node.all_input_nodes]
+            if node.op == "placeholder":
+                values[node] = "images"
+            elif node.op == "call_module":
+                values[node] = self._module(str(node.target), *inputs)
+            elif node.op == "output":
+                logits = inputs[0]
+            elif node.target is operator.getitem:
+                values[node] = self._slice(node.name, inputs[0], node.args[1])
+            elif node.target is operator.add:
+                values[node] = self._add("Add", inputs, node.name)
+            elif node.target is torch.cat:
+                values[node] = self._add("Concat", inputs, node.name, axis=1)
+            elif node.target is torch.flatten:
+                values[node] = self._add("Flatten", inputs, node.name, axis=1)
+            else:
+                raise ExportError(f"There is no ONNX translation of {node.target}.")
+        self._nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
+        classes = self._network.classifier.out_features
+        graph = helper.make_graph(
+            self._nodes,
+            "slimfront",
+            [helper.make_tensor_value_info("images", kinds.FLOAT, ["N", *input_shape])],
+            [helper.make_tensor_value_info("logits", kinds.FLOAT, ["N", classes])],
+            list(self._initializers.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, producer_name="slimfront", opset_imports=opsets, ir_version=IR_VERSION)
+        helper.set_model_props(model, {"images": "(pixel - 128) / 64 of pixels 0..255, N x C x H x W"})
+        return model
+
+    def _module(self, name: str, x: str) -> str:
+        module = self._network.get_submodule(name)
+        for kind, translate in self._modules.items():
+            if isinstance(module, kind):
+                return translate(name, module, x)
+        raise ExportError(f"There is no ONNX translation of {name} ({type(module).__name__}).")
+
+    # --- pieces of a graph
+
+    def _add(self, operation: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        """A node whose output has the node's name."""
+        self._nodes.append(self._onnx.helper.make_node(operation, inputs, [name], name=name, **attributes))
+        return name
+
+    def _constant(self, name: str, value: Array | float, kind: str = "FLOAT") -> str:
+        """An initializer; `kind` names the ONNX type."""
+        array = np.asarray(value)
+        if kind == "INT4":  # two to a byte, the first in the lower half
+            nibbles = np.append(array.reshape(-1), [0] * (array.size % 2)).astype(np.uint8) & 15
+            packed = (nibbles[::2] | nibbles[1::2] << 4).tobytes()
+            tensor = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.INT4, array.shape, packed, raw=True)
+        else:
+            tensor = self._onnx.numpy_helper.from_array(array.astype(_DTYPES[kind]), name)
+        self._initializers[name] = tensor
+        return name
+
+    # --- layers
+
+    def _convolution(self, name: str, layer: nn.Conv2d, x: str) -> str:
+        assert not isinstance(layer.padding, str)
+        inputs = [self._input(name, layer, x), self._weight(name, layer)]
+        settings = {
+            "kernel_shape": list(layer.kernel_size),
+            "strides": list(layer.stride),
+            "pads": [*layer.padding, *layer.padding],
+            "group": layer.groups,
+        }
+        return self._with_bias(name, layer, lambda place: self._add("Conv", inputs, place, **settings), (1, -1, 1, 1))
+
+    def _linear(self, name: str, layer: nn.Linear, x: str) -> str:
+        inputs = [self._input(name, layer, x), self._weight(name, layer)]
+        return self._with_bias(name, layer, lambda place: self._add("Gemm", inputs, place, transB=1), (1, -1))
+
+    def _with_bias(self, name: str, layer: WeightLayer, product: Callable[[str], str], shape: tuple[int, ...]) -> str:
+        """The bias as a node of its own: onnxruntime rounds one inside of a quantized Conv or Gemm to the grid."""
+        if layer.bias is None:
+            return product(name)
+        bias = self._constant(f"{name}.bias", _array(layer.bias).reshape(shape))
+        return self._add("Add", [product(f"{name}.product"), bias], name)
+
+    def _input(self, name: str, layer: WeightLayer, x: str) -> str:
+        """What the layer multiplies: its input, rounded as the layer rounds it."""
+        if not isinstance(layer, QuantizedLayer) or layer.activation_bits == 32:
+            return x
+        if layer.activation_bits == 16:
+            return self._as_half(f"{name}.input", x)
+        step = layer.input_step()
+        assert step is not None
+        low, high = bounds(layer.activation_bits, signed=layer.signed)
+        scale = self._constant(f"{name}.step", _array(step))
+        if layer.signed and layer.activation_bits == 1:
+            zero = self._constant(f"{name}.zero", 0.0)
+            negative = self._add("Less", [x, zero], f"{name}.negative")
+            minus = self._constant(f"{name}.minus", -_array(step))
+            return self._add("Where", [negative, minus, scale], f"{name}.input")
+        if layer.weight_bits > 8:
+            # Behind a DequantizeLinear onnxruntime would round this layer's float weights to 8 bits: plain arithmetic.
+            limits = [self._constant(f"{name}.{side}", float(bound)) for side, bound in (("low", low), ("high", high))]
+            x = self._add("Clip", [self._add("Div", [x, scale], f"{name}.quotient"), *limits], f"{name}.clip")
+            return self._add("Mul", [self._add("Round", [x], f"{name}.round"), scale], f"{name}.input")
+        if layer.activation_bits < 8:
+            limits = [
+                self._constant(f"{name}.{side}", np.float32(bound) * _array(step))
+                for side, bound in (("low", low), ("high", high))
+            ]
+            x = self._add("Clip", [x, *limits], f"{name}.clip")
+        zero = self._constant(f"{name}.zero", 0, "INT8" if layer.signed else "UINT8")
+        integers = self._add("QuantizeLinear", [x, scale, zero], f"{name}.input.integers")
+        return self._add("DequantizeLinear", [integers, scale, zero], f"{name}.input")
+
+    def _as_half(self, name: str, x: str) -> str:
+        kinds = self._onnx.TensorProto
+        limits = [self._constant(f"{name}.{side}", bound) for side, bound in (("low", -_HALF_MAX), ("high", _HALF_MAX))]
+        x = self._add("Clip", [x, *limits], f"{name}.clip")
+        half = self._add("Cast", [x], f"{name}.half", to=kinds.FLOAT16)
+        return self._add("Cast", [half], name, to=kinds.FLOAT)
+
+    def _weight(self, name: str, layer: WeightLayer) -> str:
+        if not isinstance(layer, QuantizedLayer) or layer.weight_bits == 32:
+            return self._constant(f"{name}.weight", _array(layer.weight))
+        if layer.weight_bits == 16:
+            stored = self._constant(f"{name}.half", _array(layer.weight), "FLOAT16")
+            return self._add("Cast", [stored], f"{name}.weight", to=self._onnx.TensorProto.FLOAT)
+        if not layer.frozen or layer.integers is None:
+            raise ExportError(f"layer {name} is still in training: deploy the network first.")
+        step = layer.weight_step()
+        assert step is not None
+        integers = _array(layer.integers)
+        # A step is negative where a folded batch norm was: DequantizeLinear only multiplies.
+        kind = "INT4" if -8 <= integers.min() <= integers.max() <= 7 else "INT8"
+        stored = self._constant(f"{name}.integers", integers, kind)
+        return self._add(
+            "DequantizeLinear", [stored, self._constant(f"{name}.steps", _array(step))], f"{name}.weight", axis=0
+        )
+
+    def _norm(self, name: str, norm: nn.BatchNorm2d, x: str) -> str:
+        if norm.eps != 0:
+            raise ExportError(f"batch norm {name} is still in training: deploy the network first.")
+        factor, summand = (_array(part).reshape(1, -1, 1, 1) for part in (norm.weight, norm.bias))
+        x = self._add("Mul", [x, self._constant(f"{name}.factor", factor)], f"{name}.scaled")
+        return self._add("Add", [x, self._constant(f"{name}.summand", summand)], name)
+
+    def _average(self, name: str, pool: nn.AvgPool2d, x: str) -> str:
+        size = [pool.kernel_size] * 2 if isinstance(pool.kernel_size, int) else list(pool.kernel_size)
+        return self._add("AveragePool", [x], name, kernel_shape=size, strides=size, ceil_mode=int(pool.ceil_mode))
+
+    def _shortcut(self, name: str, shortcut: PaddingShortcut, x: str) -> str:
+        if shortcut.stride != 1:
+            x = self._slice(f"{name}.slice", x, (slice(None), slice(None), *[slice(None, None, shortcut.stride)] * 2))
+        # Channel 0 of the padded tensor is the one of zeros.
+        x = self._add("Pad", [x, self._whole(f"{name}.pads", [0, 1, 0, 0, 0, 0, 0, 0])], f"{name}.pad")
+        source = self._whole(f"{name}.source", (shortcut.source + 1).tolist())
+        return self._add("Gather", [x, source], name, axis=1)
+
+    def _slice(self, name: str, x: str, index: Any) -> str:
+        """Every n-th position along some axes, and nothing else."""
+        steps = [getattr(part, "step", None) or 1 for part in index]
+        if not all(isinstance(part, slice) and part == slice(None, None, part.step) for part in index):
+            raise ExportError(f"There is no ONNX translation of the index {index} in {name}.")
+        axes = [axis for axis, step in enumerate(steps) if step != 1]
+        far = np.iinfo(np.int64).max
+        limits = (("starts", [0] * len(axes)), ("ends", [far] * len(axes)), ("axes", axes))
+        inputs = [self._whole(f"{name}.{part}", values) for part, values in limits]
+        return self._add("Slice", [x, *inputs, self._whole(f"{name}.steps", [steps[axis] for axis in axes])], name)
+
+    def _whole(self, name: str, values: list[int]) -> str:
+        return self._constant(name, np.asarray(values, dtype=np.int64), "INT64")
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().contiguous().numpy()
+    return array

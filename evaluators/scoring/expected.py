@@ -1,0 +1,93 @@
+"""The score of a candidate before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.pruning import prune_stage
+from slimfront.evaluators.scoring.counting import count_macs, one_thread
+from slimfront.evaluators.scoring.score import Score, score
+from slimfront.models import build
+from slimfront.models.network import Network, weight_layers
+from slimfront.models.quantization.precision import assign_bits
+from slimfront.spaces.candidate import Architecture, Candidate, Sparsity
+
+_REMEMBERED = 1000  # architectures
+_positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
+
+
+@one_thread()
+def expected_score(
+    candidate: Candidate,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    uniform_bits: tuple[int, int] | None = None,
+) -> Score:
+    """Build the candidate's network, prune it as far as the candidate says, give it its bits, and count.
+
+    Exact but for what is chosen over the whole network: how many filters go in which layer is known only after training
+    and taken to be the same share of each here; of single weights the sum is exact, but not their places, which matters
+    where layers have different bits.
+
+    Args:
+        candidate: What would be trained.
+        input_shape: (channels, height, width) of an image.
+        classes: Number of classes.
+        uniform_bits: (of weights, of activations) of every layer, stem and classifier included, instead of the
+            candidate's own.
+
+    Raises:
+        PruningError: The network has nothing to prune.
+    """
+    network = build(candidate.architecture, classes, channels=input_shape[0], seed=0)
+    positions = _output_positions(network, candidate.architecture, input_shape, classes)
+    for step in (candidate.pruning.filters, candidate.pruning.weights):
+        if step is not None:
+            _prune(network, step, candidate, input_shape, classes)
+    if uniform_bits is None:
+        assign_bits(network, candidate.bits)
+    else:
+        for layer in weight_layers(network).values():
+            layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
+    macs = {name: layer.weight.numel() * positions[name] for name, layer in weight_layers(network).items()}
+    return score(network, input_shape, macs=macs)
+
+
+def _output_positions(
+    network: Network, architecture: Architecture, input_shape: tuple[int, int, int], classes: int
+) -> dict[str, int]:
+    """How often each layer applies every one of its weights to an image: its multiply-adds by weight.
+
+    Pruning takes weights away, and with them their multiply-adds, but no positions: so whatever is made of an
+    architecture needs one count, that of the whole network.
+    """
+    key = (architecture.to_json(), input_shape, classes)
+    if key not in _positions:
+        if len(_positions) >= _REMEMBERED:
+            _positions.clear()
+        macs = count_macs(network, input_shape)
+        _positions[key] = {name: macs[name] // layer.weight.numel() for name, layer in weight_layers(network).items()}
+    return _positions[key]
+
+
+def _prune(
+    network: Network, step: Sparsity, candidate: Candidate, input_shape: tuple[int, int, int], classes: int
+) -> None:
+    """The same counts by the cheapest way: by magnitude, at once, without training."""
+    scope = "layer" if step.scope == "global" and step.granularity == "filters" else step.scope
+    simple = dataclasses.replace(step, criterion="l1", scope=scope, schedule="once", rounds=1, epochs=0, penalty=0.0)
+    blank = Images(torch.zeros(2, *input_shape, dtype=torch.uint8), torch.arange(2) % classes)
+    rounds = prune_stage(
+        network,
+        simple,
+        blank,
+        None,
+        recipe=candidate.recipe,
+        augmentation=candidate.augmentation,
+        classes=classes,
+        seed=0,
+    )
+    for _ in rounds:
+        raise AssertionError("nothing is trained here")

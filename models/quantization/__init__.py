@@ -1,0 +1,1 @@
+"""Quantized layers, their grids, calibration, and the conversion of a trained network."""

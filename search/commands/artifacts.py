@@ -1,0 +1,95 @@
+"""What `verify` and `export` do with an artifact: check it against its claims, or turn it into ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+BATCHES = (1, 64)
+
+
+def verify_file(
+    path: Path, dataset: str | None, data_dir: Path | None, say: Callable[[str], Any] = lambda _: None
+) -> dict[str, Any]:
+    """The facts of an artifact from the file alone; accuracy on the test images of its data set.
+
+    Args:
+        path: The file.
+        dataset: Name of the data set; None: the one that the file names, and no accuracy where it names none.
+        data_dir: Where the data set's files are looked for first.
+        say: Told what takes a while.
+
+    Raises:
+        ArtifactError, DataError: No artifact, or no such data set.
+    """
+    from slimfront.evaluators.artifacts.artifact import ArtifactError, load
+    from slimfront.evaluators.artifacts.verify import verify
+    from slimfront.evaluators.data.splits import final_data
+
+    test = None
+    try:
+        artifact = load(path)
+        provenance, side = artifact.provenance, artifact.input_shape[1]
+    except ArtifactError:
+        provenance, side = {}, None  # changed, or no artifact at all: `verify` tells the two apart
+    source = provenance.get("data")
+    name = dataset or (source.get("name") if isinstance(source, dict) else None)
+    if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
+        # A folder that a file from elsewhere names is not opened unless the user names it, too.
+        size = side if name.startswith("folder:") else None
+        test = final_data(name, data_dir=data_dir, image_size=size).test()
+        say(f"classifying the {len(test.labels):,} test images of {name}")
+    facts = verify(path, test).to_dict()
+    if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:
+        # A file could leave out what its claim would be measured on.
+        facts["ok"] = False
+        facts["problems"] = ["it claims an accuracy that was not measured: name its data set with --dataset."]
+    return facts
+
+
+def print_verified(facts: dict[str, Any]) -> None:
+    """One line a fact, then the verdict."""
+    console = Console()
+    for key in ("bytes", "parameters", "weights", "stored_weights", "macs", "score", "strict_score", "accuracy"):
+        value = facts[key]
+        shown = "not known" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+        console.print(f"{key.replace('_', ' '):>15}  {shown}", highlight=False)
+    for problem in facts["problems"]:
+        console.print(f"differs: {problem}", markup=False, soft_wrap=True, highlight=False)
+    console.print("ok: the file is what it claims to be" if facts["ok"] else "NOT OK: claims and facts differ")
+
+
+def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, Any]:
+    """Write an artifact as ONNX; its size, and the latency in onnxruntime at one thread.
+
+    Raises:
+        ArtifactError, ExportError: No artifact, or a package is missing.
+    """
+    from dataclasses import asdict
+
+    from slimfront.evaluators.artifacts.artifact import load
+    from slimfront.evaluators.artifacts.onnx_export import export, latency
+
+    artifact = load(path)
+    size = export(artifact.network, target, artifact.input_shape)
+    timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in BATCHES] if measure else []
+    return {
+        "artifact": str(path),
+        "artifact_bytes": artifact.bytes,
+        "onnx": str(target),
+        "bytes": size,
+        "latency": timed,
+    }
+
+
+def print_exported(facts: dict[str, Any]) -> None:
+    """Sizes and latencies."""
+    console = Console()
+    sizes = f"{facts['onnx']}: {facts['bytes']:,} bytes (artifact {facts['artifact_bytes']:,})"
+    console.print(sizes, markup=False, soft_wrap=True)
+    for row in facts["latency"]:
+        milliseconds = 1000 * row["seconds_per_image"]
+        console.print(f"batch {row['batch']}: {milliseconds:.3f} ms an image, median of {row['runs']} runs, one thread")

@@ -1,0 +1,53 @@
+"""What `report` does: gather a study's story and write it as a page, as slides, or both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+def write_report(
+    storage: str, name: str | None, bar: float | None, out: Path | None, slides: Path | None, retrained: list[Path]
+) -> dict[str, Any]:
+    """Write what was asked for; returns what `report` prints as JSON.
+
+    Args:
+        storage: URL of the study's storage.
+        name: Of the study; None where there is only one.
+        bar: Instead of the study's own.
+        out: The page; None: NAME.html, unless only slides are asked for.
+        slides: The slides; None: none.
+        retrained: Summaries of retraining, files or their folders; none: those in runs/final that belong to the study.
+
+    Raises:
+        StudyError: The study or a summary is not there, or a file cannot be written.
+    """
+    from slimfront.studies.report.report import report, write_page
+    from slimfront.studies.report.slides import slides as make_slides
+    from slimfront.studies.report.story import find_summaries, gather
+    from slimfront.studies.store.storage import load_study, open_storage
+
+    study = load_study(open_storage(storage, must_exist=True), name)
+    summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
+    story = gather(study, bar, summaries)
+    if out is None and slides is None:
+        out = Path(re.sub(r"[^\w.-]", "_", study.study_name) + ".html")
+    written = {}
+    if out is not None:
+        written["report"] = str(write_page(report(story), out))
+    if slides is not None:
+        written["slides"] = str(write_page(make_slides(story), slides))
+    return {"study": story.name, "storage": story.storage, "retrained": len(story.retrained), **written}
+
+
+def print_written(written: dict[str, Any]) -> None:
+    """Where the pages lie."""
+    console = Console()
+    for what in ("report", "slides"):
+        if what in written:
+            console.print(f"{what}: {written[what]}", markup=False, soft_wrap=True, highlight=False)
+    if not written["retrained"]:
+        console.print("no retrained network was found for this study; `retrain` gives its final numbers")

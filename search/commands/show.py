@@ -1,0 +1,269 @@
+"""What the reading commands do: gather and print. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from slimfront.spaces import Candidate, CandidateError, Pruning, presets
+from slimfront.spaces.candidate import BIT_WIDTHS
+from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
+
+LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
+LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
+INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
+
+
+def front_of(
+    storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
+    from slimfront.studies.errors import StudyError
+    from slimfront.studies.store.storage import load_study, open_storage, study_url
+    from slimfront.studies.summary import summary, to_csv
+
+    study = load_study(open_storage(storage, must_exist=True), name)
+    identity = study.user_attrs.get("identity", {})
+    bar = float(identity.get("bar", 0.9)) if bar is None else bar
+    if not 0 < bar <= 1:
+        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    files = {"storage": study_url(study)}
+    trials = study.get_trials(deepcopy=False)
+    if csv is not None:
+        files["csv"] = str(to_csv(trials, csv, bar))
+    if plot is not None:
+        from slimfront.studies.pictures.plots import front_plot
+
+        files["plot"] = str(front_plot(trials, bar, plot, ladder=identity.get("dataset") == "cifar10"))
+    told = summary(study, bar)
+    if importance:
+        from slimfront.studies.analysis.importance import importances
+
+        found = importances(trials, bar)
+        told["importance"] = {
+            "among": found.among,
+            "parameters": {name: {"accuracy": a, "score": b} for name, (a, b) in found.shares.items()},
+        }
+    return told, files
+
+
+def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
+    """The front as a table; where it is empty, that, and the nearest trials."""
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 100)  # a file or pipe has no width to cut numbers at
+    counts = summary["trials"]
+    networks = summary["front"] or summary["nearest"]
+    bar = f"{percent_number(summary['bar'])}%"
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
+        table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
+    for row in networks:
+        numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
+        cells = ["" if number is None else f"{number:.4g}" for number in numbers]
+        table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
+    console.print()
+    if summary["front"]:
+        console.print(
+            f"The front of {summary['study']}: {counted(len(networks), 'network')} at or above {bar}", markup=False
+        )
+    elif networks:
+        console.print(f"No trial of {summary['study']} reaches {bar}. The nearest:", markup=False)
+    else:
+        console.print(f"No trial of {summary['study']} is complete yet.", markup=False)
+    if networks:
+        console.print(table)
+    words = {"running": "running or left for the next start"}
+    told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts.items() if number)
+    console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
+    for line in remarks(summary):
+        console.print(line, markup=False, soft_wrap=True)
+    if "importance" in summary:
+        _print_importance(console, summary["importance"])
+    for what, where in files.items():
+        console.print(f"{what}: {where}", markup=False, soft_wrap=True, highlight=False)
+
+
+def _print_importance(console: Console, importance: dict[str, Any]) -> None:
+    """Shares of the differences that each parameter explains, a column for each objective."""
+    if not importance["parameters"]:
+        console.print("Which parameters matter is known from ten complete trials on.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table.add_column("parameter", no_wrap=True)
+    for column in ("of accuracy", "of score"):
+        table.add_column(column, justify="right")
+    for name, shares in importance["parameters"].items():
+        table.add_row(name, f"{shares['accuracy']:.0%}", f"{shares['score']:.0%}")
+    console.print(f"What explains the differences {importance['among']}:", markup=False, soft_wrap=True)
+    console.print(table)
+
+
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """How early stopping fared, and where the front lies on bounds of the space."""
+    from slimfront.studies.analysis.bounds import Edge
+    from slimfront.studies.analysis.false_stops import FalseStops
+
+    told = summary["early_stopping"]
+    stops = FalseStops(told["stopped"], told["spared"], told["false"], told["hypervolume_lost"])
+    return [str(stops), *(str(Edge(**edge)) for edge in summary["edges"])]
+
+
+def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
+    """Draw the panels anew and serve optuna-dashboard until interrupted."""
+    from slimfront.studies.dashboard.server import serve, update_panels
+    from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
+    from slimfront.studies.store.storage import load_study, open_storage, study_names
+
+    opened = open_storage(storage, must_exist=True)
+    folder = artifacts_folder(storage)
+    folder.mkdir(parents=True, exist_ok=True)
+    for found in [name] if name is not None else study_names(opened):
+        study = load_study(opened, found)
+        bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
+        update_panels(study, bar)
+        update_pages(study, bar, folder, latest=LATEST_PAGES)
+    serve(storage, port=port, host=host, artifacts=str(folder))
+
+
+def read_candidate(text: str) -> Candidate:
+    """A preset by name, or a candidate's JSON file. Raises CandidateError."""
+    if text in presets:
+        return presets[text]
+    path = Path(text)
+    if not path.is_file():
+        raise CandidateError(f"{text!r} is neither a preset ({', '.join(presets)}) nor a file.")
+    if path.stat().st_size > LARGEST_CANDIDATE:
+        raise CandidateError(f"{path} is too large for a candidate ({path.stat().st_size} bytes).")
+    try:
+        written = path.read_text()
+    except UnicodeDecodeError:
+        raise CandidateError(f"{path} is not a text file.") from None
+    try:
+        return Candidate.from_json(written)
+    except CandidateError as error:
+        raise CandidateError(f"{path}: {error}") from None
+
+
+def score_of(
+    candidate: str, weight_bits: int | None, activation_bits: int | None, structured: float, unstructured: float
+) -> dict[str, Any]:
+    """What `score` prints: the measured score on 3x32x32 images and ten classes, and the closed formula beside it."""
+    import dataclasses
+
+    from slimfront.evaluators.scoring.expected import expected_score
+    from slimfront.evaluators.scoring.score import formula
+
+    chosen = read_candidate(candidate)
+    own = (max(chosen.bits.weights), max(chosen.bits.activations))
+    bits = (weight_bits or own[0], activation_bits or weight_bits or own[1])
+    for option, value in (("--weight-bits", bits[0]), ("--activation-bits", bits[1])):
+        if value not in BIT_WIDTHS:
+            raise CandidateError(f"{option} must be one of {', '.join(map(str, BIT_WIDTHS))}, but got {value}.")
+    overridden = bits if weight_bits is not None or activation_bits is not None else None
+    measured = expected_score(chosen, INPUT_SHAPE, CLASSES, overridden)
+    unpruned = measured
+    if chosen.pruning != Pruning():
+        unpruned = expected_score(dataclasses.replace(chosen, pruning=Pruning()), INPUT_SHAPE, CLASSES)
+    closed = formula(unpruned.weights, unpruned.macs, structured, unstructured, *bits)
+    return {"digest": chosen.digest, **measured.to_dict(), "formula": closed}
+
+
+def print_score(result: dict[str, Any]) -> None:
+    """The score layer by layer, and what it adds up to."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("layer", "kind", "weights", "stored", "MACs", "bits w/a"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for layer in result["layers"]:
+        table.add_row(
+            layer["name"],
+            layer["kind"],
+            f"{layer['weights']:,}",
+            f"{layer['stored_weights']:,}",
+            f"{layer['macs']:,}",
+            f"{layer['weight_bits']}/{layer['activation_bits']}",
+        )
+    console.print(table)
+    console.print(
+        f"{result['parameters']:,} parameters, {result['weights']:,} weights, {result['macs']:,} multiply-adds an image"
+    )
+    params, ops = result["score_params"], result["score_ops"]
+    console.print(f"score {result['score']:.6g} = params term {params:.6g} + ops term {ops:.6g}")
+    console.print(f"strict score {result['strict_score']:.6g}; closed formula {result['formula']:.6g}")
+
+
+def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[str, Any]:
+    """What `data` prints: where a data set lies, where it came from, what was checked."""
+    from dataclasses import asdict
+
+    from slimfront.evaluators.data.splits import fetch
+
+    console = Console(stderr=True)
+    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=console.print)
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}
+
+
+def print_source(found: dict[str, Any]) -> None:
+    """One line a fact."""
+    console = Console()
+    for key, value in found.items():
+        console.print(f"{key.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
+    """Run `slimfront.search.sweep.run.sweep` with a progress bar; `ratios` as the command line gives them."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from slimfront.search.launch import Options, resources
+    from slimfront.search.sweep import run as sweeps
+    from slimfront.studies.store.storage import typed_command
+
+    try:
+        numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
+    except ValueError:
+        raise CandidateError(f"--ratios must be numbers with commas between, but got {ratios!r}.") from None
+    if not all(0 < number < 1 for number in numbers):
+        raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
+    other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sweep", total=None)
+        last = ""
+
+        def show(progress: sweeps.Progress) -> None:
+            nonlocal last
+            bar.update(task, total=progress.total, completed=progress.done, description=progress.text)
+            if not console.is_terminal and progress.text != last:
+                console.print(
+                    f"{progress.done:.0f}/{progress.total:.0f}  {progress.text}", markup=False, soft_wrap=True
+                )
+            last = progress.text
+
+        return sweeps.sweep(
+            candidate,
+            methods=methods or sweeps.DEFAULT_METHODS,
+            ratios=numbers,
+            command=typed_command(),
+            progress=show,
+            **other,
+        )
+
+
+def print_sweep(summary: dict[str, Any], out: Path) -> None:
+    """Accuracy by method and ratio, after retraining where there was any."""
+    console = Console()
+    points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
+    ratios = sorted({point["ratio"] for point in points})
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method")
+    for ratio in ratios:
+        table.add_column(f"{ratio:g}", justify="right")
+    for method in dict.fromkeys(point["method"] for point in points):
+        found = {point["ratio"]: point["accuracy"] for point in points if point["method"] == method}
+        table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
+    console.print(table)
+    console.print(f"tables and pictures: {out}", markup=False, soft_wrap=True, highlight=False)

@@ -1,0 +1,42 @@
+"""What a candidate would add to the front: the expected gain of hypervolume, its score known and its accuracy not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from slimfront.studies.front import Point, non_dominated
+
+Array = NDArray[np.floating[Any]]
+
+# Means of 16 equally likely slices of the standard normal distribution.
+_HALF = np.array([0.070, 0.229, 0.396, 0.576, 0.777, 1.014, 1.329, 1.969])
+_SLICES = np.concatenate((-_HALF[::-1], _HALF))
+
+
+def expected_gain(
+    mean: Array, deviation: Array, scores: Array, points: Sequence[Point], bar: float, reference: float
+) -> Array:
+    """Expected growth of `slimfront.studies.front.area`, for each candidate alone, in points times decades.
+
+    Args:
+        mean: (n,) Of the final accuracy, which is taken to be normal.
+        deviation: (n,) Its standard deviation.
+        scores: (n,) Positive.
+        points: Complete trials as (accuracy, score).
+        bar: Accuracy that the front demands.
+        reference: Score at which an area ends.
+    """
+    inside = [point for point in points if point[0] >= bar and 0 < point[1] < reference]
+    kept = [inside[index] for index in non_dominated(inside)]
+    # Along the axis of scores the best accuracy so far is a staircase: `levels[k]` holds from starts[k] to starts[k+1].
+    starts = np.log10([1e-12, *(score for _, score in kept), reference])
+    levels = np.array([bar, *(accuracy for accuracy, _ in kept)])
+    own = np.log10(np.clip(scores, 1e-12, reference))
+    lengths = np.clip(starts[1:], own[:, None], None) - np.clip(starts[:-1], own[:, None], None)  # (n, k)
+    reached = np.clip(mean[:, None] + deviation[:, None] * _SLICES, 0.0, 1.0)  # (n, slices)
+    heights = np.clip(reached[:, :, None] - levels, 0.0, None).mean(1)  # (n, k)
+    result: Array = 100 * (lengths * heights).sum(1)
+    return result

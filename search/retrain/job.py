@@ -1,0 +1,203 @@
+"""One network and one seed for the final numbers: all training images, the last epoch, one look at the test set.
+
+The counterpart of `search.workers.local.evaluate_job`: the same stages, other data. It runs in a worker process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from slimfront.evaluators.data.splits import FinalData, SearchData, final_data
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.models.network import Network
+from slimfront.search.retrain.final_test import FinalTest
+from slimfront.spaces import Candidate
+
+RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"
+PROBES = 64  # training images on which the artifact must give the same logits
+
+
+class RetrainError(ValueError):
+    """Retraining that cannot be done as asked: the text says what to do."""
+
+
+def lengthened(candidate: Candidate, epochs: int) -> Candidate:
+    """The candidate with `epochs` of dense training, and its fine-tunings longer by the same factor."""
+    import dataclasses
+
+    factor = epochs / candidate.recipe.epochs
+
+    def longer(value: int) -> int:
+        return max(1, round(value * factor)) if value else 0
+
+    steps = {
+        name: dataclasses.replace(step, epochs=longer(step.epochs))
+        for name in ("filters", "weights")
+        if (step := getattr(candidate.pruning, name)) is not None
+    }
+    return dataclasses.replace(
+        candidate,
+        recipe=dataclasses.replace(candidate.recipe, epochs=epochs),
+        pruning=dataclasses.replace(candidate.pruning, **steps),
+        bits=dataclasses.replace(candidate.bits, epochs=longer(candidate.bits.epochs)),
+    )
+
+
+def expected_epochs(candidate: Candidate) -> int:
+    """Epochs of all stages together."""
+    return sum(candidate.stages.values())
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON: either all of it is there, or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where there is nothing, or nothing readable."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_digest: str) -> None:
+    """Note in the seed's folder what is trained there.
+
+    Raises RetrainError where something else was trained there before: with another number of epochs, for example,
+    which must not be chosen by test accuracy.
+    """
+    plan = {
+        "digest": digest,
+        "seed": seed,
+        "epochs": expected_epochs(trained),
+        "trained": trained.to_dict(),
+        "data": data_digest,
+    }
+    found = read_json(folder / PLAN)
+    if found is None:
+        write_json(folder / PLAN, plan)
+    elif found != plan:
+        names = {"digest": "network", "data": "data set", "trained": "schedule or network", "epochs": "epochs"}
+        what = next(name for key, name in names.items() if found.get(key) != plan[key])
+        told = f" ({found.get('epochs')}, now {plan['epochs']})" if what == "epochs" else ""
+        raise RetrainError(
+            f"{folder} holds a retraining with another {what}{told}: go on as it was begun, or give another --out."
+        )
+
+
+def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
+    """Train `job.candidate` on all training images in `job.folder`; its Result has the *test* accuracy.
+
+    Run again, it goes on where it broke off; a finished one only hands back what its files say.
+    """
+    import torch
+    from slimfront.evaluators.training.allocator import keep_freed_memory
+    from slimfront.studies.record import environment
+
+    keep_freed_memory()
+    torch.set_num_threads(job.threads)
+    environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
+    return (yield from _retrain(job, _data(job)))
+
+
+def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
+    from slimfront.evaluators.evaluate import Pipeline
+    from slimfront.evaluators.scoring.score import score
+    from slimfront.evaluators.training.loop import TEACHER, accuracy
+
+    assert job.folder is not None
+    plan = read_json(job.folder / PLAN) or {}
+    test = FinalTest(job.folder, str(plan.get("digest")), job.seed)
+    done = finished(job.folder)
+    if done is not None:
+        return done
+    pipeline = Pipeline(job, cast(SearchData, data), validate=False)
+    curve = []
+    for epoch in pipeline.run():
+        if epoch.stage != TEACHER:
+            curve.append(epoch)
+        yield epoch
+    network = pipeline.network
+    counted = score(network, data.input_shape).to_dict()
+    known = test.known()
+    if known is None:
+        images = data.test()  # opened first: files that cannot be read must not cost a trained seed its one look
+        known = test.read(lambda: accuracy(network, images, job.device))
+    facts: dict[str, Any] = dict(pipeline.facts)
+    problems = _save_artifact(job, network, data, known, plan)
+    artifact = job.folder / ARTIFACT
+    if artifact.exists():
+        facts["artifact"], facts["verified"] = str(artifact), not problems
+    seconds = sum(epoch.seconds for epoch in curve)
+    result = Result(known, counted, tuple(curve), {}, seconds, (*pipeline.notes, *problems), facts)
+    write_json(job.folder / RESULT, asdict(result))
+    return result
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of a seed that is done; None where it is not."""
+    found = read_json(folder / RESULT)
+    if found is None:
+        return None
+    try:
+        found["curve"] = tuple(Epoch(**epoch) for epoch in found["curve"])
+        found["notes"] = tuple(found["notes"])
+        return Result(**found)
+    except (KeyError, TypeError):
+        return None
+
+
+def _save_artifact(job: Job, network: Network, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
+    """Write the network as one file in the seed's folder and verify it there; returns what is wrong with it.
+
+    The test images stay closed: the accuracy was just measured, and what is verified is that the file holds this very
+    network, by its logits on training images.
+    """
+    import torch
+    from slimfront.evaluators.artifacts.artifact import ArtifactError, load, save
+    from slimfront.evaluators.artifacts.verify import verify
+    from slimfront.evaluators.training.augmentation import normalise
+    from slimfront.studies.record import environment
+
+    assert job.folder is not None
+    path = job.folder / ARTIFACT
+    provenance = {
+        "digest": plan.get("digest"),
+        "candidate": job.candidate.to_dict(),
+        "seed": job.seed,
+        "data": {"name": data.name, "digest": data.digest},
+        "commit": environment()["commit"],
+    }
+    network = network.to("cpu").eval()
+    try:
+        save(network, path, data.input_shape, accuracy=measured, provenance=provenance)
+    except ArtifactError as error:
+        return [f"no artifact: {error}"]
+    problems = list(verify(path).problems)
+    some = normalise(data.train.images[:PROBES])
+    with torch.inference_mode():
+        if not torch.equal(network(some), load(path).network(some)):
+            problems.append("the network in the artifact gives other logits")
+    return [f"{ARTIFACT}: {problem}" for problem in problems]
+
+
+_loaded: dict[tuple[object, ...], FinalData] = {}
+
+
+def _data(job: Job) -> FinalData:
+    key = (job.dataset, job.data_dir, job.image_size)
+    if key not in _loaded:
+        _loaded.clear()  # one data set a process
+        _loaded[key] = final_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
+    return _loaded[key]

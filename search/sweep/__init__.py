@@ -1,0 +1,1 @@
+"""Accuracy against pruning ratio, method by method, on one network."""

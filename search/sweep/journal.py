@@ -1,0 +1,78 @@
+"""The journal of a sweep: a file with a line of JSON for each finished piece, and the settings that they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from slimfront.search.sweep.tasks import Row, Setting
+
+
+class SweepError(ValueError):
+    """A sweep that cannot be: the text says what, where, and what to do."""
+
+
+class Journal:
+    """The finished pieces of a sweep.
+
+    Args:
+        setting: Of the sweep; its folder holds the file.
+        data_digest: Of the data set.
+        taken: Whether the dense network was given instead of trained.
+
+    Attributes:
+        rows: What each finished piece gave, by its name.
+
+    Raises:
+        SweepError: The folder holds a sweep with other settings.
+    """
+
+    def __init__(self, setting: Setting, data_digest: str, taken: bool) -> None:
+        self._path = setting.out / "journal.jsonl"
+        identity = {
+            "architecture": setting.candidate.architecture.to_dict(),
+            "augmentation": setting.candidate.augmentation.to_dict(),
+            "recipe": setting.recipe.to_dict(),
+            "dataset": setting.dataset,
+            "data_digest": data_digest,
+            "seed": setting.seed,
+            "retrain_epochs": setting.retrain_epochs,
+            "dense_taken": taken,
+        }
+        found = self._lines()
+        if not found:
+            setting.out.mkdir(parents=True, exist_ok=True)
+            self._append({"settings": identity})
+        elif found[0].get("settings") != identity:
+            old = found[0].get("settings") or {}
+            other = next((key for key in identity if old.get(key) != identity[key]), "settings")
+            raise SweepError(f"{setting.out} holds a sweep with another {other}: choose another folder.")
+        self.rows: dict[str, list[Row]] = {line["piece"]: line["rows"] for line in found if "piece" in line}
+
+    def add(self, piece: str, rows: list[Row]) -> None:
+        """Note a finished piece; it is on the disk when this returns."""
+        self._append({"piece": piece, "rows": rows})
+        self.rows[piece] = rows
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        lines = []
+        for text in self._path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue  # broken off while it was written: not finished
+        return lines
+
+    def _append(self, value: dict[str, Any]) -> None:
+        with self._path.open("a") as file:
+            file.write("\n" if self._broken_off() else "")
+            file.write(json.dumps(value, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _broken_off(self) -> bool:
+        text = self._path.read_bytes()[-1:]
+        return text not in (b"", b"\n")

@@ -1,0 +1,254 @@
+"""What a sweep computes, piece by piece: the dense network, one method at one ratio, one sensitivity analysis.
+
+Each piece is a generator of epochs that any of the search's workers can run, and is resumable by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from slimfront.evaluators.data.splits import SearchData, search_data
+from slimfront.evaluators.pruning import Report, SlimmingPenalty, account, method, prune_stage, sensitivity
+from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.training import checkpoint as files
+from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.loop import Epoch, accuracy, train
+from slimfront.models import Network, build
+from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity
+
+Row = dict[str, Any]
+
+SENSITIVITY_RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
+SENSITIVITY_METHODS = {"filters": "li_filters", "weights": "global_l1"}  # whose criterion is used
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all pieces of a sweep share.
+
+    Attributes:
+        candidate: Architecture, augmentation and recipe; its pruning, bits and teacher are left aside.
+        dataset: Name of the data set; accuracy is measured on its validation part.
+        seed: Of everything.
+        epochs: Of the dense training.
+        retrain_epochs: Of retraining after pruning, in all; 0: none.
+        out: Folder of the sweep.
+        data_dir: Where the data set's files are looked for first.
+        device: "cpu" or "cuda".
+        threads: Of one training.
+    """
+
+    candidate: Candidate
+    dataset: str
+    seed: int
+    epochs: int
+    retrain_epochs: int
+    out: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def recipe(self) -> Recipe:
+        """The candidate's, without a teacher: the sweep is about pruning alone."""
+        return dataclasses.replace(self.candidate.recipe, epochs=self.epochs, teacher=None, distillation=0.0)
+
+    def dense_file(self, penalty: float) -> Path:
+        """Where the dense network lies that was trained with this L1 penalty on batch-norm scales."""
+        return self.out / (f"dense-{penalty:g}.safetensors" if penalty else "dense.safetensors")
+
+
+@dataclass(frozen=True)
+class DenseTask:
+    """Train a dense network; gives one row: what the networks that are pruned start from."""
+
+    setting: Setting
+    penalty: float
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"dense network with penalty {self.penalty:g}" if self.penalty else "dense network"
+
+    @property
+    def effort(self) -> int:
+        """About how many epochs it takes."""
+        return self.setting.epochs
+
+    def run(self) -> Generator[Epoch, None, list[Row]]:
+        """Train, and keep the network."""
+        setting, data = self.setting, load_data(self.setting)
+        network = _fresh(setting, data)
+        running = setting.out / f"running-dense-{self.penalty:g}.safetensors"
+        yield from train(
+            network,
+            data.train,
+            data.validation,
+            recipe=setting.recipe,
+            augmentation=setting.candidate.augmentation,
+            classes=data.classes,
+            seed=setting.seed,
+            device=setting.device,
+            hooks=[SlimmingPenalty(self.penalty)] if self.penalty else [],
+            checkpoint=running,
+        )
+        keep_dense(network, setting, self.penalty)
+        running.unlink(missing_ok=True)
+        return [dense_row(network, setting, self.penalty)]
+
+
+@dataclass(frozen=True)
+class PointTask:
+    """One method at one ratio; gives the row before retraining and, where there is any, the one after it."""
+
+    setting: Setting
+    method: str
+    ratio: float
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.method} at {self.ratio:g}"
+
+    @property
+    def effort(self) -> int:
+        """About how many epochs it takes."""
+        return 1 + self.setting.retrain_epochs
+
+    def run(self) -> Generator[Epoch, None, list[Row]]:
+        """Prune two copies, one without and one with retraining."""
+        rows = []
+        for epochs in (0, self.setting.retrain_epochs)[: 2 if self.setting.retrain_epochs else 1]:
+            rows.append((yield from self._prune(method(self.method, self.ratio, epochs))))
+        return rows
+
+    def _prune(self, step: Sparsity) -> Generator[Epoch, None, Row]:
+        setting, data = self.setting, load_data(self.setting)
+        start = time.perf_counter()
+        network = load_dense(setting, step.penalty)
+        dense = score(network, data.input_shape)
+        running = setting.out / f"running-{self.method}-{self.ratio:g}.safetensors"
+        report: Report = yield from prune_stage(
+            network,
+            step,
+            data.train,
+            data.validation,
+            recipe=setting.recipe,
+            augmentation=setting.candidate.augmentation,
+            classes=data.classes,
+            seed=setting.seed,
+            device=setting.device,
+            checkpoint=running,
+        )
+        counted = score(network, data.input_shape)
+        booked = account(dense, counted, Pruning(**{step.granularity: step}))
+        row = {
+            "method": self.method,
+            "ratio": self.ratio,
+            "retrained": step.epochs > 0,
+            "accuracy": accuracy(network, data.validation, setting.device),
+            **_counts(counted),
+            "reached": report.ratio,
+            "met": report.met,
+            "nominal_formula": booked.nominal_formula,
+            "epochs": step.epochs,
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        for leftover in setting.out.glob(f"{running.stem}*.safetensors"):
+            leftover.unlink(missing_ok=True)
+        return row
+
+
+@dataclass(frozen=True)
+class SensitivityTask:
+    """Accuracy when only one layer is pruned, for every layer; gives a row for each layer and ratio."""
+
+    setting: Setting
+    granularity: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"sensitivity to the removal of {self.granularity}"
+
+    @property
+    def effort(self) -> int:
+        """About how many epochs it takes."""
+        return 2
+
+    def run(self) -> Generator[Epoch, None, list[Row]]:
+        """Prune every layer of a copy; there is no training in it, so it yields nothing."""
+        setting, data = self.setting, load_data(self.setting)
+        step = method(SENSITIVITY_METHODS[self.granularity], 0.5)
+        rows = sensitivity(
+            load_dense(setting, 0.0),
+            step,
+            SENSITIVITY_RATIOS,
+            data.train,
+            data.validation,
+            seed=setting.seed,
+            device=setting.device,
+        )
+        return [{"granularity": self.granularity, **asdict(row)} for row in rows]
+        yield
+
+
+Task = DenseTask | PointTask | SensitivityTask
+
+
+def run_task(task: Task) -> Generator[Epoch, None, list[Row]]:
+    """What a worker does with a task."""
+    keep_freed_memory()
+    torch.set_num_threads(task.setting.threads)
+    rows = yield from task.run()
+    return rows
+
+
+def keep_dense(network: Network, setting: Setting, penalty: float) -> None:
+    """Keep a trained dense network in the sweep's folder."""
+    files.save(setting.dense_file(penalty), network.state_dict(), {"penalty": penalty})
+
+
+def dense_row(network: Network, setting: Setting, penalty: float) -> Row:
+    """What a dense network reaches and costs."""
+    data = load_data(setting)
+    found = accuracy(network, data.validation, setting.device)
+    return {"penalty": penalty, "accuracy": found, **_counts(score(network, data.input_shape))}
+
+
+def load_dense(setting: Setting, penalty: float) -> Network:
+    """The dense network that a sweep keeps. Raises FileNotFoundError where there is none, or a broken one."""
+    path = setting.dense_file(penalty)
+    found = files.load(path)
+    if found is None:
+        raise FileNotFoundError(2, "No dense network, or a broken one; start the sweep again", str(path))
+    data = load_data(setting)
+    network = _fresh(setting, data)
+    network.load_state_dict(found[0])
+    network.to(device=torch.device(setting.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _fresh(setting: Setting, data: SearchData) -> Network:
+    return build(setting.candidate.architecture, data.classes, channels=data.input_shape[0], seed=setting.seed)
+
+
+def _counts(counted: Any) -> Row:
+    return {key: getattr(counted, key) for key in ("weights", "stored_weights", "macs", "score", "strict_score")}
+
+
+@lru_cache(maxsize=1)
+def _load(dataset: str, data_dir: Path | None) -> SearchData:
+    return search_data(dataset, data_dir=data_dir)
+
+
+def load_data(setting: Setting) -> SearchData:
+    """The data set, read once a process. Raises DataError where it cannot be had."""
+    return _load(setting.dataset, setting.data_dir)

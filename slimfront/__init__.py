@@ -1,0 +1,40 @@
+"""slimfront: searches architecture, pruning and bit-widths together for the cheapest network that clears a bar.
+
+The public names stand in `__all__` and are imported when they are first asked for, because torch takes seconds. All
+else is in the packages `slimfront.search`, `slimfront.studies`, `slimfront.evaluators`, `slimfront.models` and
+`slimfront.spaces`; each imports only those behind it in this list.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+# In a checkout the five packages stand beside this folder, at the top of the repository; installed, they lie in it.
+_ROOT = Path(__file__).resolve().parent.parent
+if (_ROOT / "search" / "__init__.py").is_file() and (_ROOT / "run_search.py").is_file():
+    __path__.append(str(_ROOT))
+
+_PUBLIC = {
+    "Candidate": "spaces",
+    "Space": "spaces",
+    "presets": "spaces",
+    "build": "models",
+    "formula": "evaluators.scoring.score",
+    "score": "evaluators.scoring.score",
+}
+
+__all__ = ["Candidate", "Space", "build", "formula", "presets", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

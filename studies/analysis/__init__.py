@@ -1,0 +1,1 @@
+"""What can be learned from the records of a study: pure functions."""

@@ -1,0 +1,1 @@
+"""Pictures: the front, learning curves, where the epochs went."""

@@ -1,0 +1,292 @@
+"""The picture of a study for a file: accuracy against score, the bar, the front, and what others published.
+
+Colours are those of Okabe and Ito, which people with any colour vision tell apart; shapes differ, too. Stopped trials
+are drawn where they stopped, hollow, because that is not an accuracy they were trained to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from optuna.trial import FrozenTrial, TrialState
+from slimfront.studies.analysis.ladder import Rung, rungs
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import Point, counts, front, nearest
+from slimfront.studies.pictures.labels import MARK, Labels
+from slimfront.studies.record import accuracy_and_score
+from slimfront.studies.store.constraint import is_feasible
+
+INK, DARK, MUTED, GRID = "#222222", "#4a4d52", "#6b6f76", "#e7e8ea"
+BLUE, SKY, ORANGE, GREY = "#0072B2", "#56B4E9", "#D55E00", "#a8acb3"
+LEAST_SPAN = 0.03  # of accuracy below the bar that is always shown
+MOST_NAMES = 8  # of the front's trials; of more, only the first and the last are named
+
+
+def _located(trials: Iterable[FrozenTrial]) -> list[tuple[FrozenTrial, Point]]:
+    """Trials whose accuracy and score are both known, with them."""
+    found = []
+    for trial in trials:
+        accuracy, score = accuracy_and_score(trial)
+        if accuracy is not None and score is not None and score > 0:
+            found.append((trial, (float(accuracy), float(score))))
+    return found
+
+
+def sort_kinds(
+    trials: Sequence[FrozenTrial], bar: float
+) -> tuple[list[FrozenTrial], dict[str, list[tuple[FrozenTrial, Point]]]]:
+    """The front, and the other finished trials as "above" and "below" the bar and "stopped"."""
+    best = front(trials, bar)
+    on_front = {trial.number for trial in best}
+    kinds: dict[str, list[tuple[FrozenTrial, Point]]] = {"stopped": [], "below": [], "above": []}
+    for trial, point in _located(trials):
+        if trial.number in on_front:
+            continue
+        if trial.state == TrialState.PRUNED:
+            kinds["stopped"].append((trial, point))
+        elif trial.state == TrialState.COMPLETE:
+            kinds["above" if is_feasible(trial, bar) else "below"].append((trial, point))
+    return best, kinds
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """0.9 as "90 %", 0.9123 as "91.23 %"; never rounded up, so that 89.996 % does not pass for 90."""
+    scale = 10**digits
+    # The small term undoes the rounding of a product such as 0.9123 * 10000 = 9122.999..., far below one image.
+    text = f"{math.floor(share * 100 * scale + 1e-7) / scale:.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
+
+
+def finding(trials: Sequence[FrozenTrial], bar: float) -> str:
+    """The title: what the picture shows, in a sentence."""
+    best = front(trials, bar)
+    if best:
+        accuracy, score = best[0].values
+        return f"The cheapest network at or above {percent(bar)} scores {score:.3g}, at {percent(accuracy)}"
+    close = nearest(trials, 1)
+    if close:
+        return f"No network reaches {percent(bar)} yet; the nearest one is at {percent(close[0].values[0])}"
+    return "No trial has finished yet"
+
+
+def is_cifar10(trials: Iterable[FrozenTrial]) -> bool:
+    """Whether the ladder belongs in the picture: its numbers are CIFAR-10's."""
+    names = [data.get("name") for t in trials if isinstance(data := t.user_attrs.get("data"), dict)]
+    return bool(names) and all(name == "cifar10" for name in names)
+
+
+def front_plot(
+    trials: Sequence[FrozenTrial],
+    bar: float,
+    path: str | Path,
+    *,
+    name: str = "",
+    ladder: bool | None = None,
+) -> Path:
+    """Draw accuracy against score as PNG, 2,000 pixels wide; folders that are missing are made.
+
+    Trials far below the bar are left out and counted at the lower edge. With no trials at all there is still a
+    picture, which says so.
+
+    Args:
+        trials: All trials of the study.
+        bar: Least accuracy, a share in [0, 1].
+        path: The file.
+        name: The study's name, for the line under the title.
+        ladder: Whether to mark the reference ladder; None: where every record says that the data are CIFAR-10.
+
+    Raises:
+        StudyError: The file cannot be written.
+    """
+    marks = rungs() if (is_cifar10(trials) if ladder is None else ladder) else ()
+    figure = Figure(figsize=(10, 6.4), dpi=200, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.07, 0.145, 0.905, 0.715))
+    draw_front(axes, trials, bar, marks)
+    figure.text(0.07, 0.945, finding(trials, bar), fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.07, 0.902, _caption(trials, name), fontsize=9.5, color=MUTED, parse_math=False)  # a name may hold $
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(target, format="png")
+    except OSError as error:
+        raise StudyError(f"The plot cannot be written to {target}: {error.strerror or error}.") from None
+    return target
+
+
+def _caption(trials: Sequence[FrozenTrial], name: str) -> str:
+    found = counts(trials)
+    words = {"complete": "trained to the end", "pruned": "stopped early", "failed": "failed", "running": "running"}
+    parts = [f"{found[key]:,} {text}" for key, text in words.items() if found[key]]
+    shown = f"{name if len(name) <= 60 else name[:59] + '…'}: " if name else ""
+    return shown + (", ".join(parts) if parts else "no trials")
+
+
+def _limits(points: Sequence[Point], bar: float, marks: Sequence[Rung]) -> tuple[float, float, float, float]:
+    """(lowest score, highest score, lowest accuracy, highest accuracy) of the picture."""
+    accuracies = [accuracy for accuracy, _ in points]
+    top = max([bar, *accuracies, *(mark.high for mark in marks)])
+    span = max(LEAST_SPAN, 1.4 * (top - bar))
+    if accuracies and max(accuracies) < bar:  # nothing reaches the bar: show how far it is
+        span = max(span, 1.4 * (bar - max(accuracies)))
+    lowest = min(accuracies, default=bar)
+    low = max(0.0, bar - span, min(bar - LEAST_SPAN, lowest - 0.005))
+    shown = [score for accuracy, score in points if accuracy >= low] + [mark.score for mark in marks]
+    shown = shown or [0.01, 1.0]
+    left, right = min(shown), max(shown)
+    margin = max((right / left) ** 0.06, 1.25)
+    return left / margin, right * margin, low, min(1.0, top + 0.12 * (top - low)) if top < 1 else 1.004
+
+
+def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Sequence[Rung]) -> None:
+    """The whole picture on empty axes of a figure with an Agg canvas; `marks` are the ladder's rungs to show."""
+    best, kinds = sort_kinds(trials, bar)
+    best_points = [(trial.values[0], trial.values[1]) for trial in best]
+    points = [point for kind in kinds.values() for _, point in kind] + best_points
+    left, right, low, high = _limits(points, bar, marks)
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    axes.set_ylim(100 * low, 100 * high)
+    _style(axes)
+
+    crowd = 1.0 if len(points) < 150 else 0.6 if len(points) < 600 else 0.35
+    styles: dict[str, dict[str, Any]] = {
+        "stopped": {"marker": "o", "s": 16 * crowd + 6, "facecolors": "none", "edgecolors": GREY, "linewidths": 0.9},
+        "below": {"marker": "x", "s": 18 * crowd + 6, "color": GREY, "linewidths": 1.1},
+        "above": {"marker": "o", "s": 24 * crowd + 6, "color": SKY, "linewidths": 0, "alpha": 0.45 + 0.4 * crowd},
+    }
+    labels = {"stopped": "stopped early (where it stopped)", "below": "below the bar", "above": "at or above the bar"}
+    for order, (kind, style) in enumerate(styles.items()):
+        if kinds[kind]:
+            accuracies, scores = zip(*(point for _, point in kinds[kind]), strict=True)
+            shares = [100 * accuracy for accuracy in accuracies]
+            axes.scatter(scores, shares, label=labels[kind], zorder=2 + order / 10, **style)
+
+    axes.axhline(100 * bar, color=ORANGE, linewidth=1.2, zorder=1.5)
+    corners = _draw_front(axes, best_points, right) if best_points else []
+    if marks:
+        _draw_ladder(axes, marks)
+    if not points:
+        axes.text(0.5, 0.3, "nothing to show yet", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11)
+    shown = [entry for kind in kinds.values() for entry in kind if entry[1][0] >= low]
+    _name(axes, bar, shown, best, corners, marks, hidden=len(points) - len(best) - len(shown))
+    if axes.get_legend_handles_labels()[0]:
+        _explain(axes)
+
+
+def _explain(axes: Axes) -> None:
+    """The legend below the axes, in one row, or in two where that would leave the picture."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    entries = len(axes.get_legend_handles_labels()[0])
+    for columns in (entries, -(-entries // 2)):
+        legend = axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            ncols=columns,
+            columnspacing=1.4,
+            handletextpad=0.4,
+            frameon=False,
+            fontsize=9,
+        )
+        box = legend.get_window_extent()
+        if box.x0 >= 0 and box.x1 <= figure.bbox.width:
+            break
+    for text in legend.get_texts():
+        text.set_color(INK)
+
+
+def nice_ticks(scores: Iterable[float]) -> list[float]:
+    """1, 2 and 5 of every decade that the scores span; of many decades only the 1."""
+    found = list(scores) or [0.01, 1.0]
+    decades = range(math.floor(math.log10(min(found))), math.ceil(math.log10(max(found))) + 1)
+    steps = (1, 2, 5) if len(decades) <= 5 else (1,)
+    return [float(f"{step}e{decade}") for decade in decades for step in steps]
+
+
+def _style(axes: Axes) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+    axes.grid(which="major", color=GRID, linewidth=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(FixedLocator(nice_ticks(axes.get_xlim())))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=MUTED)
+    axes.set_xlabel("score (log scale; 1.99 = ResNet-18 in half precision; less is better)", fontsize=10, color=INK)
+    axes.set_ylabel("accuracy on validation images (%)", fontsize=10, color=INK)
+
+
+def _draw_front(axes: Axes, points: Sequence[Point], right: float) -> list[tuple[float, float]]:
+    """A staircase: between two networks the cheaper one is the best there is. Returns its corners."""
+    scores = [score for _, score in points]
+    shares = [100 * accuracy for accuracy, _ in points]
+    corners: list[tuple[float, float]] = []
+    for index, (score, share) in enumerate(zip(scores, shares, strict=True)):
+        corners += [(score, share), ([*scores, right][index + 1], share)]
+    axes.plot(*zip(*corners, strict=True), color=BLUE, linewidth=1.6, zorder=3)
+    axes.scatter(scores, shares, s=46, color=BLUE, edgecolors="white", linewidths=0.8, zorder=4, label="front")
+    return corners
+
+
+def _draw_ladder(axes: Axes, marks: Sequence[Rung]) -> None:
+    """Diamonds, hollow where nobody published a log; a line where several accuracies are published."""
+    for mark in marks:
+        if mark.high > mark.low:
+            axes.plot([mark.score] * 2, [100 * mark.low, 100 * mark.high], color=DARK, linewidth=0.9, zorder=3.4)
+    for measured in (True, False):
+        some = [mark for mark in marks if mark.measured is measured]
+        axes.scatter(
+            [mark.score for mark in some],
+            [100 * mark.accuracy for mark in some],
+            marker="D",
+            s=20,
+            facecolors=DARK if measured else "white",
+            edgecolors=DARK,
+            linewidths=0.9,
+            zorder=3.5,
+            label="published (test images)" if measured else "_",
+        )
+
+
+def _name(
+    axes: Axes,
+    bar: float,
+    trials: Sequence[tuple[FrozenTrial, Point]],
+    best: Sequence[FrozenTrial],
+    corners: Sequence[tuple[float, float]],
+    marks: Sequence[Rung],
+    hidden: int,
+) -> None:
+    """All names in the picture, after everything else: bar, what is hidden, trials of the front, ladder."""
+    left, right = axes.get_xlim()
+    low = axes.get_ylim()[0]
+    labels = Labels(axes)
+    labels.avoid([(score, 100 * accuracy) for _, (accuracy, score) in trials])
+    labels.avoid([(trial.values[1], 100 * trial.values[0]) for trial in best], MARK, radius=4)
+    labels.avoid([(mark.score, 100 * mark.accuracy) for mark in marks], MARK, radius=4)
+    labels.avoid_line([(left, 100 * bar), (right, 100 * bar)])
+    if corners:
+        labels.avoid_line(list(corners))
+    for mark in marks:
+        labels.avoid_line([(mark.score, 100 * mark.low), (mark.score, 100 * mark.high)])
+    labels.fixed(f"bar: {percent(bar)}", (right, 100 * bar), (-4, 4), color=ORANGE, fontsize=9, ha="right")
+    if hidden:
+        text = f"{hidden:,} {'trial' if hidden == 1 else 'trials'} below {low:.3g} % not shown"
+        labels.fixed(text, (right, low), (-4, 5), color=MUTED, fontsize=8.5, ha="right")
+    for trial in best if len(best) <= MOST_NAMES else (best[0], best[-1]):
+        at = (trial.values[1], 100 * trial.values[0])
+        labels.add(f"trial {trial.number}", at, color=BLUE, fontsize=8.5, fontweight="bold")
+    for mark in marks:
+        text = mark.label if mark.measured else f"{mark.label} (claimed)"
+        labels.add(text, (mark.score, 100 * mark.accuracy), color=DARK, fontsize=8)
+    labels.place()

@@ -1,0 +1,1 @@
+"""The report page and the slides of a study."""

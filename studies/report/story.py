@@ -1,0 +1,250 @@
+"""What report and slides tell: everything about a study, gathered once. Reading only."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from slimfront.spaces import Candidate
+from slimfront.studies.analysis.spending import Ending, endings
+from slimfront.studies.errors import StudyError
+from slimfront.studies.front import front, hypervolume, nearest
+from slimfront.studies.record import Record, read
+from slimfront.studies.store.storage import safe_url, study_url
+
+LARGEST_SUMMARY = 64 * 2**20  # bytes
+# (training, validation, test) images of the sets that come with the project
+SPLITS = {
+    "digits": (997, 300, 500),
+    "cifar10": (45_000, 5_000, 10_000),
+    "cifar100": (45_000, 5_000, 10_000),
+    "fashion-mnist": (54_000, 6_000, 10_000),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trial that is shown, with its record."""
+
+    trial: FrozenTrial
+    record: Record
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the validation images."""
+        return float(self.trial.values[0])
+
+    @property
+    def score(self) -> float:
+        """By the formula."""
+        return float(self.trial.values[1])
+
+    @property
+    def candidate(self) -> Candidate:
+        """What was trained."""
+        return self.record.candidate
+
+    @property
+    def layers(self) -> list[Mapping[str, Any]]:
+        """The score's table; empty where it was not kept as a whole."""
+        layers = list(self.record.score.get("layers") or ())
+        needed = ("name", "weights", "macs", "weight_bits", "activation_bits")
+        return [] if any(layer.get(key) is None for layer in layers for key in needed) else layers
+
+
+@dataclass(frozen=True)
+class Story:
+    """A study as report and slides tell it.
+
+    Attributes:
+        name: Of the study.
+        storage: Its URL, without passwords.
+        bar: Accuracy that the front demands.
+        dataset: Name of the data set; "" where nobody noted it.
+        data_digest: Of data and split.
+        split: (training, validation, test) images; None where they are not known.
+        space: The space as it was written.
+        seed: Of the search.
+        trials: All of them.
+        front: Its networks by ascending score.
+        nearest: The most accurate ones, where the front is empty.
+        hypervolume: Of the front.
+        endings: What was spent, by how trials ended.
+        seconds: That searches worked on the study.
+        environment: Versions, machine and commit of the newest record.
+        retrained: Networks of retraining summaries that belong to this study.
+        rank_correlation: Of validation and test accuracy over the retrained networks.
+        test_evaluations: How often the test set was read for them.
+        commands: That retrained them, as they were typed.
+    """
+
+    name: str
+    storage: str
+    bar: float
+    dataset: str
+    data_digest: str
+    split: tuple[int, int, int] | None
+    space: Mapping[str, Any]
+    seed: int | None
+    trials: tuple[FrozenTrial, ...]
+    front: tuple[Network, ...]
+    nearest: tuple[Network, ...]
+    hypervolume: float
+    endings: tuple[Ending, ...]
+    seconds: float
+    environment: Mapping[str, str]
+    retrained: tuple[Mapping[str, Any], ...] = ()
+    rank_correlation: float | None = None
+    test_evaluations: int = 0
+    commands: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Network | None:
+        """The cheapest network on the front; without a front the most accurate one."""
+        return next(iter(self.front or self.nearest), None)
+
+    @property
+    def epochs(self) -> int:
+        """Trained in all."""
+        return sum(ending.epochs for ending in self.endings)
+
+    @property
+    def place(self) -> str:
+        """`--storage URL --name NAME` for commands."""
+        return f"--storage {shlex.quote(self.storage)} --name {shlex.quote(self.name)}"
+
+
+def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = ()) -> Story:
+    """Everything that there is to tell about a study.
+
+    Args:
+        study: The study.
+        bar: Instead of its own.
+        summaries: `summary.json` files of retraining; networks of other studies in them are left out.
+
+    Raises:
+        StudyError: A summary that was named cannot be read.
+    """
+    identity = study.user_attrs.get("identity", {})
+    bar = float(identity.get("bar", 0.9)) if bar is None else bar
+    if not 0 < bar <= 1:
+        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    trials = tuple(study.get_trials(deepcopy=False))
+    records = {trial.number: record for trial in trials if (record := read(trial)) is not None}
+    newest = records[max(records)] if records else None
+    dataset = str(identity.get("dataset") or (newest.dataset if newest else ""))
+    digests = {record.digest for record in records.values()}
+    retrained, correlation, commands = _retrained(summaries, digests)
+    found = front(trials, bar)
+    return Story(
+        name=study.study_name,
+        storage=study_url(study),
+        bar=bar,
+        dataset=dataset,
+        data_digest=str(identity.get("data") or (newest.data_digest if newest else "")),
+        split=SPLITS.get(dataset),
+        space=identity.get("space") or {},
+        seed=identity.get("seed"),
+        trials=trials,
+        front=_networks(found, records),
+        nearest=() if found else _networks(nearest(trials), records),
+        hypervolume=hypervolume(found, bar),
+        endings=tuple(endings(trials)),
+        seconds=float(study.user_attrs.get("seconds_worked", 0.0)),
+        environment=newest.environment if newest else {},
+        retrained=retrained,
+        rank_correlation=correlation,
+        test_evaluations=sum(int(network.get("test_evaluations") or 0) for network in retrained),
+        commands=commands,
+    )
+
+
+def _networks(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> tuple[Network, ...]:
+    return tuple(Network(trial, records[trial.number]) for trial in trials if trial.number in records)
+
+
+def _retrained(
+    summaries: Sequence[Path], digests: set[str]
+) -> tuple[tuple[Mapping[str, Any], ...], float | None, tuple[str, ...]]:
+    """The networks of `digests`, each as its newest summary has it; their rank correlation; who retrained them."""
+    found: dict[str, Mapping[str, Any]] = {}
+    commands: dict[str, str] = {}
+    correlation = None
+    for path in summaries:
+        summary = read_summary(path)
+        own = [network for network in summary["networks"] if network.get("digest") in digests]
+        trained = {str(network["digest"]): network for network in own if network.get("accuracies")}
+        found |= trained
+        commands |= dict.fromkeys(trained, _without_passwords(summary.get("command")))
+        if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
+            correlation = summary["rank_correlation"]
+    networks = tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0))
+    return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
+
+
+def _without_passwords(command: Any) -> str:
+    """As it was typed; an older version noted passwords, too."""
+    try:
+        return shlex.join(safe_url(word) for word in shlex.split(command)) if isinstance(command, str) else ""
+    except ValueError:  # no command line
+        return ""
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """A retraining's `summary.json`. Raises StudyError where it is none."""
+    try:
+        if path.stat().st_size > LARGEST_SUMMARY:
+            raise StudyError(f"{path} is too large for a summary of retraining.")
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"The summary {path} cannot be read: {error.strerror or error}.") from None
+    except ValueError:
+        raise StudyError(f"{path} is not a summary of retraining: it is not JSON.") from None
+    networks = summary.get("networks") if isinstance(summary, dict) else None
+    if not isinstance(networks, list) or not all(isinstance(network, dict) for network in networks):
+        raise StudyError(f"{path} is not a summary of retraining: it lists no networks.")
+    return dict(summary)
+
+
+def find_summaries(folder: Path = Path("runs") / "final") -> list[Path]:
+    """Summaries that `retrain` left in its usual place, oldest first; those that cannot be read are left out."""
+    found = []
+    for path in folder.glob("*/summary.json"):
+        try:
+            read_summary(path)
+        except StudyError:
+            continue
+        found.append(path)
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def space_rows(space: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """(name, what it may be) of every entry of the space, in its order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in space.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and not {"low", "high"} <= set(value):
+            rows += space_rows(value, f"{name}.")
+        else:
+            rows.append((name, _domain(value)))
+    return rows
+
+
+def _domain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        step = f", steps of {value['step']:g}" if "step" in value else ""
+        return f"{value['low']:g} to {value['high']:g}" + (", log scale" if value.get("log") else "") + step
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{_plain(value)} (fixed)"
+
+
+def _plain(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
