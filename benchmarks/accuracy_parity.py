@@ -120,7 +120,7 @@ def _accuracy(network: nn.Module, pictures: torch.Tensor, labels: torch.Tensor) 
 
 def join(work: Path, out: Path) -> None:
     """What every finished training came to, and the difference seed by seed."""
-    from slimfront.studies.record import environment
+    from slimfront.studies.environment import environment
 
     found = [json.loads(path.read_text()) for path in sorted(work.glob("*.json"))]
     last = {loop: {one["seed"]: one["curve"][-1] for one in found if one["loop"] == loop} for loop in LOOPS}

@@ -38,8 +38,8 @@ from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
 from slimfront.search.trials import STARTS
+from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import front
-from slimfront.studies.record import commit, machine
 from slimfront.studies.settings import Settings
 
 EPOCHS = 3

@@ -39,7 +39,7 @@ from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
 from slimfront.search.trials import Ledger
 from slimfront.spaces import presets
-from slimfront.studies.record import commit, machine
+from slimfront.studies.environment import commit, machine
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 

@@ -21,7 +21,8 @@ from optuna.storages._rdb import models
 from optuna.trial import Trial, TrialState
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.spaces import Candidate
-from slimfront.studies.record import Record, environment
+from slimfront.studies.environment import environment
+from slimfront.studies.record import Record
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import system_attributes
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.models.kernels.convolution import Convolution
-from slimfront.studies.record import environment
+from slimfront.studies.environment import environment
 from torch import Tensor
 
 BATCH, ROUNDS = 128, 15

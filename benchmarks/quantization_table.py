@@ -25,7 +25,7 @@ from slimfront.evaluators.job import Job, Result  # noqa: E402
 from slimfront.search.commands.show import read_candidate  # noqa: E402
 from slimfront.search.workers.local import InProcess, evaluate_job  # noqa: E402
 from slimfront.spaces import Bits, Candidate  # noqa: E402
-from slimfront.studies.record import environment  # noqa: E402
+from slimfront.studies.environment import environment  # noqa: E402
 
 WIDTHS = (8, 4, 3, 2)
 

@@ -41,7 +41,7 @@ from slimfront.evaluators.training.loop import accuracy  # noqa: E402
 from slimfront.models.network import Network  # noqa: E402
 from slimfront.search.commands.show import read_candidate  # noqa: E402
 from slimfront.spaces import Bits, Candidate, Pruning, Sparsity  # noqa: E402
-from slimfront.studies.record import commit  # noqa: E402
+from slimfront.studies.environment import commit  # noqa: E402
 
 WIDTH = 4
 

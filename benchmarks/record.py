@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from slimfront.search.retrain.numbers import rank_correlation, summarise
 from slimfront.studies.analysis.ladder import rungs
+from slimfront.studies.environment import commit, environment, machine
 from slimfront.studies.pictures.labels import MARK, Labels
 from slimfront.studies.pictures.plots import BLUE, DARK, GREY, GRID, INK, MUTED, ORANGE, nice_ticks, percent
-from slimfront.studies.record import commit, environment, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {"dense": ("float", BLUE), "filters": ("filters pruned", "#CC79A7"), "weights": ("weights pruned", "#009E73")}

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from slimfront.studies.record import environment
+from slimfront.studies.environment import environment
 
 HERE = Path(__file__).parent
 NETWORKS = ("resnet20", "small_residual", "small_inverted", "small_dense")

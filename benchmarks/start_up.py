@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from slimfront.studies.record import commit, environment, machine
+from slimfront.studies.environment import commit, environment, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {

@@ -20,8 +20,9 @@ from slimfront.search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lo
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.view import View
 from slimfront.spaces import Candidate, Space, presets
+from slimfront.studies.environment import environment
 from slimfront.studies.errors import StudyError
-from slimfront.studies.record import REPEATABLE, Record, candidate_of, environment, read, write
+from slimfront.studies.record import REPEATABLE, Record, candidate_of, read, write
 from slimfront.studies.samplers import make_sampler, seed_of
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import set_bound, set_feasibility, set_refused

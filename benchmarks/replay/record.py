@@ -23,7 +23,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.spaces import Candidate
-from slimfront.studies.record import commit, machine
+from slimfront.studies.environment import commit, machine
 
 from benchmarks.replay.grid import SEED, TRAINING, VALIDATION, WRITTEN, dense_networks, part_of_cifar10
 

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import optuna
 from slimfront.search.early_stopping import Rules
+from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import area
-from slimfront.studies.record import commit, machine
 
 from benchmarks.replay.figure import COLORS, draw
 from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront

@@ -103,7 +103,7 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
     """
     import torch
     from slimfront.evaluators.training.allocator import keep_freed_memory
-    from slimfront.studies.record import environment
+    from slimfront.studies.environment import environment
 
     keep_freed_memory()
     torch.set_num_threads(job.threads)
@@ -168,7 +168,7 @@ def _save_artifact(job: Job, network: Network, data: FinalData, measured: float,
     from slimfront.evaluators.artifacts.artifact import ArtifactError, load, save
     from slimfront.evaluators.artifacts.verify import verify
     from slimfront.evaluators.training.augmentation import normalise
-    from slimfront.studies.record import environment
+    from slimfront.studies.environment import environment
 
     assert job.folder is not None
     path = job.folder / ARTIFACT

@@ -73,7 +73,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     """
     from rich.console import Console
     from slimfront.evaluators.data.splits import final_data
-    from slimfront.studies.record import environment
+    from slimfront.studies.environment import environment
 
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
@@ -173,7 +173,7 @@ def _handle(
 
 def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
     """All networks; where it is one, its keys stand on top as well."""
-    from slimfront.studies.record import environment
+    from slimfront.studies.environment import environment
     from slimfront.studies.store.storage import typed_command
 
     networks = []

@@ -13,7 +13,7 @@ from slimfront.evaluators.pruning import DESCRIPTIONS, METHODS, control
 from slimfront.search.sweep.journal import Journal
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
 from slimfront.search.sweep.tasks import Row, Setting
-from slimfront.studies.record import environment
+from slimfront.studies.environment import environment
 from slimfront.studies.report.page import percent_number
 
 COLUMNS = ("method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score", "strict_score")
