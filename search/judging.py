@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
 from slimfront.spaces import Candidate, method_name
-from slimfront.studies.record import candidate_of
-
-CandidateOf = Callable[[FrozenTrial], Candidate | None]
+from slimfront.studies.record import State, TrialRecord
 
 
 @functools.lru_cache(maxsize=4096)
@@ -47,25 +44,29 @@ def traits_of(candidate: Candidate) -> dict[str, Any]:
 
 
 class Judge:
-    """Keeps the finished trials of a study at hand, and asks `decide` about a running one."""
+    """Keeps the finished trials of a study at hand, and asks `decide` about a running one.
+
+    Attributes:
+        rules: How bold the stops are.
+    """
 
     def __init__(self, bar: float, rules: Rules, data_digest: str) -> None:
-        self._bar, self._rules, self._data_digest = bar, rules, data_digest
+        self._bar, self.rules, self._data_digest = bar, rules, data_digest
         self._finished: dict[int, Finished] = {}
-        self._read_already: set[int] = set()
+        self._known: set[int] = set()
 
-    def learn(self, trials: Iterable[FrozenTrial], candidate: CandidateOf = candidate_of) -> None:
-        """Take in trials that have ended since; those for which `candidate` is None say nothing new."""
-        for trial in trials:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.number not in self._read_already:
-                self._read_already.add(trial.number)
-                found = self._read(trial, candidate(trial))
+    def learn(self, records: Iterable[TrialRecord]) -> None:
+        """Take in trials that have ended and are new; those that copied another say nothing."""
+        for record in records:
+            if record.state.is_over and record.number not in self._known:
+                self._known.add(record.number)
+                found = self._read(record)
                 if found is not None:
-                    self._finished[trial.number] = found
+                    self._finished[record.number] = found
 
     def before(self, candidate: Candidate, score: float) -> Verdict | None:
         """Whether training can be spared altogether."""
-        return decide(Running(score, ""), list(self._finished.values()), self._bar, self._rules)
+        return decide(Running(score, ""), list(self._finished.values()), self._bar, self.rules)
 
     def after(self, candidate: Candidate, score: float, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""
@@ -83,23 +84,24 @@ class Judge:
             dense=dense[0] if dense else None,
             last=not _trains_after(candidate, last.stage),
         )
-        return decide(running, list(self._finished.values()), self._bar, self._rules)
+        return decide(running, list(self._finished.values()), self._bar, self.rules)
 
-    def _read(self, trial: FrozenTrial, candidate: Candidate | None) -> Finished | None:
-        if candidate is None:
+    def _read(self, record: TrialRecord) -> Finished | None:
+        candidate = record.own_candidate
+        if candidate is None or record.state == State.FAILED:
             return None
-        columns = trial.user_attrs.get("curve") or {}
-        rows = zip(*(columns.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
-        curve: dict[Position, float] = {(stage, epoch): value for stage, epoch, value in rows if value is not None}
-        complete = trial.state == TrialState.COMPLETE
+        curve: dict[Position, float] = {
+            (point.phase, point.epoch): point.accuracy for point in record.curve if point.accuracy is not None
+        }
+        complete = record.state == State.COMPLETE
         if not complete:
             if ("dense", candidate.recipe.epochs) not in curve:
                 return None
             curve = {position: value for position, value in curve.items() if position[0] == "dense"}
         return Finished(
-            trial.number,
-            accuracy=trial.values[0] if complete else 0.0,
-            score=trial.values[1] if complete else 0.0,
+            record.number,
+            accuracy=record.accuracy or 0.0 if complete else 0.0,
+            score=record.score or 0.0 if complete else 0.0,
             schedule=schedules_of(candidate, self._data_digest),
             curve=curve,
             traits=traits_of(candidate),

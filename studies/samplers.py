@@ -14,16 +14,13 @@ import warnings
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from slimfront.studies.errors import StudyError
-from slimfront.studies.window import Window, WindowedTPE
 
 SAMPLERS = ("tpe", "nsga2", "random", "qmc", "gp")
 
 
-def make_sampler(
-    name: str, seed: int, *, startup: int | None = None, known_trials: int = 0, window: Window | None = None
-) -> BaseSampler:
+def make_sampler(name: str, seed: int, *, startup: int | None = None, known_trials: int = 0) -> BaseSampler:
     """A sampler for a constrained study with two objectives and a conditional space.
 
     Args:
@@ -33,7 +30,6 @@ def make_sampler(
             of a generation, 50 where None. random and qmc never learn.
         known_trials: Trials that the study already has. A resumed search would otherwise draw the random numbers of
             its first run again, and propose the same candidates.
-        window: What tpe is shown of the study; where None it finds out by looking at every trial.
 
     Raises:
         StudyError: The name is unknown, or a number is out of its range.
@@ -55,9 +51,7 @@ def make_sampler(
             case "tpe":
                 # group: parameters of different branches of the space are modelled apart. constant_liar (the default):
                 # candidates still in training count as bad, so that parallel proposals differ.
-                return WindowedTPE(
-                    window=window, n_startup_trials=startup or 10, multivariate=True, group=True, seed=drawn
-                )
+                return TPESampler(n_startup_trials=startup or 10, multivariate=True, group=True, seed=drawn)
             case "nsga2":
                 return NSGAIISampler(population_size=startup or 50, seed=drawn)
             case "random":

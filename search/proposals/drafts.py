@@ -1,47 +1,149 @@
-"""Asking samplers what they would choose, as often as one likes, without a trace in the study."""
+"""Candidates of a space without a study: drawn at random, with some parameters fixed, or asked of a sampler."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
 from slimfront.spaces import Candidate, CandidateError, Space
-from slimfront.studies.window import WindowedTPE
+from slimfront.spaces.space import Trial
 
 Parameters = Mapping[str, Any]
 
 REMEMBERED = 5000  # candidates
 
 
-class Quiet:
-    """A study to samplers that draw and leave no trace: TPE would note every draw in the trial."""
+@dataclass(frozen=True)
+class Draft:
+    """A trial before it exists.
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study, self._storage = study, _QuietStorage(study._storage)
+    Attributes:
+        parameters: By name.
+        distributions: Of the parameters, by name.
+        candidate: What they come to.
+        sampler: What the sampler wants to find again with the trial; {} for most.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
+    parameters: Parameters
+    distributions: Mapping[str, BaseDistribution]
+    candidate: Candidate
+    sampler: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _QuietStorage:
-    def __init__(self, storage: Any) -> None:
-        self._kept = storage
+class Drafts:
+    """Makes drafts of one space."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kept, name)
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._candidates: dict[str, Candidate] = {}  # by what was drawn: small spaces propose the same again and again
 
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        if not key.startswith("tpe:"):
-            self._kept.set_trial_system_attr(trial_id, key, value)
+    def drawn(self, chance: random.Random, fixed: Parameters | None = None) -> Draft | None:
+        """Those in `fixed` as they are, where their distribution allows it, and the others at random.
+
+        None: they make no candidate.
+        """
+        return self._draft(_Answers(fixed or {}, chance))
+
+    def asked(self, trial: Trial) -> Draft | None:
+        """What a trial of Optuna's, and so its sampler, chooses; None: that makes no candidate."""
+        return self._draft(_Asking(trial))
+
+    def given(self, parameters: Parameters) -> Draft:
+        """Of these parameters and no others. Raises CandidateError, and KeyError for one that is missing."""
+        answers = _Answers(parameters, None)
+        candidate = Candidate.from_dict(self._space.draw(answers))
+        return Draft(answers.parameters, answers.distributions, candidate)
+
+    def _draft(self, answers: _Answers | _Asking) -> Draft | None:
+        try:
+            written = json.dumps(self._space.draw(answers))
+            if written not in self._candidates:
+                if len(self._candidates) >= REMEMBERED:
+                    self._candidates.clear()
+                self._candidates[written] = Candidate.from_dict(json.loads(written))
+        except CandidateError:
+            return None
+        return Draft(answers.parameters, answers.distributions, self._candidates[written])
+
+
+class _Noting:
+    """Stands in for a trial while a space samples (`slimfront.spaces.space.Trial`), and notes what was chosen."""
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def _choose(self, name: str, kind: BaseDistribution) -> Any:
+        raise NotImplementedError
+
+    def _noted(self, name: str, kind: BaseDistribution) -> Any:
+        value = self._choose(name, kind)
+        self.parameters[name], self.distributions[name] = value, kind
+        return value
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._noted(name, CategoricalDistribution(choices))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._noted(name, IntDistribution(low, high, log=log, step=step)))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._noted(name, FloatDistribution(low, high, log=log, step=step)))
+
+
+class _Answers(_Noting):
+    """Given values, others at random; without `chance` there are no others."""
+
+    def __init__(self, given: Parameters, chance: random.Random | None) -> None:
+        super().__init__()
+        self._given, self._chance = given, chance
+
+    def _choose(self, name: str, kind: BaseDistribution) -> Any:
+        if self._chance is None:
+            return self._given[name]
+        if name in self._given and allows(kind, self._given[name]):
+            return self._given[name]
+        return drawn(kind, self._chance)
+
+
+class _Asking(_Noting):
+    """Another trial's choices."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__()
+        self._trial = trial
+
+    def _choose(self, name: str, kind: BaseDistribution) -> Any:
+        match kind:
+            case CategoricalDistribution():
+                return self._trial.suggest_categorical(name, kind.choices)
+            case IntDistribution():
+                return self._trial.suggest_int(name, kind.low, kind.high, step=kind.step, log=kind.log)
+            case FloatDistribution():
+                return self._trial.suggest_float(name, kind.low, kind.high, step=kind.step, log=kind.log)
+        raise TypeError(f"A distribution of kind {type(kind).__name__} cannot be asked for.")
+
+
+def allows(kind: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter of this kind may have the value.
+
+    >>> allows(IntDistribution(16, 64, step=16), 48), allows(CategoricalDistribution(["a", "b"]), "c")
+    (True, False)
+    """
+    match kind:
+        case CategoricalDistribution():
+            return value in kind.choices
+        case IntDistribution() | FloatDistribution():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and kind.low <= value <= kind.high
+    return False
 
 
 def drawn(kind: BaseDistribution, chance: random.Random) -> Any:
@@ -68,96 +170,3 @@ def drawn(kind: BaseDistribution, chance: random.Random) -> Any:
                 kind.low + kind.step * chance.randrange(round((kind.high - kind.low) / kind.step) + 1), kind.high
             )
     raise TypeError(f"A distribution of kind {type(kind).__name__} cannot be drawn from.")
-
-
-@dataclass
-class Known:
-    """What stays the same in one space, whoever asks.
-
-    Attributes:
-        candidates: By what was drawn: small spaces propose the same again and again.
-        distributions: Of the parameters, by name.
-    """
-
-    candidates: dict[str, Candidate] = field(default_factory=dict)
-    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
-
-
-class Asking:
-    """Asks samplers for parameters without storing anything."""
-
-    def __init__(self, study: Any, trial: FrozenTrial, space: Space, known: Known, chance: random.Random) -> None:
-        self._study, self._trial, self._space, self._known, self._chance = study, trial, space, known, chance
-        self._spaces: dict[int, dict[str, BaseDistribution]] = {}
-
-    def __call__(self, sampler: BaseSampler | None, fixed: Parameters) -> tuple[Parameters, Candidate] | None:
-        """Parameters and their candidate, those in `fixed` as they are; None: they make no candidate.
-
-        Without a sampler the others are drawn at random.
-        """
-        together: Callable[[str], Parameters] | None = None
-        independent: Callable[[str, BaseDistribution], Any] = self._draw
-        if sampler is not None:
-            together = self._together(sampler, fixed)
-            independent = partial(sampler.sample_independent, self._study, self._trial)
-        draft = _Draft(fixed, together, independent, self._known.distributions)
-        met = self._known.candidates
-        try:
-            written = json.dumps(self._space.draw(draft))
-            if written not in met:
-                if len(met) >= REMEMBERED:
-                    met.clear()
-                met[written] = Candidate.from_dict(json.loads(written))
-            candidate = met[written]
-        except CandidateError:
-            return None
-        return draft.parameters, candidate
-
-    def _together(self, sampler: BaseSampler, fixed: Parameters) -> Callable[[str], Parameters]:
-        """Gives values for all parameters that the sampler models together with one, for that one at least."""
-        if isinstance(sampler, WindowedTPE):  # group by group, as a candidate has parameters of few of them
-            return partial(sampler.sample_group, self._study, self._trial)
-        if id(sampler) not in self._spaces:
-            self._spaces[id(sampler)] = sampler.infer_relative_search_space(self._study, self._trial)
-        wanted = {name: kind for name, kind in self._spaces[id(sampler)].items() if name not in fixed}
-        found = sampler.sample_relative(self._study, self._trial, wanted) if wanted else {}
-        return lambda _: found
-
-    def _draw(self, name: str, kind: BaseDistribution) -> Any:
-        return drawn(kind, self._chance)
-
-
-@dataclass
-class _Draft:
-    """Stands in for a trial while a space samples (`slimfront.spaces.space.Trial`)."""
-
-    fixed: Parameters
-    together: Callable[[str], Parameters] | None  # what the sampler gives at once, by one of the names
-    independent: Callable[[str, BaseDistribution], Any]
-    distributions: dict[str, BaseDistribution]  # that are known already
-    parameters: dict[str, Any] = field(default_factory=dict)
-    relative: dict[str, Any] = field(default_factory=dict)
-
-    def _suggest(self, name: str, make: Callable[[], BaseDistribution]) -> Any:
-        kind = self.distributions.get(name)
-        if kind is None:
-            kind = self.distributions[name] = make()
-        if name in self.fixed and kind._contains(kind.to_internal_repr(self.fixed[name])):
-            value = self.fixed[name]
-        else:
-            if self.together is not None and name not in self.relative:
-                self.relative |= self.together(name)
-            value = self.relative[name] if name in self.relative else self.independent(name, kind)
-        self.parameters[name] = value
-        return value
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._suggest(name, lambda: CategoricalDistribution(choices))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._suggest(name, lambda: IntDistribution(low, high, log=log, step=step)))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._suggest(name, lambda: FloatDistribution(low, high, log=log, step=step)))

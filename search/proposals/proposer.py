@@ -19,17 +19,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.search.judging import CandidateOf
-from slimfront.search.proposals.drafts import Asking, Known, Parameters, Quiet
+from slimfront.search.proposals.drafts import Draft, Drafts, Parameters
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
-from slimfront.spaces import Candidate, Space
+from slimfront.search.proposals.sampling import Sampling
+from slimfront.spaces import Candidate, CandidateError
 from slimfront.studies.front import REFERENCE_SCORE, Point, non_dominated
-from slimfront.studies.record import REPEATABLE, candidate_of
+from slimfront.studies.record import REPEATABLE, State, TrialRecord
+from slimfront.studies.samplers import seed_of
+from slimfront.studies.settings import Settings
 
 Indices = NDArray[np.intp]
 
@@ -43,6 +42,7 @@ NETWORKS = 6  # dense networks that are compressed further, the most accurate an
 RATED = 4  # of the most promising, whose score is measured instead of predicted as long as a study is young
 YOUNG = 100  # trials; then the prediction of the score, which has no noise, is relied on
 MOST = 256  # trials that predictions learn from, the latest
+_ATTEMPTS = 20  # of the sampler to make a candidate
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
 
 
@@ -78,51 +78,49 @@ class Seen:
 
 @dataclass
 class _Option:
-    parameters: Parameters
-    candidate: Candidate
-    known: float | None  # accuracy of the dense network, where it is trained already
+    draft: Draft
+    known: float | None  # accuracy of the uncompressed network, where it is trained already
     cost: float
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.draft.candidate
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.draft.parameters
 
 
 class Proposer:
     """Keeps what the study has seen, and proposes.
 
     Args:
-        space: What can be chosen.
-        bar: Accuracy that the front demands.
-        startup: Trials before predictions are made.
+        settings: Of the study.
+        drafts: Of its space.
         rate: Score of a candidate, measured without training.
-        max_score: Candidates above are not proposed where others are.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        bar: float,
-        startup: int,
-        rate: Callable[[Candidate], float],
-        max_score: float | None = None,
-    ) -> None:
-        self._space, self._bar, self._startup, self._rate = space, bar, startup, rate
-        self._limit, self._limited = min(REFERENCE_SCORE, max_score or REFERENCE_SCORE), max_score is not None
+    def __init__(self, settings: Settings, drafts: Drafts, rate: Callable[[Candidate], float]) -> None:
+        self._settings, self._drafts, self._rate = settings, drafts, rate
+        self._sampling = Sampling(settings, drafts)
+        self._bar, limit = settings.bar, settings.max_score
+        self._limit, self._limited = min(REFERENCE_SCORE, limit or REFERENCE_SCORE), limit is not None
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
         self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
         self._front: list[Point] = []
-        self._known = Known()
 
-    def learn(self, trials: Iterable[FrozenTrial], candidate: CandidateOf = candidate_of) -> None:
-        """Take in ended trials that are new; those for which `candidate` is None say nothing new."""
+    def learn(self, records: Sequence[TrialRecord]) -> None:
+        """Take in trials that have ended since."""
+        self._sampling.learn(records)
         complete: list[Point] = []
-        for trial in trials:
-            if trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in REPEATABLE:
-                self._digests.add(str(trial.user_attrs.get("digest")))  # it would only fail again
-            if trial.number in self._seen or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-                continue
-            found = _read(trial, candidate(trial))
+        for record in records:
+            if record.state == State.FAILED and record.reason in REPEATABLE:
+                self._digests.add(str(record.digest))  # it would only fail again
+            found = _read(record) if record.state in (State.COMPLETE, State.STOPPED) else None
             if found is not None:
-                self._seen[trial.number] = found
+                self._seen[record.number] = found
                 self._digests.add(found.digest)
                 if found.dense_accuracy is not None:
                     self._origins.setdefault(found.dense, found.trial)
@@ -137,63 +135,65 @@ class Proposer:
         return one.accuracy is None or one.accuracy < self._bar, one.score
 
     def origin(self, candidate: Candidate) -> int | None:
-        """Number of the first trial that trained the candidate's dense network; None: it has not been trained yet."""
+        """Number of the first trial that trained the candidate's uncompressed network; None: none has."""
         return self._origins.get(candidate.dense_digest)
 
-    def propose(
-        self, study: optuna.Study, sampler: BaseSampler, trial: FrozenTrial, seed: int, open_work: Sequence[Candidate]
-    ) -> Parameters | None:
-        """Parameters of the next trial; None: ask the sampler alone, as there is nothing new to choose from.
+    def propose(self, number: int, open_trials: Sequence[TrialRecord]) -> Draft:
+        """The next trial, which will have this number, while others are in training.
 
-        Args:
-            study: Whose trials the sampler looks at.
-            sampler: Of the study.
-            trial: That the parameters are for; running, without parameters.
-            seed: Of everything random here.
-            open_work: Candidates in training.
+        Raises CandidateError where nothing that the sampler chooses makes a candidate.
         """
-        ask = Asking(Quiet(study), trial, self._space, self._known, random.Random(seed))
+        ask = _Asking(self._sampling, self._drafts, number, open_trials, self._settings.seed)
+        open_work = [record.candidate for record in open_trials if record.candidate is not None]
+        found = self._choose(ask, open_work)
+        for _ in range(_ATTEMPTS if found is None else 0):
+            found = found or ask.sampler()
+        if found is None:
+            raise CandidateError("What the sampler chooses makes no candidate, again and again.")
+        return found
+
+    def _choose(self, ask: _Asking, open_work: Sequence[Candidate]) -> Draft | None:
+        """None: there is nothing new to choose from."""
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
         busy = {candidate.dense_digest for candidate in open_work} - set(trained)
-        if len(seen) < self._startup or len(trained) < LEAST_DENSE:
-            found = self._begin(ask, sampler, trained, taken, busy, open_work)
-            # In a space with a dense network or two, which are known soon, what is left to choose is predicted.
+        if len(seen) < self._settings.startup_trials or len(trained) < LEAST_DENSE:
+            found = self._begin(ask, trained, taken, busy, open_work)
+            # In a space with a network or two, which are known soon, what is left to choose is predicted.
             if found is not None or all(one.accuracy is None for one in trained.values()):
                 return found
-        generator = np.random.default_rng(seed)
-        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(DRAWN)]
-        proposals += [ask(None, near) for near in self._neighbours(generator)]
+        generator = np.random.default_rng(ask.seed)
+        proposals = [ask.sampler() for _ in range(SAMPLED)] + [ask() for _ in range(DRAWN)]
+        proposals += [ask(near) for near in self._neighbours(generator)]
         for one in _worth_compressing(trained):
             fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
-            proposals += [ask(None, fixed) for _ in range(EACH)]
+            proposals += [ask(fixed) for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
-        return self._best(options, seen, list(trained.values())) if options else None
+        return self._best(options, seen, list(trained.values())).draft if options else None
 
     def _begin(
         self,
-        ask: Asking,
-        sampler: BaseSampler,
+        ask: _Asking,
         trained: Mapping[str, Seen],
         taken: set[str],
         busy: set[str],
         open_work: Sequence[Candidate],
-    ) -> Parameters | None:
-        """Before there is enough to predict from: a few compressions of each dense network, then another one."""
+    ) -> Draft | None:
+        """Before there is enough to predict from: a few compressions of each network, then another network."""
         tries = Counter(one.dense for one in self._seen.values())
         tries.update(candidate.dense_digest for candidate in open_work)
         for one in trained.values():
             if tries[one.dense] < COMPRESSIONS:
                 fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
-                options = self._options([ask(None, fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
+                options = self._options([ask(fixed) for _ in range(EACH)], {one.dense: one}, taken, busy)
                 same = [option for option in options if option.known is not None]
                 if same:
-                    return self._first(same).parameters
-        proposals = [ask(sampler, {}) for _ in range(SAMPLED)] + [ask(None, {}) for _ in range(EACH)]
+                    return self._first(same).draft
+        proposals = [ask.sampler() for _ in range(SAMPLED)] + [ask() for _ in range(EACH)]
         options = self._options(proposals, trained, taken, busy)
         fresh = [option for option in options if option.known is None]
-        return self._first(fresh).parameters if fresh else None
+        return self._first(fresh).draft if fresh else None
 
     def _first(self, options: Sequence[_Option]) -> _Option:
         """The first that is not above the study's largest score, if it has one; where all are, the first."""
@@ -213,26 +213,25 @@ class Proposer:
 
     def _options(
         self,
-        proposals: Iterable[tuple[Parameters, Candidate] | None],
+        proposals: Iterable[Draft | None],
         trained: Mapping[str, Seen],
         taken: set[str],
         busy: set[str],
     ) -> list[_Option]:
-        """Those proposals that are new, once each, and whose dense network is not being trained right now."""
+        """Those proposals that are new, once each, and whose uncompressed network is not being trained right now."""
         found: dict[str, _Option] = {}
-        for proposal in proposals:
-            if proposal is None:
+        for draft in proposals:
+            if draft is None:
                 continue
-            parameters, candidate = proposal
-            digest, dense = candidate.digest, candidate.dense_digest
+            digest, dense = draft.candidate.digest, draft.candidate.dense_digest
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
-            cost = OVERHEAD + compression_epochs(candidate) + (0 if known is not None else candidate.recipe.epochs)
-            found[digest] = _Option(parameters, candidate, known, cost)
+            epochs = compression_epochs(draft.candidate) + (0 if known is not None else draft.candidate.recipe.epochs)
+            found[digest] = _Option(draft, known, OVERHEAD + epochs)
         return list(found.values())
 
-    def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> Parameters:
+    def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> _Option:
         """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
         mean, deviation, scores = self._predict(options, seen, trained)
         costs = np.array([option.cost for option in options])
@@ -250,7 +249,7 @@ class Proposer:
             measured = np.array([self._rated(options[index]) for index in order])
             order = order[np.argsort(-worth(order, measured), kind="stable")]
         best: _Option = options[order[0]]
-        return best.parameters
+        return best
 
     def _rated(self, option: _Option) -> float:
         try:
@@ -294,21 +293,37 @@ def compression_epochs(candidate: Candidate) -> int:
     return sum(candidate.stages.values()) - candidate.recipe.epochs
 
 
-def _read(trial: FrozenTrial, candidate: Candidate | None) -> Seen | None:
-    if candidate is None:
+def _read(record: TrialRecord) -> Seen | None:
+    candidate = record.own_candidate
+    if candidate is None or record.score is None:
         return None
-    attributes = trial.user_attrs
-    curve = attributes.get("curve") or {}
-    rows = zip(*(curve.get(name, ()) for name in ("stage", "epoch", "accuracy")), strict=True)
-    dense = [value for stage, epoch, value in rows if stage == "dense" and epoch == candidate.recipe.epochs]
-    complete = trial.state == TrialState.COMPLETE
+    last = candidate.recipe.epochs
+    dense = [point.accuracy for point in record.curve if point.phase == "dense" and point.epoch == last]
+    complete = record.state == State.COMPLETE
     return Seen(
-        trial=trial.number,
-        parameters=dict(trial.params),
+        trial=record.number,
+        parameters=dict(record.parameters),
         digest=candidate.digest,
         dense=candidate.dense_digest,
         dense_accuracy=dense[0] if dense else None,
-        accuracy=trial.values[0] if complete else attributes.get("bound"),
-        score=float(trial.values[1] if complete else attributes["score"]["score"]),
+        accuracy=record.accuracy if complete else record.bound,
+        score=record.score,
         complete=complete,
     )
+
+
+class _Asking:
+    """Drafts for one proposal, all of its chances from one seed."""
+
+    def __init__(
+        self, sampling: Sampling, drafts: Drafts, number: int, open_trials: Sequence[TrialRecord], seed: int
+    ) -> None:
+        self._sampling, self._drafts, self._number, self._open = sampling, drafts, number, open_trials
+        self.seed = seed_of(seed, number)
+        self._chance = random.Random(self.seed)
+
+    def __call__(self, fixed: Parameters | None = None) -> Draft | None:
+        return self._drafts.drawn(self._chance, fixed)
+
+    def sampler(self) -> Draft | None:
+        return self._sampling.ask(self._number, self._open)

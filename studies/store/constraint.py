@@ -44,49 +44,19 @@ def system_attributes(accuracy: float, bar: float) -> dict[str, Any]:
     return {CONSTRAINTS: [violation(accuracy, bar)]}
 
 
-def set_feasibility(study: Study, trial: Trial | FrozenTrial, accuracy: float, bar: float) -> None:
-    """Write the constraint of a trial that is about to be told COMPLETE with this accuracy.
+def refusal(score: float, limit: float, bar: float) -> float:
+    """The violation of a trial that is not trained because its score is above the study's limit.
 
-    Call it immediately before `study.tell`: attributes of a trial that is already told cannot be changed, and a
-    constraint that is written earlier can outlive a crash. Every complete trial needs one, or the GP sampler fails.
-
-    Raises:
-        StudyError: As `violation`.
-    """
-    values = system_attributes(accuracy, bar)
-    for key, value in values.items():
-        study._storage.set_trial_system_attr(trial._trial_id, key, value)
-
-
-def set_bound(study: Study, trial: Trial | FrozenTrial, bound: float, bar: float) -> None:
-    """Write the constraint of a trial that is stopped early and about to be told PRUNED.
-
-    What it could have reached at best takes the place of what it reached. TPE then ranks it among the infeasible by
-    how far it fell short; without a constraint it would pass for better than every infeasible trial.
-
-    Args:
-        study: The study that the trial belongs to.
-        trial: The running trial.
-        bound: Upper bound of the final accuracy, at least 0; above 1 it says no more than 1.
-        bar: The bar of the study.
-    """
-    set_feasibility(study, trial, min(bound, 1.0) if bound == bound else bound, bar)
-
-
-def set_refused(study: Study, trial: Trial | FrozenTrial, score: float, limit: float, bar: float) -> None:
-    """Write the constraint of a trial that is not trained because its score is above the study's limit.
-
-    Its violation is that of accuracy 0, and grows by 1 for every decade of score above the limit. So it ranks behind
-    every trained network that misses the bar, and a sampler learns the way back below the limit. Told with the
-    accuracy that it might have reached, it would pass for feasible and be preferred to all of them.
+    That of accuracy 0, and 1 more for every decade of score above the limit. So it ranks behind every trained network
+    that misses the bar, and a sampler learns the way back below the limit. Told with the accuracy that it might have
+    reached, it would pass for feasible and be preferred to all of them.
 
     Raises:
         StudyError: `score` is not above `limit`, or `limit` is not positive.
     """
     if not 0 < limit < score < math.inf:
         raise StudyError(f"A refused score must be above its limit {limit!r}, but got {score!r}.")
-    worst = violation(0.0, bar) + math.log10(score / limit)
-    study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [worst])
+    return violation(0.0, bar) + math.log10(score / limit)
 
 
 def is_feasible(trial: FrozenTrial, bar: float) -> bool:

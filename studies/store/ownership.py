@@ -14,22 +14,18 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import optuna
-import sqlalchemy
 from optuna.exceptions import OptunaError
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.search.patience import PatientStorage
+from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.store.study import StudyStore, study_lock
 from sqlalchemy.exc import SQLAlchemyError
 
 BEAT_SECONDS = 10.0  # between two beats
 STALE_SECONDS = 60.0  # a beat that stands still for so long belongs to a dead coordinator
 NOBODY = "nobody"  # the owner of a trial that was left on purpose
-_LOCK = 0x511F  # our part of the key of PostgreSQL's advisory lock; the other is the study
 
 
 @dataclass
@@ -43,13 +39,13 @@ class Ownership:
     """The trials of this coordinator, and a look at those of others. A context, within which the beat is kept up.
 
     Args:
-        study: Shared with others, or not.
+        store: Of the study.
         shared: Whether other coordinators may work on the study at the same time; if not, each running trial that is
             not ours was left by a search that is over.
     """
 
-    def __init__(self, study: optuna.Study, *, shared: bool) -> None:
-        self._study, self.shared = study, shared
+    def __init__(self, store: StudyStore, *, shared: bool) -> None:
+        self._store, self.shared = store, shared
         self.me = f"{_place()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._mine: set[int] = set()
         self._seen: dict[int, _Seen] = {}
@@ -67,112 +63,72 @@ class Ownership:
         if self._thread is not None:
             self._thread.join(5)
 
-    def take(self, trial: optuna.Trial) -> None:
+    def take(self, number: int) -> None:
         """A trial that nobody else can have is ours from now on."""
-        trial.set_user_attr("owner", self.me)
-        self._mine.add(trial._trial_id)
+        self._store.write(number, {"owner": self.me})
+        self._mine.add(number)
 
-    def drop(self, trial_id: int) -> None:
+    def drop(self, number: int) -> None:
         """A trial has ended, or is somebody else's."""
-        self._mine.discard(trial_id)
+        self._mine.discard(number)
 
     def leave(self) -> None:
         """Give all our running trials away: whoever comes next takes them up at once."""
-        for trial_id in sorted(self._mine):
+        for number in sorted(self._mine):
             with contextlib.suppress(OptunaError, KeyError):
-                if self.holds(trial_id):
-                    self._study._storage.set_trial_user_attr(trial_id, "owner", NOBODY)
+                if self.holds(number):
+                    self._store.write(number, {"owner": NOBODY})
         self._mine.clear()
 
-    def holds(self, trial_id: int) -> bool:
+    def holds(self, number: int) -> bool:
         """Whether a trial that we took is ours still; after a long silence another may have taken it over."""
         if not self.shared:
             return True
-        frozen = self._study._storage.get_trial(trial_id)
-        return not frozen.state.is_finished() and frozen.user_attrs.get("owner") == self.me
+        now = self._store.read(number)
+        return not now.state.is_over and now.owner == self.me
 
-    def is_abandoned(self, frozen: FrozenTrial) -> bool:
+    def is_abandoned(self, record: TrialRecord) -> bool:
         """Whether the coordinator that runs a trial is dead or gone."""
-        if frozen._trial_id in self._mine:
+        if record.number in self._mine:
             return False
-        owner = frozen.user_attrs.get("owner")
-        if not self.shared or owner in (self.me, NOBODY) or _is_dead(owner):
+        if not self.shared or record.owner in (self.me, NOBODY) or _is_dead(record.owner):
             return True
-        seen = self._look(frozen)
+        seen = self._look(record)
         return time.monotonic() - seen.since >= STALE_SECONDS
 
-    def is_doubtful(self, frozen: FrozenTrial) -> bool:
+    def is_doubtful(self, record: TrialRecord) -> bool:
         """Whether it is not known yet if the coordinator that runs another's trial still lives."""
-        if frozen._trial_id in self._mine:
+        if record.number in self._mine:
             return False
-        seen = self._look(frozen)
+        seen = self._look(record)
         return not seen.moved or time.monotonic() - seen.since > 3 * BEAT_SECONDS
 
-    def _look(self, frozen: FrozenTrial) -> _Seen:
-        beat = (frozen.user_attrs.get("owner"), frozen.user_attrs.get("beat"))
-        seen = self._seen.get(frozen._trial_id)
+    def _look(self, record: TrialRecord) -> _Seen:
+        beat = (record.owner, record.beat)
+        seen = self._seen.get(record.number)
         if seen is None or seen.beat != beat:
             seen = _Seen(beat, time.monotonic(), moved=seen is not None)
-            self._seen[frozen._trial_id] = seen
+            self._seen[record.number] = seen
         return seen
 
-    def claim(self, frozen: FrozenTrial) -> bool:
-        """Take over an abandoned trial, as `frozen` shows it; False where it has stirred, or another was faster."""
-        with study_lock(self._study):
-            now = self._study._storage.get_trial(frozen._trial_id)
-            same = all(now.user_attrs.get(key) == frozen.user_attrs.get(key) for key in ("owner", "beat"))
-            if now.state != TrialState.RUNNING or not same:
+    def claim(self, record: TrialRecord) -> bool:
+        """Take over an abandoned trial, as `record` shows it; False where it has stirred, or another was faster."""
+        with study_lock(self._store):
+            now = self._store.read(record.number)
+            if now.state != State.RUNNING or (now.owner, now.beat) != (record.owner, record.beat):
                 return False
-            self._study._storage.set_trial_user_attr(frozen._trial_id, "owner", self.me)
-        self._mine.add(frozen._trial_id)
+            self.take(record.number)
         return True
 
     def _keep_beating(self) -> None:
         """In a thread of its own: a training in the coordinator's process blocks it for an epoch."""
-        storage: Any = self._study._storage
-        storage = storage.backend if isinstance(storage, PatientStorage) else storage
         beat = 0
         while not self._end.wait(BEAT_SECONDS):
             beat += 1
-            for trial_id in list(self._mine):
+            for number in list(self._mine):
                 # A database that is gone, or a trial that has just ended: the next beat will do.
                 with contextlib.suppress(OptunaError, SQLAlchemyError, KeyError):
-                    storage.set_trial_user_attr(trial_id, "beat", beat)
-
-
-@contextlib.contextmanager
-def study_lock(study: optuna.Study) -> Iterator[None]:
-    """Keep other coordinators out of the study for a few writes.
-
-    PostgreSQL's advisory lock, held by a transaction: the server frees it when the holder dies, and throws out one
-    that sleeps. SQLite needs none, as it serves one coordinator.
-    """
-    storage = study._storage
-    if not isinstance(storage, PatientStorage) or storage.backend.engine.name != "postgresql":
-        yield
-        return
-    engine = storage.backend.engine
-
-    def acquire(number: int) -> sqlalchemy.Connection:
-        connection = engine.connect()
-        try:
-            connection.execute(sqlalchemy.text("SET LOCAL lock_timeout = '60s'"))
-            connection.execute(sqlalchemy.text("SET LOCAL idle_in_transaction_session_timeout = '120s'"))
-            key = {"ours": _LOCK, "study": study._study_id % 2**31}
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:ours, :study)"), key)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    connection: sqlalchemy.Connection = storage.patiently(acquire)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(SQLAlchemyError):  # the server went away and took the lock with it
-            connection.rollback()
-        with contextlib.suppress(SQLAlchemyError):
-            connection.close()
+                    self._store.storage.set_trial_user_attr(self._store.trial_id(number), "beat", beat)
 
 
 def _place() -> str:

@@ -1,0 +1,220 @@
+"""Which trial comes next: one that was left, one that somebody enqueued, or one that is proposed.
+
+Trials that need no training are ended at once: those whose candidate was met before, and those that cannot matter.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from optuna.exceptions import OptunaError
+from slimfront.search.endings import Endings
+from slimfront.search.judging import Judge
+from slimfront.search.proposals.ahead import Proposals
+from slimfront.search.proposals.drafts import Draft, Drafts
+from slimfront.search.proposals.proposer import Proposer
+from slimfront.search.work import Work
+from slimfront.spaces import Candidate
+from slimfront.studies.errors import StudyError
+from slimfront.studies.record import REPEATABLE, State, TrialRecord
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.ownership import Ownership
+from slimfront.studies.store.study import StudyStore, study_lock
+from sqlalchemy.exc import SQLAlchemyError
+
+_COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
+_IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us
+_RACES = 3  # proposals that other coordinators were faster than, before one is taken as it is
+
+Rate = Callable[[Candidate], dict[str, Any]]
+"""The score of a candidate before training, as `Score.to_dict` gives it."""
+
+
+class Intake:
+    """Gives the search its trials.
+
+    Attributes:
+        in_training: What has been given out and has not ended, by the candidate's digest.
+        saturated: Whether what was proposed last is in training already: asking again would bring more of the same.
+        last_problem: Why no network could be built, the last time that happened.
+
+    Args:
+        store: Of the study.
+        ownership: Of its running trials.
+        settings: Of the study.
+        endings: Ends trials.
+        judge: Knows what cannot matter.
+        rate: Counts.
+        ahead: Whether the next proposal is made while workers train; see `Proposals`.
+    """
+
+    def __init__(
+        self,
+        store: StudyStore,
+        ownership: Ownership,
+        settings: Settings,
+        endings: Endings,
+        judge: Judge,
+        rate: Rate,
+        *,
+        ahead: bool = False,
+    ) -> None:
+        self._store, self._ownership, self._settings = store, ownership, settings
+        self._endings, self._judge, self._rate = endings, judge, rate
+        self._drafts = Drafts(settings.make_space())
+        proposer = Proposer(settings, self._drafts, lambda candidate: float(rate(candidate)["score"]))
+        self.proposals = Proposals(store, proposer, ahead=ahead)
+        self._copies = self._impossible = 0
+        self.in_training: dict[str, Work] = {}
+        self.saturated = False
+        self.last_problem: str | None = None
+
+    def left_over(self) -> list[Work]:
+        """Take over the running trials of searches that are over; those that died too often have failed."""
+        self._store.refresh()
+        found = []
+        for record in self._running():
+            if self._ownership.is_abandoned(record) and self._ownership.claim(record):
+                work = self._worked_out(record.number)
+                if work is not None and self._settled(work) is None:
+                    found.append(work)
+        return found
+
+    def in_doubt(self) -> bool:
+        """Whether other coordinators have trials of which it is not known yet if anybody trains them."""
+        return self._ownership.shared and any(self._ownership.is_doubtful(record) for record in self._running())
+
+    def exhausted(self) -> bool:
+        """Whether the sampler has long proposed nothing new."""
+        return self._copies >= _COPIES_IN_A_ROW
+
+    def next(self) -> Work | str | None:
+        """A trial to be trained; a text: one has ended without training; None: the study has all its trials."""
+        number = self._begin()
+        if number is None:
+            return None
+        work = self._worked_out(number)
+        if work is None:
+            return f"trial {number}: no network can be built, {self.last_problem}"
+        settled = self._settled(work)
+        if settled is not None:
+            return f"trial {number}: {settled}"
+        self._copies = 0
+        return work
+
+    def ended(self, work: Work) -> None:
+        """A trial that was given out has ended."""
+        self.in_training.pop(work.candidate.digest, None)
+        self.saturated = False
+
+    def look_ahead(self) -> None:
+        """Choose the next trial while others train, if there will be one."""
+        limit = self._settings.trials
+        if (limit is None or self._begun() < limit) and not self.exhausted():
+            self.proposals.look_ahead(len(self._store.trials))
+
+    def _running(self) -> list[TrialRecord]:
+        return [record for record in self._store.trials if record.state == State.RUNNING]
+
+    def _begun(self) -> int:
+        return sum(record.state != State.WAITING for record in self._store.trials)
+
+    def _begin(self) -> int | None:
+        """Begin a trial, with its parameters where it is ours to choose; None: the study has all its trials."""
+        for race in range(_RACES):
+            draft = None
+            if not self._store.waiting():
+                number = len(self._store.trials)
+                draft = self.proposals.next(number)
+                attributes = self._attributes(draft, number)
+            with study_lock(self._store):  # the count is for the whole study, so nobody else may begin one in between
+                self._store.refresh()
+                limit = self._settings.trials
+                if limit is not None and self._begun() >= limit:
+                    return None
+                begun = self._store.take_waiting()
+                if begun is None and draft is not None:
+                    if len(self._store.trials) != number and race < _RACES - 1:
+                        continue  # chosen for another number, and perhaps what the other one has chosen
+                    begun = self._store.begin(draft.parameters, draft.distributions, attributes)
+                if begun is not None:
+                    self._ownership.take(begun)
+                    return begun
+        return None
+
+    def _attributes(self, draft: Draft, number: int) -> dict[str, Any]:
+        """What can be said of a trial before it begins, so that it is there whole from its first moment."""
+        notes: dict[str, Any] = {"owner": self._ownership.me}
+        if draft.sampler:
+            notes["sampler"] = dict(draft.sampler)
+        try:
+            rated = self._rate(draft.candidate)
+        except Exception:  # a network that cannot be built: `_worked_out` finds it again, and says so of the trial
+            return notes
+        work = Work(number, draft.candidate, rated, self.proposals.origin(draft.candidate))
+        return self._endings.record(work).to_attributes() | notes
+
+    def _worked_out(self, number: int) -> Work | None:
+        """The candidate of a trial that has begun, and its score; None: it is impossible, and the trial has failed."""
+        record = self._store.trials[number]
+        try:
+            candidate = record.candidate
+            if candidate is None:
+                candidate = self._sampled(record)
+            work = Work(number, candidate, self._rate(candidate), self.proposals.origin(candidate), record.starts)
+            work.spared = record.spared is not None
+            if record.candidate is None or not record.totals:
+                self._store.write(number, self._endings.record(work).to_attributes())
+        except (StudyError, OptunaError, SQLAlchemyError):
+            raise
+        except Exception as error:  # no network, or a bug of ours that one candidate has found
+            self.last_problem = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+            self._endings.without_candidate(number, "impossible", self.last_problem)
+            self._impossible += 1
+            if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
+                raise
+            return None
+        self._impossible = 0
+        return work
+
+    def _sampled(self, record: TrialRecord) -> Candidate:
+        """Of a trial without one: its sampling was cut short, or it was enqueued. What it has stays as it is."""
+        given = {**self._store.given(record.number), **record.parameters}
+        draft = self._drafts.drawn(random.Random(f"{self._settings.seed} {record.number}"), given)
+        if draft is None:
+            raise StudyError(f"Trial {record.number} makes no candidate.")
+        self._store.complete_parameters(record.number, draft.parameters, draft.distributions)
+        return draft.candidate
+
+    def _settled(self, work: Work) -> str | None:
+        """Take over the result of an earlier trial with the same candidate, wait for it, or refuse it; None: train."""
+        if self._ownership.shared:  # others may have ended it while this candidate was chosen
+            self._store.refresh()
+        self._judge.learn(self._store.trials)
+        verdict = self._judge.before(work.candidate, work.score)
+        if verdict is not None:
+            self._endings.stopped(work, verdict)
+            return f"not trained, {verdict.text}"
+        digest = work.candidate.digest
+        if digest in self.in_training:
+            self._endings.waiting.append(work)
+            self.saturated = True
+            return f"waits for trial {self.in_training[digest].number}, the same candidate"
+        for record in self._store.trials:
+            if record.digest == digest and record.number != work.number and _says_how_it_ends(record):
+                self._copies += 1
+                origin = self._endings.copied(work, record)
+                if record.state == State.FAILED:
+                    return f"same candidate as trial {origin}, which failed"
+                return f"same candidate as trial {origin}, its result is taken over"
+        self.in_training[digest] = work
+        return None
+
+
+def _says_how_it_ends(record: TrialRecord) -> bool:
+    """Whether another trial with the same candidate would end in the same way."""
+    if record.state == State.FAILED:
+        return record.reason in REPEATABLE
+    return record.state.is_over and record.candidate is not None

@@ -1,0 +1,53 @@
+"""A trial on its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slimfront.spaces import Candidate, method_name
+
+
+@dataclass
+class Work:
+    """A trial that has its candidate and has not ended.
+
+    Attributes:
+        number: Of the trial.
+        candidate: What it decided.
+        rated: The score table, known before training.
+        uncompressed_from: Number of the trial that has trained its uncompressed network already; None: none has.
+        starts: How often its training was begun and not left on purpose.
+        spared: Whether it runs to its end although it should have been stopped.
+    """
+
+    number: int
+    candidate: Candidate
+    rated: dict[str, Any]
+    uncompressed_from: int | None = None
+    starts: int = 0
+    spared: bool = False
+
+    @property
+    def score(self) -> float:
+        """Known before training."""
+        return float(self.rated["score"])
+
+    @property
+    def what(self) -> str:
+        """The network in a few words."""
+        origin = self.uncompressed_from
+        return describe(self.candidate) + (f", uncompressed network of trial {origin}" if origin is not None else "")
+
+
+def describe(candidate: Candidate) -> str:
+    """A candidate in a few words: "residual 16-32-64 x 3-3-3, li_filters 30 %, W4A4"."""
+    architecture, bits = candidate.architecture, candidate.bits
+    shape = "-".join(map(str, architecture.widths)) + " x " + "-".join(map(str, architecture.depths))
+    words = [f"{architecture.family} {shape}"]
+    for step in (candidate.pruning.filters, candidate.pruning.weights):
+        if step is not None:
+            words.append(f"{method_name(step)} {step.ratio:.0%}")
+    if not bits.is_float:
+        words.append(f"W{'/'.join(map(str, bits.weights))}A{'/'.join(map(str, bits.activations))}")
+    return ", ".join(words)

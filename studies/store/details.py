@@ -1,0 +1,84 @@
+"""What is heavy in a trial's record, in a table of its own: whoever lists trials does not have to load it.
+
+A row a trial, in the database of the study: JSON with the learning curve, the table of layers, and the versions and
+machine that it was trained with. Studies written before there was this table have these in the trials' attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Engine
+
+_TABLE = sqlalchemy.Table(
+    "slimfront_details",
+    sqlalchemy.MetaData(),
+    sqlalchemy.Column("study_id", sqlalchemy.Integer, primary_key=True),
+    sqlalchemy.Column("number", sqlalchemy.Integer, primary_key=True),
+    sqlalchemy.Column("json", sqlalchemy.Text, nullable=False),
+)
+
+
+class DetailsTable:
+    """The details of one study's trials, as the attributes that `slimfront.studies.record` writes and reads.
+
+    Args:
+        engine: Of the database.
+        study_id: The study's in it.
+    """
+
+    def __init__(self, engine: Engine, study_id: int) -> None:
+        self._engine, self._study_id = engine, study_id
+        self._exists = sqlalchemy.inspect(engine).has_table(_TABLE.name)
+
+    def create(self) -> None:
+        """Make the table where there is none."""
+        _TABLE.create(self._engine, checkfirst=True)
+        self._exists = True
+
+    def read(self, number: int) -> Mapping[str, Any]:
+        """Of one trial; {} where there is nothing."""
+        if not self._exists:
+            return {}
+        query = sqlalchemy.select(_TABLE.c.json).where(_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
+        with self._engine.connect() as connection:
+            text = connection.execute(query).scalar()
+        return json.loads(text) if text is not None else {}
+
+    def read_all(self) -> dict[int, Mapping[str, Any]]:
+        """Of all trials that have any, by number."""
+        if not self._exists:
+            return {}
+        query = sqlalchemy.select(_TABLE.c.number, _TABLE.c.json).where(_TABLE.c.study_id == self._study_id)
+        with self._engine.connect() as connection:
+            return {number: json.loads(text) for number, text in connection.execute(query)}
+
+    def write(self, number: int, details: Mapping[str, Any]) -> None:
+        """Replace those of one trial."""
+        here = (_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
+        row = {"study_id": self._study_id, "number": number, "json": json.dumps(details, allow_nan=False)}
+        with self._engine.begin() as connection:
+            connection.execute(sqlalchemy.delete(_TABLE).where(*here))
+            connection.execute(sqlalchemy.insert(_TABLE).values(row))
+
+
+_TABLES = ("curve", "layers")
+_OF_THE_RUN = ("device", "threads")  # short, and shown in lists
+
+
+def split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A trial's attributes as (those that stay with it, those for the table)."""
+    run = dict(attributes.get("run") or {})
+    environment = {key: run.pop(key) for key in list(run) if key not in _OF_THE_RUN}
+    light = {key: value for key, value in attributes.items() if key not in (*_TABLES, "run")}
+    heavy = {key: attributes[key] for key in _TABLES if key in attributes}
+    return light | ({"run": run} if run else {}), heavy | ({"run": environment} if environment else {})
+
+
+def join(light: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `split`."""
+    run = {**(light.get("run") or {}), **(heavy.get("run") or {})}
+    return {**light, **heavy, **({"run": run} if run else {})}
