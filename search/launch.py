@@ -1,36 +1,40 @@
-"""From settings to a running search and back: opens everything, runs the coordinator, leaves plot and tables."""
+"""From settings to a running search and back: opens everything, runs the engine, leaves plot and tables."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from rich.console import Console
-from slimfront.search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from slimfront.evaluators.job import Job, Result
+from slimfront.search.clock import StudyClock
+from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
-from slimfront.search.ownership import Ownership, study_lock
-from slimfront.search.progress import make_show
-from slimfront.search.transactions import StudyStorage
-from slimfront.search.trials import Ledger
-from slimfront.search.workers.local import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
-from slimfront.spaces import Candidate
+from slimfront.search.endings import Circumstances, Endings
+from slimfront.search.engine import Engine, Outcome
+from slimfront.search.intake import Intake, Rate
+from slimfront.search.job import evaluate_job
+from slimfront.search.judging import Judge
+from slimfront.search.refresh import Refresh
+from slimfront.search.scheduler import Desk, Scheduler
+from slimfront.search.workers.base import Evaluate
+from slimfront.search.workers.local import local_workers
+from slimfront.spaces import Candidate, presets
 from slimfront.studies.errors import StudyError
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
-from slimfront.studies.store.records import read_study, read_trials
-from slimfront.studies.summary import summary, to_csv
+from slimfront.studies.store.ownership import Ownership
+from slimfront.studies.store.study import StudyStore, open_study, study_lock
+from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
-
-PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
-PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Options:
 
 
 def launch(
-    settings: Settings, options: Options, evaluate: Evaluate = evaluate_job
+    settings: Settings, options: Options, evaluate: Evaluate[Job, Result] = evaluate_job
 ) -> tuple[Outcome, dict[str, Any], dict[str, str]]:
     """Run or resume the study until its limits.
 
@@ -65,6 +69,7 @@ def launch(
     Raises:
         StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
     """
+    from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
     cluster = None
@@ -74,36 +79,17 @@ def launch(
         cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
-    storage = StudyStorage(storages.open_storage(options.storage), console.print)
+    storage = storages.open_storage(options.storage)
     with only_coordinator(options.storage) as alone:
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
         )
-        study = storages.create_or_load(storage, settings.name)
-        check_identity(study, settings, data.digest)
+        store = open_study(storage, settings.name)
+        check_identity(store, settings, data.digest)
+        enqueue_presets(store, settings)
         out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
-        refresh = _Refresh(study, settings, out, console, options.storage)
-        shape, classes = data.input_shape, data.classes
-
-        @lru_cache(maxsize=64)  # a candidate that is chosen for its score is asked for it again
-        def rate(candidate: Candidate) -> dict[str, Any]:
-            from slimfront.evaluators.scoring.expected import expected_score
-
-            return expected_score(candidate, shape, classes).to_dict()
-
-        ledger = Ledger(
-            study,
-            settings,
-            rate=rate,
-            data_digest=data.digest,
-            device=device,
-            threads=threads,
-            changed=refresh.if_due,
-            ownership=Ownership(study, shared=not alone),
-            rules=Rules.from_dict(settings.early_stopping),
-        )
-        ledger.enqueue_presets()
-        frame = JobFrame(
+        make_job = partial(
+            Job,
             dataset=settings.dataset,
             seed=settings.seed,
             data_dir=options.data_dir,
@@ -111,23 +97,70 @@ def launch(
             device=device,
             threads=threads,
             data_digest=data.digest,
-            work=out / "work",
             store=out / "dense",
         )
+        circumstances = Circumstances(data.digest, device, threads)
+        rate = _make_rate(data.input_shape, data.classes)
+        desk = make_desk(store, settings, circumstances, rate, shared=not alone, ahead=workers > 1)
+        refresh = Refresh(store, settings, out, console, options.storage)
+        scheduler = Scheduler(desk, make_job, out / "work", refresh.if_due)
         if cluster is None:
-            chosen = make_workers(workers, evaluate)
+            chosen = local_workers(workers, evaluate)
         else:
-            key = data_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
-            chosen = _ray_workers(cluster, workers, evaluate, data, key, device, threads)
-        del data  # the evaluators load, or are sent, their own
-        with chosen as pool, make_show(console) as show:
-            storage.say = show.say
-            limits = Limits(settings.trials, settings.hours)
+            from slimfront.search.workers.ray import ray_workers
+
+            key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
+            chosen = ray_workers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
+        del data  # the workers load, or are sent, their own
+        with chosen as pool, make_display(console) as display, desk.ownership:
+            store.retries.say = display.say
             # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
             with threadpool_limits(1, user_api="blas"):
-                outcome = Coordinator(ledger, pool, frame, limits, show).run()
+                ended = Engine(scheduler, pool, display).run()
         files = refresh.now()
-    return outcome, summary(read_study(study), settings.bar), files
+    outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
+    return outcome, summary(store.snapshot(), settings.bar), files
+
+
+def make_desk(
+    store: StudyStore,
+    settings: Settings,
+    circumstances: Circumstances,
+    rate: Rate,
+    *,
+    shared: bool = False,
+    ahead: bool = False,
+) -> Desk:
+    """What a search works with; see `Desk` and `Intake`."""
+    ownership = Ownership(store, shared=shared)
+    endings = Endings(store, ownership, settings, circumstances)
+    rules = dataclasses.replace(Rules.from_dict(settings.early_stopping), max_score=settings.max_score)
+    judge = Judge(settings.bar, rules, circumstances.data_digest)
+    intake = Intake(store, ownership, settings, endings, judge, rate, ahead=ahead)
+    clock = StudyClock(store.attributes, settings.hours, shared=shared)
+    store.load_details()  # of every trial, as judge and proposer are about to look at each
+    return Desk(settings, store, ownership, intake, endings, judge, clock)
+
+
+def enqueue_presets(store: StudyStore, settings: Settings) -> None:
+    """Put the settings' presets first, once in the life of a study. Raises SpaceError for one outside the space."""
+    with study_lock(store):
+        if store.attributes.get("presets_enqueued"):
+            return
+        space = settings.make_space()
+        for name in settings.presets:
+            store.enqueue(space.parameters(presets[name]), {"preset": name})
+        store.attributes.set("presets_enqueued", True)
+
+
+def _make_rate(shape: tuple[int, int, int], classes: int) -> Rate:
+    @lru_cache(maxsize=64)  # a candidate that is chosen for its score is asked for it again
+    def rate(candidate: Candidate) -> dict[str, Any]:
+        from slimfront.evaluators.scoring.expected import expected_score
+
+        return expected_score(candidate, shape, classes).to_dict()
+
+    return rate
 
 
 def resources(options: Options) -> tuple[str, int, int]:
@@ -163,29 +196,6 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
 
 
 @contextmanager
-def _ray_workers(
-    ray: Any, count: int, evaluate: Evaluate, data: Any, key: tuple[object, ...], device: str, threads: int
-) -> Iterator[Workers]:
-    from slimfront.search.workers.ray import RayWorkers
-
-    pool = RayWorkers(ray, count, evaluate, data=data, key=key, device=device, threads=threads)
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-@contextmanager
-def make_workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
-    """So many trainings side by side, ended with the context; one runs in this process."""
-    pool: Workers = InProcess(evaluate) if count == 1 else LocalProcesses(count, evaluate)
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-@contextmanager
 def only_coordinator(url: str) -> Iterator[bool]:
     """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
 
@@ -217,19 +227,19 @@ def only_coordinator(url: str) -> Iterator[bool]:
         yield True
 
 
-def check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
+def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> None:
     """Refuse to go on with a study that was begun with other settings, and show the difference."""
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
-    with study_lock(study):  # of two searches that begin a study at once, one decides what it is
-        kept = study.user_attrs.get("identity")
+    with study_lock(store):  # of two searches that begin a study at once, one decides what it is
+        kept = store.attributes.get("identity")
         if kept is None:
-            study.set_user_attr("identity", now)
+            store.attributes.set("identity", now)
             return
     differences = list(_differences(kept, now))
     if differences:
         raise StudyError(
-            f"Study {study.study_name!r} was begun with other settings: {'; '.join(differences[:5])}. "
+            f"Study {store.name!r} was begun with other settings: {'; '.join(differences[:5])}. "
             "Give this one another --name."
         )
 
@@ -240,44 +250,3 @@ def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:
             yield from _differences(kept.get(name), now.get(name), f"{key}.{name}" if key else name)
     elif kept != now:
         yield f"{key} was {json.dumps(kept)}, is {json.dumps(now)}"
-
-
-class _Refresh:
-    """Draws what people look at: the dashboard's panels while the search runs, plot and tables at its end."""
-
-    def __init__(self, study: optuna.Study, settings: Settings, out: Path, console: Console, url: str) -> None:
-        self._study, self._settings, self._out = study, settings, out
-        self._console, self._url = console, url
-        self._due = float("-inf")
-
-    def if_due(self) -> None:
-        """Draw the panels unless that was done a moment ago."""
-        begun = time.monotonic()
-        if begun < self._due:
-            return
-        try:
-            self._panels()
-        except Exception as error:  # a picture must not end a search
-            self._console.print(f"the dashboard's panels were not drawn: {storages.one_line(error, self._url)}")
-        ended = time.monotonic()
-        self._due = ended + max(PANEL_SECONDS, (ended - begun) / PANEL_SHARE)
-
-    def now(self) -> dict[str, str]:
-        """Draw everything; returns where it lies."""
-        from slimfront.studies.pictures.plots import front_plot
-
-        self._panels()
-        trials = read_trials(self._study)
-        bar = self._settings.bar
-        plot = front_plot(trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
-        table = to_csv(trials, self._out / "trials.csv", bar)
-        return {"plot": str(plot), "csv": str(table), "storage": storages.study_url(self._study)}
-
-    def _panels(self) -> None:
-        from slimfront.studies.dashboard.server import update_panels
-        from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
-
-        with study_lock(self._study):  # in many pieces, which must not mix with another coordinator's
-            trials, bar = read_trials(self._study), self._settings.bar
-            update_panels(self._study, trials, bar)
-            update_pages(self._study, trials, bar, artifacts_folder(self._url))

@@ -104,6 +104,8 @@ class TrialRecord:
         beat: The owner's last sign of life.
         notes: Remarks of its pipeline.
         account: What pruning was asked for, and what it removed.
+        sampler: What the sampler wants to find again with the trial.
+        violation: By how much it misses the bar, as samplers are told: at most 0 is feasible; None: it is not known.
         artifacts: Files that it left, relative to the study's folder.
         load: Gives the details: called once, where they are first looked at.
     """
@@ -140,6 +142,8 @@ class TrialRecord:
     notes: tuple[str, ...] = ()
     account: Row | None = None
     artifacts: tuple[str, ...] = ()
+    sampler: Row = field(default_factory=dict)
+    violation: float | None = None
     load: Callable[[], Details] = field(default=Details, compare=False, repr=False)
 
     @classmethod
@@ -172,6 +176,7 @@ class TrialRecord:
             **{name: value for name, value in simple.items() if value is not None},
             accuracy=accuracy,
             score=score,
+            violation=_violation(frozen.system_attrs.get("constraints")),
         )
 
     @classmethod
@@ -298,6 +303,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _violation(constraints: Any) -> float | None:
+    return number(constraints[0]) if isinstance(constraints, list | tuple) and len(constraints) == 1 else None
+
+
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -337,6 +346,7 @@ _SIMPLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "beat": ("beat", _whole),
     "notes": ("notes", _texts),
     "account": ("account", _table),
+    "sampler": ("sampler", _table),
     "artifacts": ("artifacts", _texts),
 }
 """By attribute, where its value goes in a record, and how it is read."""

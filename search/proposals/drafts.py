@@ -36,10 +36,14 @@ class Draft:
 
 
 class Drafts:
-    """Makes drafts of one space."""
+    """Makes drafts of one space.
+
+    Attributes:
+        space: What can be chosen.
+    """
 
     def __init__(self, space: Space) -> None:
-        self._space = space
+        self.space = space
         self._candidates: dict[str, Candidate] = {}  # by what was drawn: small spaces propose the same again and again
 
     def drawn(self, chance: random.Random, fixed: Parameters | None = None) -> Draft | None:
@@ -56,12 +60,12 @@ class Drafts:
     def given(self, parameters: Parameters) -> Draft:
         """Of these parameters and no others. Raises CandidateError, and KeyError for one that is missing."""
         answers = _Answers(parameters, None)
-        candidate = Candidate.from_dict(self._space.draw(answers))
+        candidate = Candidate.from_dict(self.space.draw(answers))
         return Draft(answers.parameters, answers.distributions, candidate)
 
     def _draft(self, answers: _Answers | _Asking) -> Draft | None:
         try:
-            written = json.dumps(self._space.draw(answers))
+            written = json.dumps(self.space.draw(answers))
             if written not in self._candidates:
                 if len(self._candidates) >= REMEMBERED:
                     self._candidates.clear()

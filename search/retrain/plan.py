@@ -82,10 +82,10 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
     Raises StudyError where there is no such trial, or nothing on the front.
     """
     from slimfront.studies.front import front
-    from slimfront.studies.store.records import read_study
-    from slimfront.studies.store.storage import load_study, open_storage
+    from slimfront.studies.store.storage import open_storage
+    from slimfront.studies.store.study import find_study
 
-    study = read_study(load_study(open_storage(storage, must_exist=True), name))
+    study = find_study(open_storage(storage, must_exist=True), name).snapshot()
     if trial is None:
         wanted = front(study.trials, study.bar)
         if not wanted:

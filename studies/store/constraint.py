@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
 

@@ -23,7 +23,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study, StudyDirection
 from slimfront.studies.errors import StudyError
-from slimfront.studies.store.reading import PlainStorage
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -182,7 +181,7 @@ def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
     text = url.render_as_string(hide_password=False)
     for attempt in range(_CREATION_ATTEMPTS):
         try:
-            return PlainStorage(text, engine_kwargs=engine)
+            return RDBStorage(text, engine_kwargs=engine)
         except ImportError:
             raise StudyError(
                 f"Storage {shown} needs the PostgreSQL driver, which is not installed: "

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
@@ -21,13 +22,45 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from slimfront.studies.details import Details
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
+from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.retries import Retries
+from slimfront.studies.store.storage import create_or_load, load_study, safe_url
 from sqlalchemy.exc import SQLAlchemyError
 
 CONSTRAINTS = "constraints"  # Optuna's name for the list of violations, which the dashboard reads, too
 FIXED = "fixed_params"  # Optuna's name for the parameters that an enqueued trial is given
 _LOCK = 0x511F  # our part of the key of PostgreSQL's advisory lock; the other is the study
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+
+
+def open_study(storage: RDBStorage, name: str) -> StudyStore:
+    """The study of that name, created where it is not there yet: for the command that searches.
+
+    Raises:
+        StudyError: A study of that name exists and has other objectives.
+    """
+    create_or_load(storage, name)
+    store = StudyStore(storage, name)
+    store.retries(store.details.create)
+    return store
+
+
+def find_study(
+    storage: RDBStorage, name: str | None, *, options: tuple[str, str] = ("--storage", "--name")
+) -> StudyStore:
+    """The study of that name, or the only one that is there: for commands that read.
+
+    `options` are those of the command line for storage and name.
+
+    Raises:
+        StudyError: There is no such study, there are several and none is named, or there are none.
+    """
+    return StudyStore(storage, load_study(storage, name, options=options).study_name)
+
+
+def optuna_study(store: StudyStore) -> optuna.Study:
+    """The same study as Optuna gives it, for its dashboard."""
+    return optuna.load_study(study_name=store.name, storage=store.storage)
 
 
 class StudyStore:
@@ -194,6 +227,22 @@ class StudyStore:
             self.retries(lambda: self.details.write(number, heavy))
         self._keep(self.read(number))
         return number
+
+    def enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        """A trial that will be the next to begin, with these parameters."""
+        self.add(
+            create_trial(state=TrialState.WAITING, user_attrs=dict(attributes), system_attrs={FIXED: dict(parameters)})
+        )
+
+    def snapshot(self) -> StudyRecord:
+        """The study as it is known now, for those who read it."""
+        return StudyRecord(
+            name=self.name,
+            storage=safe_url(self.storage.url),
+            trials=tuple(self.trials),
+            identity=self.attributes.get("identity", {}),
+            seconds=float(self.attributes.get("seconds_worked", 0.0)),
+        )
 
     def trial_id(self, number: int) -> int:
         """Of a trial in the database, where numbers are counted over all studies."""

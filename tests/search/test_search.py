@@ -16,15 +16,18 @@ import optuna
 import pytest
 import stub_evaluator
 from optuna.trial import TrialState
-from slimfront.search import launch as launching
-from slimfront.search.coordinator import FAILURES_IN_A_ROW
+from slimfront.search import refresh as refreshing
+from slimfront.search.endings import Endings
+from slimfront.search.engine import FAILURES_IN_A_ROW
+from slimfront.search.intake import Intake
 from slimfront.search.launch import Options, launch, only_coordinator
-from slimfront.search.patience import PatientStorage
-from slimfront.search.trials import Ledger, Work
+from slimfront.search.work import Work
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front
-from slimfront.studies.record import read
+from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings, SettingsError
+from slimfront.studies.store.storage import open_storage
+from slimfront.studies.store.study import find_study
 from threadpoolctl import threadpool_info
 
 
@@ -32,7 +35,7 @@ from threadpoolctl import threadpool_info
 def _no_panels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard's pages take seconds to draw and have tests of their own; one search here draws them."""
     if request.node.name != "test_a_search_ends_with_a_front[1]":
-        monkeypatch.setattr("slimfront.search.launch._Refresh._panels", lambda self: None)
+        monkeypatch.setattr("slimfront.search.refresh.Refresh._panels", lambda self: None)
 
 
 SPACE = {
@@ -58,6 +61,10 @@ def _study(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/s.db")
 
 
+def _records(folder: Path) -> list[TrialRecord]:
+    return find_study(open_storage(f"sqlite:///{folder}/s.db"), "s").trials
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     outcome, summary, files = launch(_settings(), _options(tmp_path, workers=workers), stub_evaluator.evaluate)
@@ -71,54 +78,34 @@ def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     assert Path(files["csv"]).read_text().count("\n") == 13
     # Optuna's own idea of feasibility is the same.
     study = _study(tmp_path)
-    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(study.trials, 0.9)}
+    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(_records(tmp_path), 0.9)}
     assert all(trial.values[0] >= 0.9 for trial in study.best_trials)
 
 
 def test_choosing_a_candidate_takes_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On cores that train, small matrix products with threads wait for each of these."""
     seen: set[int] = set()
-    ask = Ledger.ask
+    following = Intake.next
 
-    def watched(ledger: Ledger) -> Work | None:
+    def watched(intake: Intake) -> Work | str | None:
         seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
-        return ask(ledger)
+        return following(intake)
 
-    monkeypatch.setattr(Ledger, "ask", watched)
+    monkeypatch.setattr(Intake, "next", watched)
     launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
     assert seen == {1}
 
 
-def test_choosing_a_candidate_takes_one_look_at_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes a few hundredths of a second where there are ten thousand trials."""
-    looks: list[int] = []
-    ask, look = Ledger.ask, PatientStorage.get_all_trials
-
-    def asked(ledger: Ledger) -> Work | None:
-        looks.append(0)
-        return ask(ledger)
-
-    def looked(storage: PatientStorage, *arguments: Any, **options: Any) -> list[optuna.trial.FrozenTrial]:
-        if looks:
-            looks[-1] += 1
-        return look(storage, *arguments, **options)
-
-    monkeypatch.setattr(Ledger, "ask", asked)
-    monkeypatch.setattr(PatientStorage, "get_all_trials", looked)
-    launch(_settings(trials=30), _options(tmp_path), stub_evaluator.evaluate)
-    assert set(looks[10:-1]) == {2}  # one more is there to show how the last one ended
-
-
 def test_what_is_enqueued_in_a_running_search_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {"residual.stem_width": 8, "residual.width.0": 12, "residual.width.1": 36}
-    tell = Ledger.finished
+    complete = Endings.complete
 
-    def told(ledger: Ledger, work: Work, *arguments: Any) -> Any:
-        if work.trial.number == 5:
+    def completed(endings: Endings, work: Work, *arguments: Any) -> bool:
+        if work.number == 5:
             _study(tmp_path).enqueue_trial(wanted)
-        return tell(ledger, work, *arguments)
+        return complete(endings, work, *arguments)
 
-    monkeypatch.setattr(Ledger, "finished", told)
+    monkeypatch.setattr(Endings, "complete", completed)
     launch(_settings(trials=9), _options(tmp_path), stub_evaluator.evaluate)
     trials = _study(tmp_path).trials
     assert (trials[6].params, len(trials)) == (wanted, 9)
@@ -126,16 +113,16 @@ def test_what_is_enqueued_in_a_running_search_comes_next(tmp_path: Path, monkeyp
 
 def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
     launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
-    for trial in _study(tmp_path).trials:
-        record = read(trial)
-        assert record is not None
-        assert record.candidate.digest == trial.user_attrs["digest"]
+    for record in _records(tmp_path):
+        assert record.candidate is not None
+        assert record.candidate.digest == record.digest
         assert record.data_digest
         assert len(record.curve) == stub_evaluator.EPOCHS or record.copied_from is not None
-        assert record.score["layers"][0]["name"] == "stem.conv"
+        assert record.layers[0]["name"] == "stem.conv"
         assert record.environment["torch"]
         assert record.environment["commit"]
-        assert _settings().make_space().sample(optuna.trial.FixedTrial(trial.params)) == record.candidate
+        parameters = optuna.trial.FixedTrial(dict(record.parameters))
+        assert _settings().make_space().sample(parameters) == record.candidate
 
 
 def test_the_books_of_pruning_are_kept(tmp_path: Path) -> None:
@@ -222,8 +209,7 @@ def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path)
     assert stopped
     assert {trial.user_attrs["reason"] for trial in stopped} <= {"below_bar", "dominated"}
     for trial in stopped:
-        record = read(trial)
-        assert record is not None
+        record = _records(tmp_path)[trial.number]
         assert record.bound is not None
         assert 0 < len(record.curve) < stub_evaluator.EPOCHS
         assert trial.constraints == {"0": pytest.approx(0.9 - record.bound)}
@@ -288,22 +274,22 @@ def test_presets_are_tried_first(tmp_path: Path) -> None:
         "recipe": {"epochs": 100},
     }
     launch(_settings(space=space, presets=("resnet8",), trials=2), _options(tmp_path), stub_evaluator.evaluate)
-    record = read(_study(tmp_path).trials[0])
-    assert record is not None
-    assert record.candidate.architecture.widths == (16, 32, 64)
+    candidate = _records(tmp_path)[0].candidate
+    assert candidate is not None
+    assert candidate.architecture.widths == (16, 32, 64)
 
 
 def test_pictures_take_a_hundredth_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     drawn: list[float] = []
 
-    def draw(self: launching._Refresh) -> None:
+    def draw(self: refreshing.Refresh) -> None:
         drawn.append(clock[0])
         clock[0] += 3.0 if len(drawn) > 1 else 0.01  # the study has grown
 
-    monkeypatch.setattr(launching._Refresh, "_panels", draw)
-    monkeypatch.setattr(launching.time, "monotonic", lambda: clock[0])
-    refresh = launching._Refresh(None, _settings(), Path(), None, "sqlite://")  # type: ignore[arg-type]
+    monkeypatch.setattr(refreshing.Refresh, "_panels", draw)
+    monkeypatch.setattr(refreshing.time, "monotonic", lambda: clock[0])
+    refresh = refreshing.Refresh(None, _settings(), Path(), None, "sqlite://")  # type: ignore[arg-type]
     while clock[0] < 1000:
         refresh.if_due()
         clock[0] += 0.5

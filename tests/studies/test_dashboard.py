@@ -39,7 +39,9 @@ def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
     add_trials(study, many(60))
     update_panels(study, read_trials(study), 0.9)
     assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL}
-    update_panels(study, read_trials(study), 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
+    update_panels(
+        study, read_trials(study), 0.99
+    )  # nothing feasible: a shorter figure must leave nothing of the longer one
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == []
     add_trials(study, [made_trial(60, 0.999, 0.01)])

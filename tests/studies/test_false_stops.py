@@ -9,7 +9,9 @@ from slimfront.studies.record import State, TrialRecord
 BAR = 0.9
 
 
-def _trial(number: int, state: State, accuracy: float | None = None, score: float | None = None, **known: Any) -> TrialRecord:
+def _trial(
+    number: int, state: State, accuracy: float | None = None, score: float | None = None, **known: Any
+) -> TrialRecord:
     return TrialRecord(number, state, accuracy=accuracy, score=score, **known)
 
 

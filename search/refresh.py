@@ -1,0 +1,64 @@
+"""What people look at while a search runs, and at its end: the dashboard's panels, the plot, the table of trials."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.storage import one_line
+from slimfront.studies.store.study import StudyStore, optuna_study, study_lock
+from slimfront.studies.summary import to_csv
+
+PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
+PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
+
+
+class Refresh:
+    """Draws.
+
+    Args:
+        store: Of the study.
+        settings: Of the study.
+        out: Folder of plot and table.
+        console: Told when a picture cannot be drawn.
+        url: The storage's.
+    """
+
+    def __init__(self, store: StudyStore, settings: Settings, out: Path, console: Console, url: str) -> None:
+        self._store, self._settings, self._out = store, settings, out
+        self._console, self._url = console, url
+        self._due = float("-inf")
+
+    def if_due(self) -> None:
+        """Draw the panels unless that was done a moment ago."""
+        begun = time.monotonic()
+        if begun < self._due:
+            return
+        try:
+            self._panels()
+        except Exception as error:  # a picture must not end a search
+            self._console.print(f"the dashboard's panels were not drawn: {one_line(error, self._url)}")
+        ended = time.monotonic()
+        self._due = ended + max(PANEL_SECONDS, (ended - begun) / PANEL_SHARE)
+
+    def now(self) -> dict[str, str]:
+        """Draw everything; returns where it lies: "plot", "csv", "storage"."""
+        from slimfront.studies.pictures.plots import front_plot
+
+        self._panels()
+        study = self._store.snapshot()
+        bar = self._settings.bar
+        plot = front_plot(study.trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
+        table = to_csv(study.trials, self._out / "trials.csv", bar)
+        return {"plot": str(plot), "csv": str(table), "storage": study.storage}
+
+    def _panels(self) -> None:
+        from slimfront.studies.dashboard.server import update_panels
+        from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
+
+        with study_lock(self._store):  # in many pieces, which must not mix with another coordinator's
+            study, trials, bar = optuna_study(self._store), self._store.trials, self._settings.bar
+            update_panels(study, trials, bar)
+            update_pages(study, trials, bar, artifacts_folder(self._url))
