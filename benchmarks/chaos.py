@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.loop import Epoch
@@ -40,7 +39,9 @@ from slimfront.search import launch as launching
 from slimfront.search.trials import STARTS
 from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import front
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
+from slimfront.studies.store.records import read_trials
 
 EPOCHS = 3
 SPACE = {
@@ -133,7 +134,8 @@ class Killer:
         if process.pid is None or not _halt(process.pid):
             return False
         try:
-            starts = {t.number: t.user_attrs.get("starts", 0) for t in trials_of(self.folder, self.name, running=True)}
+            running = [t for t in trials_of(self.folder, self.name) if t.state is State.RUNNING]
+            starts = {trial.number: trial.starts for trial in running}
         except Exception:  # there is no database yet, or none that can be read at the moment
             starts = {0: STARTS}
         if any(count >= STARTS for count in starts.values()):
@@ -182,10 +184,9 @@ def _lives(process: int) -> bool:
         return False
 
 
-def trials_of(folder: Path, name: str, running: bool = False) -> list[FrozenTrial]:
-    """The search's trials, all or only the running ones."""
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/{name}.db")
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,) if running else None)
+def trials_of(folder: Path, name: str) -> list[TrialRecord]:
+    """The search's trials."""
+    return read_trials(optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/{name}.db"))
 
 
 def chaos(
@@ -226,22 +227,22 @@ def chaos(
     }
 
 
-def compare(disturbed: list[FrozenTrial], calm: list[FrozenTrial], count: int) -> dict[str, Any]:
+def compare(disturbed: list[TrialRecord], calm: list[TrialRecord], count: int) -> dict[str, Any]:
     """What was lost, what is there twice, and whether the fronts are equal."""
-    complete = [trial for trial in disturbed if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in disturbed if trial.state is State.COMPLETE]
     numbers = [trial.number for trial in complete]
 
-    def points(trials: list[FrozenTrial]) -> list[tuple[str, list[float]]]:
-        return [(trial.user_attrs["digest"], trial.values) for trial in front(trials, 0.9)]
+    def points(trials: list[TrialRecord]) -> list[tuple[str | None, tuple[float, float]]]:
+        return [(trial.digest, trial.point) for trial in front(trials, 0.9)]
 
     return {
         "trials": len(complete),
         "lost": count - len(set(numbers)),
         "doubled": len(disturbed) - count + len(numbers) - len(set(numbers)),
         "front_equal": points(disturbed) == points(calm),
-        "values_equal": [t.values for t in disturbed] == [t.values for t in calm],
+        "values_equal": [(t.accuracy, t.score) for t in disturbed] == [(t.accuracy, t.score) for t in calm],
         "front": len(points(disturbed)),
-        "starts": sum(int(trial.user_attrs["starts"]) for trial in disturbed if "starts" in trial.user_attrs),
+        "starts": sum(trial.starts for trial in disturbed),
     }
 
 

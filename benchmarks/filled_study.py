@@ -21,8 +21,9 @@ from optuna.storages._rdb import models
 from optuna.trial import Trial, TrialState
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.spaces import Candidate
+from slimfront.studies.details import CurvePoint, Details
 from slimfront.studies.environment import environment
-from slimfront.studies.record import Record
+from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import system_attributes
 
@@ -91,21 +92,29 @@ def _rows(
     accuracy = round(min(0.97, 0.93 + 0.02 * (score * 100) ** 0.3 - 0.06 * drawn.random()) - 0.02, 4)
     epochs = candidate.recipe.epochs if state == TrialState.COMPLETE else drawn.randint(1, candidate.recipe.epochs)
     begun = datetime.datetime(2026, 1, 1) + datetime.timedelta(minutes=number)
-    record = Record(
+    details = Details(
+        curve=tuple(_curve(accuracy, epochs, candidate.recipe.epochs, drawn)),
+        layers=tuple(table["layers"]),
+        environment=environment(),
+    )
+    record = TrialRecord.begin(
+        number,
         candidate,
         seed=settings.seed,
         dataset=settings.dataset,
         data_digest=data_digest,
         accuracy=accuracy,
-        score=table | {"score": score},
-        curve=tuple(_curve(accuracy, epochs, candidate.recipe.epochs, drawn)),
-        stages=({"stage": "dense", "accuracy": accuracy},),
+        score=score,
+        totals={key: value for key, value in table.items() if key != "layers"} | {"score": score},
+        phases=({"stage": "dense", "accuracy": accuracy},),
         seconds=60.0,
         device="cpu",
         threads=1,
-        environment=environment(),
         reason={TrialState.PRUNED: "dominated", TrialState.FAIL: "loss_not_finite"}.get(state),
         bound=accuracy if state == TrialState.PRUNED else None,
+        owner="filled:1:0",
+        starts=1,
+        load=lambda: details,
     )
     yield (
         models.TrialModel,
@@ -130,9 +139,8 @@ def _rows(
                 "distribution_json": distribution_to_json(distribution),
             },
         )
-    told = record.to_attributes() | {"owner": "filled:1:0", "starts": 1}
     for model, attributes in (
-        (models.TrialUserAttributeModel, told),
+        (models.TrialUserAttributeModel, record.to_attributes()),
         (
             models.TrialSystemAttributeModel,
             {} if state == TrialState.FAIL else system_attributes(accuracy, settings.bar),
@@ -153,15 +161,8 @@ def _rows(
             )
 
 
-def _curve(accuracy: float, epochs: int, planned: int, drawn: random.Random) -> Iterator[dict[str, Any]]:
+def _curve(accuracy: float, epochs: int, planned: int, drawn: random.Random) -> Iterator[CurvePoint]:
     for epoch in range(1, epochs + 1):
         share = (epoch / epochs) ** 0.3
         value = accuracy if epoch == epochs else accuracy * share * drawn.uniform(0.97, 1.0)
-        yield {
-            "stage": "dense",
-            "epoch": epoch,
-            "epochs": planned,
-            "loss": round(2.3 * (1 - share) + 0.2, 5),
-            "accuracy": round(value, 4),
-            "seconds": 1.5,
-        }
+        yield CurvePoint("dense", epoch, planned, round(2.3 * (1 - share) + 0.2, 5), round(value, 4), seconds=1.5)

@@ -26,6 +26,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.records import read_trials
 
 from benchmarks.engine_overhead import at_once, grow, keep, measure, overnight, servers
 
@@ -61,11 +62,11 @@ def shared(url: str, folder: Path, trials: int, pause: float, count: int, worker
         process.start()
     for process in processes:
         process.join()
-    study = optuna.load_study(study_name=overnight(1).name, storage=storages.open_storage(url))
-    ended = [trial for trial in study.trials if trial.datetime_complete is not None]
-    times = sorted(trial.datetime_complete.timestamp() for trial in ended if trial.datetime_complete is not None)
-    digests = Counter(trial.user_attrs.get("digest") for trial in ended)
-    owners = Counter(str(trial.user_attrs.get("owner")) for trial in ended)
+    trials = read_trials(optuna.load_study(study_name=overnight(1).name, storage=storages.open_storage(url)))
+    ended = [trial for trial in trials if trial.ended is not None]
+    times = sorted(trial.ended.timestamp() for trial in ended if trial.ended is not None)
+    digests = Counter(trial.digest for trial in ended)
+    owners = Counter(str(trial.owner) for trial in ended)
     return {
         "coordinators": count,
         "workers_each": workers,

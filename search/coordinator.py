@@ -232,7 +232,7 @@ class Coordinator:
 
     def _totals(self) -> Totals:
         front = self._ledger.front()
-        best = (front[0].number, *front[0].values) if front else None
+        best = (front[0].number, *front[0].point) if front else None
         hours = self._limits.hours
         limit = hours * 3600 if hours is not None else None
         finished = self._ledger.count() - len(self._running) - len(self._again)

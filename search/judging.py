@@ -12,9 +12,14 @@ from optuna.trial import FrozenTrial, TrialState
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
 from slimfront.spaces import Candidate, method_name
-from slimfront.studies.record import candidate_of
+from slimfront.studies.record import TrialRecord
 
 CandidateOf = Callable[[FrozenTrial], Candidate | None]
+
+
+def candidate_of(frozen: FrozenTrial) -> Candidate | None:
+    """The candidate that a trial has trained itself."""
+    return TrialRecord.of(frozen).own_candidate
 
 
 @functools.lru_cache(maxsize=4096)

@@ -25,6 +25,7 @@ from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.records import read_study, read_trials
 from slimfront.studies.summary import summary, to_csv
 from threadpoolctl import threadpool_limits
 
@@ -126,7 +127,7 @@ def launch(
             with threadpool_limits(1, user_api="blas"):
                 outcome = Coordinator(ledger, pool, frame, limits, show).run()
         files = refresh.now()
-    return outcome, summary(study, settings.bar), files
+    return outcome, summary(read_study(study), settings.bar), files
 
 
 def resources(options: Options) -> tuple[str, int, int]:
@@ -266,7 +267,7 @@ class _Refresh:
         from slimfront.studies.pictures.plots import front_plot
 
         self._panels()
-        trials = self._study.get_trials(deepcopy=False)
+        trials = read_trials(self._study)
         bar = self._settings.bar
         plot = front_plot(trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
         table = to_csv(trials, self._out / "trials.csv", bar)
@@ -277,5 +278,6 @@ class _Refresh:
         from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
 
         with study_lock(self._study):  # in many pieces, which must not mix with another coordinator's
-            update_panels(self._study, self._settings.bar)
-            update_pages(self._study, self._settings.bar, artifacts_folder(self._url))
+            trials, bar = read_trials(self._study), self._settings.bar
+            update_panels(self._study, trials, bar)
+            update_pages(self._study, trials, bar, artifacts_folder(self._url))

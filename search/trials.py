@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -15,14 +15,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from slimfront.evaluators.job import Failure, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
-from slimfront.search.judging import Judge
+from slimfront.search.judging import Judge, candidate_of
 from slimfront.search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.view import View
 from slimfront.spaces import Candidate, Space, presets
+from slimfront.studies.details import CurvePoint
 from slimfront.studies.environment import environment
 from slimfront.studies.errors import StudyError
-from slimfront.studies.record import REPEATABLE, Record, candidate_of, read, write
+from slimfront.studies.record import REPEATABLE, TrialRecord, write
 from slimfront.studies.samplers import make_sampler, seed_of
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import set_bound, set_feasibility, set_refused
@@ -90,6 +91,14 @@ def describe(candidate: Candidate) -> str:
     if not bits.is_float:
         words.append(f"W{'/'.join(map(str, bits.weights))}A{'/'.join(map(str, bits.activations))}")
     return ", ".join(words)
+
+
+def _totals(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "layers"}
+
+
+def _curve(epochs: Sequence[Epoch]) -> tuple[CurvePoint, ...]:
+    return tuple(CurvePoint(e.stage, e.epoch, e.epochs, e.loss, e.accuracy, e.seconds) for e in epochs)
 
 
 def _in_training(trials: Sequence[FrozenTrial], but: int) -> list[Candidate]:
@@ -308,8 +317,8 @@ class Ledger:
         self._proposer.learn(ended, lambda trial: candidates[trial.number])
 
     def _copy(self, work: Work, frozen: FrozenTrial) -> None:
-        record = read(frozen)
-        if record is None:
+        record = TrialRecord.of(frozen)
+        if record.candidate is None:
             return
         if frozen.state == TrialState.FAIL:
             if frozen.user_attrs.get("reason") in REPEATABLE:
@@ -318,9 +327,9 @@ class Ledger:
                 work.settled = f"same candidate as trial {frozen.number}, which failed"
             return
         origin = record.copied_from if record.copied_from is not None else frozen.number
-        record = dataclasses.replace(record, copied_from=origin, seconds=0.0)
+        record = dataclasses.replace(record.result(), copied_from=origin, seconds=0.0)
         if frozen.state == TrialState.COMPLETE:
-            self._tell_complete(work, record, tuple(frozen.values))
+            self._tell_complete(work, record)
         else:
             self._tell_stopped(work, record, record.bound if record.bound is not None else 1.0)
         self._copies += 1
@@ -360,24 +369,18 @@ class Ledger:
 
     def finished(self, work: Work, result: Result) -> bool:
         """`work` was trained to its end. False: another coordinator has taken it over, and this is dropped."""
-        stages = tuple({"stage": name, "accuracy": value} for name, value in result.accuracies.items())
+        phases = tuple({"stage": name, "accuracy": value} for name, value in result.accuracies.items())
         record = dataclasses.replace(
             self._record(work),
             accuracy=result.accuracy,
-            score=result.score,
-            curve=tuple(asdict(epoch) for epoch in result.curve),
-            stages=stages,
+            score=float(result.score["score"]),
+            totals=_totals(result.score),
+            phases=phases,
             seconds=result.seconds,
-        )
-
-        def tell() -> None:
-            if result.notes:
-                work.trial.set_user_attr("notes", list(result.notes))
-            if "account" in result.facts:  # of pruning: the measured score beside the closed formula's
-                work.trial.set_user_attr("account", result.facts["account"])
-            self._tell_complete(work, record, (result.accuracy, float(result.score["score"])))
-
-        return self._end(work, tell)
+            notes=result.notes,
+            account=result.facts.get("account"),  # of pruning: the measured score beside the closed formula's
+        ).holding(curve=_curve(result.curve), layers=tuple(result.score.get("layers") or ()))
+        return self._end(work, lambda: self._tell_complete(work, record))
 
     def stopped(self, work: Work, curve: Sequence[Epoch], verdict: Verdict, seconds: float) -> bool:
         """`work` was stopped early. False: as in `finished`."""
@@ -387,7 +390,8 @@ class Ledger:
 
     def failed(self, work: Work, curve: Sequence[Epoch], failure: Failure, seconds: float) -> bool:
         """`work` gave no result. False: as in `finished`."""
-        record = dataclasses.replace(self._with_curve(self._record(work), curve, seconds), reason=failure.reason)
+        record = self._with_curve(self._record(work), curve, seconds)
+        record = dataclasses.replace(record, reason=failure.reason, text=failure.text)
 
         def tell() -> None:
             write(work.trial, record)
@@ -416,7 +420,7 @@ class Ledger:
         """Trials of the study, running ones included."""
         return self._view.count()
 
-    def front(self) -> list[FrozenTrial]:
+    def front(self) -> list[TrialRecord]:
         """The front as it stands."""
         return self._view.front()
 
@@ -438,30 +442,31 @@ class Ledger:
         """Numbers of the trials that have ended."""
         return {trial.number for trial in self._view.ended()}
 
-    def _record(self, work: Work) -> Record:
-        return Record(
-            candidate=work.candidate,
+    def _record(self, work: Work) -> TrialRecord:
+        return TrialRecord.begin(
+            work.number,
+            work.candidate,
             seed=self._settings.seed,
             dataset=self._settings.dataset,
             data_digest=self._data_digest,
-            score=work.rated,
+            score=work.score,
+            totals=_totals(work.rated),
+            seconds=0.0,
             device=self._device,
             threads=self._threads,
-            environment=environment(),
-        )
+        ).holding(layers=tuple(work.rated.get("layers") or ()), environment=environment())
 
-    def _with_curve(self, record: Record, curve: Sequence[Epoch], seconds: float) -> Record:
-        rows = tuple(asdict(epoch) for epoch in curve)
+    def _with_curve(self, record: TrialRecord, curve: Sequence[Epoch], seconds: float) -> TrialRecord:
         accuracy = curve[-1].accuracy if curve else None
-        return dataclasses.replace(record, curve=rows, accuracy=accuracy, seconds=seconds)
+        return dataclasses.replace(record, accuracy=accuracy, seconds=seconds).holding(curve=_curve(curve))
 
-    def _tell_complete(self, work: Work, record: Record, values: tuple[float, ...]) -> None:
+    def _tell_complete(self, work: Work, record: TrialRecord) -> None:
         with self._together():
             write(work.trial, record)
-            set_feasibility(self._study, work.trial, values[0], self._settings.bar)
-            self._study.tell(work.trial, values)
+            set_feasibility(self._study, work.trial, record.point[0], self._settings.bar)
+            self._study.tell(work.trial, record.point)
 
-    def _tell_stopped(self, work: Work, record: Record, bound: float) -> None:
+    def _tell_stopped(self, work: Work, record: TrialRecord, bound: float) -> None:
         bar, limit = self._settings.bar, self._settings.max_score
         with self._together():
             write(work.trial, record)

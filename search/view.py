@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from slimfront.search.transactions import StudyStorage
 from slimfront.studies.front import front
+from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.constraint import is_feasible
 
 FRESH_SECONDS = 1.0  # what other coordinators have done is seen after so long
@@ -39,7 +40,7 @@ class View:
         self._known = 0  # trials below this number have all ended, and are taken in
         self._beyond: set[int] = set()  # numbers of later ones that are taken in
         self._by_digest: dict[str, list[FrozenTrial]] = {}
-        self._front: list[FrozenTrial] = []
+        self._front: list[TrialRecord] = []
         self.waiting = 0
         self._ended: list[FrozenTrial] = []
 
@@ -58,7 +59,7 @@ class View:
         self._keep_up()
         return sorted(self._by_digest.get(digest, ()), key=lambda trial: trial.number)
 
-    def front(self) -> list[FrozenTrial]:
+    def front(self) -> list[TrialRecord]:
         """The front."""
         self._keep_up()
         return self._front
@@ -85,8 +86,9 @@ class View:
                 if digest is not None:
                     self._by_digest.setdefault(digest, []).append(trial)
                 self._ended.append(trial)
-                if is_feasible(trial, self._bar):
-                    better.append(trial)
+                record = TrialRecord.of(trial)
+                if is_feasible(record, self._bar):
+                    better.append(record)
         while self._known in self._beyond:
             self._beyond.remove(self._known)
             self._known += 1

@@ -8,15 +8,16 @@ finite.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.studies.record import accuracy_and_score
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
 
 REFERENCE_SCORE = 1.99  # ResNet-18 in half precision
 NEAREST = 3  # trials that are shown where nothing clears the bar
+_KEYS = {State.STOPPED: "pruned"}  # in JSON, where the word has to stay
 
 Point = tuple[float, float]  # (accuracy, score)
 
@@ -37,20 +38,15 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     return kept
 
 
-def front(trials: Iterable[FrozenTrial], bar: float) -> list[FrozenTrial]:
+def front(trials: Iterable[TrialRecord], bar: float) -> list[TrialRecord]:
     """The feasible, complete, non-dominated trials by ascending score, which is also ascending accuracy.
 
     Args:
-        trials: Trials whose values are (accuracy, score); in any order and any state.
+        trials: In any order and any state.
         bar: Least accuracy, a share in [0, 1]; exactly the bar counts.
     """
-    eligible = sorted((t for t in trials if is_feasible(t, bar) and _has_score(t)), key=lambda t: t.number)
-    points = [(trial.values[0], trial.values[1]) for trial in eligible]
-    return [eligible[index] for index in non_dominated(points)]
-
-
-def _has_score(trial: FrozenTrial) -> bool:
-    return len(trial.values) == 2 and math.isfinite(trial.values[1]) and trial.values[1] > 0
+    eligible = sorted((t for t in trials if is_feasible(t, bar) and t.is_located), key=lambda t: t.number)
+    return [eligible[index] for index in non_dominated([trial.point for trial in eligible])]
 
 
 def area(points: Iterable[Point], bar: float, reference: float = REFERENCE_SCORE) -> float:
@@ -74,47 +70,32 @@ def area(points: Iterable[Point], bar: float, reference: float = REFERENCE_SCORE
     return math.fsum(strips)
 
 
-def hypervolume(trials: Iterable[FrozenTrial], bar: float, reference: float = REFERENCE_SCORE) -> float:
+def hypervolume(trials: Iterable[TrialRecord], bar: float, reference: float = REFERENCE_SCORE) -> float:
     """Hypervolume of the trials' front: `area` of its points. 0 for an empty one."""
-    return area([(trial.values[0], trial.values[1]) for trial in front(trials, bar)], bar, reference)
+    return area([trial.point for trial in front(trials, bar)], bar, reference)
 
 
-def nearest(trials: Iterable[FrozenTrial], count: int = NEAREST) -> list[FrozenTrial]:
+def nearest(trials: Iterable[TrialRecord], count: int = NEAREST) -> list[TrialRecord]:
     """The most accurate complete trials, feasible or not; of equally accurate ones the cheapest first."""
-    usable = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and _has_score(trial) and math.isfinite(trial.values[0])
-    ]
-    return sorted(usable, key=lambda t: (-t.values[0], t.values[1], t.number))[:count]
+    usable = [trial for trial in trials if trial.state is State.COMPLETE and trial.is_located]
+    return sorted(usable, key=lambda t: (-t.point[0], t.point[1], t.number))[:count]
 
 
-def row(trial: FrozenTrial) -> dict[str, Any]:
+def row(trial: TrialRecord) -> dict[str, Any]:
     """One network in a summary: where it stands, what its score is made of, and how to find it again."""
-    accuracy, score = accuracy_and_score(trial)
-    stored = trial.user_attrs.get("score")
-    table: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
     return {
         "trial": trial.number,
-        "digest": trial.user_attrs.get("digest"),
-        "accuracy": accuracy,
-        "score": score,
-        "score_params": table.get("score_params"),
-        "score_ops": table.get("score_ops"),
-        "strict_score": table.get("strict_score"),
+        "digest": trial.digest,
+        "accuracy": trial.accuracy,
+        "score": trial.score,
+        "score_params": trial.totals.get("score_params"),
+        "score_ops": trial.totals.get("score_ops"),
+        "strict_score": trial.totals.get("strict_score"),
     }
 
 
-def counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
-    """Trials by state, under the names of the command line."""
-    names = {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-        TrialState.FAIL: "failed",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
-    }
-    found = dict.fromkeys(names.values(), 0)
-    for trial in trials:
-        found[names[trial.state]] += 1
-    return found
+def counts(trials: Iterable[TrialRecord]) -> dict[str, int]:
+    """Trials by state, under the names of JSON output."""
+    order = (State.COMPLETE, State.STOPPED, State.FAILED, State.RUNNING, State.WAITING)
+    found = Counter(trial.state for trial in trials)
+    return {_KEYS.get(state, state.value): found[state] for state in order}

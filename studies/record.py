@@ -1,19 +1,25 @@
-"""What a trial leaves behind: everything needed to understand it, and to build it again.
+"""A trial as everybody but Optuna's storages and samplers sees it: typed, and cheap to list.
 
-A Record lives in the user attributes of its Optuna trial, under few and short keys, as JSON; tables (curve, layers,
-stages) are kept by column, which takes a third of the room. A record can be written as soon as the candidate is known,
-and again when the trial ends: only what changed is stored.
+The only module that knows how a trial is written into an Optuna trial: state and values, and the rest in user
+attributes under few and short keys, as JSON. That format is read for ever: keys are added, and never change their
+meaning. Everything may be missing, as in trials of other programs: what is unknown is None, or empty.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, Trial
 from slimfront.spaces.candidate import Candidate, CandidateError
+from slimfront.studies.details import CurvePoint, Details, Row, finite, mapping, number, to_columns, to_rows
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial
 
 REASONS = {
     "below_bar": "could no longer reach the bar",
@@ -33,113 +39,254 @@ REASONS = {
 REPEATABLE = frozenset({"impossible", "loss_not_finite", "pruning", "error", "same_as_failed"})
 """Reasons for which the same candidate would fail again; the others lie with the machine."""
 
-Row = Mapping[str, Any]
+
+class State(StrEnum):
+    """Where a trial stands. What Optuna calls pruned is stopped here: pruning is what is done to networks."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing about the trial will change any more."""
+        return self in (State.COMPLETE, State.STOPPED, State.FAILED)
+
+
+OPTUNA_STATES = {
+    State.WAITING: "WAITING",
+    State.RUNNING: "RUNNING",
+    State.COMPLETE: "COMPLETE",
+    State.STOPPED: "PRUNED",
+    State.FAILED: "FAIL",
+}
+"""Names of the members of Optuna's TrialState."""
+
+_STATES = {name: state for state, name in OPTUNA_STATES.items()}
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """One trial.
 
     Attributes:
-        candidate: What was decided.
-        seed: Seed of the training.
+        number: In its study, from 0 on.
+        state: Where it stands.
+        parameters: What was sampled, by name.
+        distributions: What each parameter was sampled from.
+        accuracy: Share of the validation images: final for a complete trial, else as it was last measured, which for a
+            stopped one is where it stopped, not what it could have become; None before the first measurement.
+        score: By the formula; final for a complete trial, else as it was known before training.
+        begun: When it began; None: it waits.
+        ended: When it ended.
+        digest: Of its candidate; trials with the same one are the same network, trained in the same way.
+        candidate_dict: What was decided, as JSON; see `candidate`.
+        seed: Of the training.
         dataset: Name of the data set.
         data_digest: Hash of the data and of its split.
-        accuracy: Share of the validation images, of the network as it was last measured; None before the first
-            measurement. For a stopped trial it is where it stopped, not what it could have become.
-        score: Totals and `layers` as `evaluators.scoring.score.Score.to_dict` gives them; empty before it is known.
-        curve: A row an epoch: stage, epoch, epochs, loss, accuracy, seconds.
-        stages: A row a stage, with whatever its author measured (stage, accuracy, seconds, ...).
+        totals: The score and what it is made of: all of `evaluators.scoring.score.Score.to_dict` but the layers.
+        phases: A row for each phase of the pipeline, with what was measured after it.
         seconds: Time spent on this trial.
         device: Where it was trained, "cpu" or "cuda:0".
-        threads: Threads of the training; part of what makes numbers repeat.
-        environment: Versions, machine and commit, from `environment()`.
+        threads: Of the training; part of what makes numbers repeat. 0: unknown.
         reason: Why it was stopped or failed, one of REASONS; None for a trial that ran to its end.
+        text: More about why it failed, for people.
         bound: Upper bound of the final accuracy when it was stopped.
         copied_from: Number of the trial whose result was taken over, instead of training the same candidate again.
+        uncompressed_from: Number of the trial that had trained its uncompressed network already.
+        spared: What it would have been stopped for, had it not been chosen to run to its end all the same.
+        preset: Name of the preset that it was enqueued as.
+        imported_from: The study and trial that it was taken from.
+        starts: How often its training was begun.
+        owner: Which search runs it.
+        beat: The owner's last sign of life.
+        notes: Remarks of its pipeline.
+        account: What pruning was asked for, and what it removed.
         artifacts: Files that it left, relative to the study's folder.
+        load: Gives the details: called once, where they are first looked at.
     """
 
-    candidate: Candidate
-    seed: int = 0
+    number: int
+    state: State
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    accuracy: float | None = None
+    score: float | None = None
+    begun: datetime | None = None
+    ended: datetime | None = None
+    digest: str | None = None
+    candidate_dict: Mapping[str, Any] | None = None
+    seed: int | None = None
     dataset: str = ""
     data_digest: str = ""
-    accuracy: float | None = None
-    score: Row = field(default_factory=dict)
-    curve: tuple[Row, ...] = ()
-    stages: tuple[Row, ...] = ()
-    seconds: float = 0.0
+    totals: Row = field(default_factory=dict)
+    phases: tuple[Row, ...] = ()
+    seconds: float | None = None
     device: str = ""
     threads: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
+    text: str = ""
     bound: float | None = None
     copied_from: int | None = None
+    uncompressed_from: int | None = None
+    spared: Row | None = None
+    preset: str | None = None
+    imported_from: str | None = None
+    starts: int = 0
+    owner: str | None = None
+    beat: int | None = None
+    notes: tuple[str, ...] = ()
+    account: Row | None = None
     artifacts: tuple[str, ...] = ()
+    load: Callable[[], Details] = field(default=Details, compare=False, repr=False)
 
-    @property
-    def digest(self) -> str:
-        """The candidate's digest, by which one that was met before is found."""
-        return self.candidate.digest
+    @classmethod
+    def of(cls, frozen: FrozenTrial, load: Callable[[], Details] | None = None) -> TrialRecord:
+        """What Optuna keeps of a trial.
+
+        Args:
+            frozen: As Optuna gives it.
+            load: Where the details come from; None: from the trial's attributes.
+        """
+        attributes = frozen.user_attrs
+        totals, data, run = (mapping(attributes.get(key)) for key in ("score", "data", "run"))
+        accuracy, score = number(attributes.get("accuracy")), number(totals.get("score"))
+        if frozen.values is not None and len(frozen.values) == 2:
+            accuracy, score = map(number, frozen.values)
+        simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
+        return cls(
+            number=frozen.number,
+            state=_STATES[frozen.state.name],
+            parameters=frozen.params,
+            distributions=frozen.distributions,
+            begun=frozen.datetime_start,
+            ended=frozen.datetime_complete,
+            totals=totals,
+            dataset=_text(data.get("name")) or "",
+            data_digest=_text(data.get("digest")) or "",
+            device=_text(run.get("device")) or "",
+            threads=_whole(run.get("threads")) or 0,
+            load=load or functools.partial(Details.of, attributes),
+            **{name: value for name, value in simple.items() if value is not None},
+            accuracy=accuracy,
+            score=score,
+        )
+
+    @classmethod
+    def begin(cls, number: int, candidate: Candidate, **known: Any) -> TrialRecord:
+        """The record of a running trial that has just been given its candidate, with other fields as far as known."""
+        begun = {"state": State.RUNNING, "digest": candidate.digest, "candidate_dict": candidate.to_dict()}
+        return cls(number, **(begun | known))
 
     def to_attributes(self) -> dict[str, Any]:
         """User attributes of an Optuna trial: JSON-able, without what is unknown."""
-        totals = {key: _number(value) for key, value in self.score.items() if key != "layers"}
-        found: dict[str, Any] = {
-            "digest": self.digest,
-            "candidate": self.candidate.to_dict(),
-            "seed": self.seed,
+        totals = {key: finite(value) for key, value in self.totals.items()}
+        heavy = self.details.to_attributes()
+        found = {key: _plain(getattr(self, name)) for key, (name, _) in _SIMPLE.items()} | {
             "data": _known({"name": self.dataset, "digest": self.data_digest}),
-            "accuracy": _number(self.accuracy),
+            "accuracy": finite(self.accuracy),
             "score": totals,
             "strict_score": totals.get("strict_score"),  # apart, because the dashboard sorts by numbers only
-            "layers": _columns(self.score.get("layers") or ()),
-            "curve": _columns(self.curve),
-            "stages": _columns(self.stages),
-            "seconds": round(self.seconds, 3),
-            "run": _known({"device": self.device, "threads": self.threads or None, **self.environment}),
-            "reason": self.reason,
-            "bound": _number(self.bound),
-            "copied_from": self.copied_from,
-            "artifacts": list(self.artifacts),
+            "stages": to_columns(self.phases),
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "starts": self.starts or None,  # noted when training begins, not before
+            **heavy,
+            "run": _known({"device": self.device, "threads": self.threads or None, **heavy["run"]}),
         }
         return _known(found)
 
-    @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> Record:
-        """The inverse of `to_attributes`. Absent keys become defaults.
+    def holding(self, **details: Any) -> TrialRecord:
+        """The same record with some of its details replaced; these are kept in memory."""
+        held = replace(self.details, **details)
+        return replace(self, load=lambda: held)
 
-        Raises:
-            KeyError: There is no candidate.
-            CandidateError: The candidate is not one that this version knows.
-        """
-        data = _mapping(attributes.get("data"))
-        run = dict(_mapping(attributes.get("run")))
-        score = dict(_mapping(attributes.get("score")))
-        layers = _rows(attributes.get("layers"))
-        if layers:
-            score["layers"] = [dict(layer) for layer in layers]
-        return cls(
-            candidate=Candidate.from_dict(attributes["candidate"]),
-            seed=int(attributes.get("seed", 0)),
-            dataset=str(data.get("name", "")),
-            data_digest=str(data.get("digest", "")),
-            accuracy=_number(attributes.get("accuracy")),
-            score=score,
-            curve=_rows(attributes.get("curve")),
-            stages=_rows(attributes.get("stages")),
-            seconds=float(attributes.get("seconds", 0.0)),
-            device=str(run.pop("device", "")),
-            threads=int(run.pop("threads", 0)),
-            environment={key: str(value) for key, value in run.items()},
-            reason=attributes.get("reason"),
-            bound=_number(attributes.get("bound")),
-            copied_from=attributes.get("copied_from"),
-            artifacts=tuple(attributes.get("artifacts", ())),
+    def result(self) -> TrialRecord:
+        """What would hold for any trial with the same candidate: nothing of how this one was chosen and run."""
+        return replace(
+            self,
+            uncompressed_from=None,
+            spared=None,
+            preset=None,
+            imported_from=None,
+            starts=0,
+            owner=None,
+            beat=None,
         )
 
+    @functools.cached_property
+    def candidate(self) -> Candidate | None:
+        """What was decided; None where there is none that this version can read. Parsed when first asked for."""
+        if self.candidate_dict is None:
+            return None
+        try:
+            return Candidate.from_dict(self.candidate_dict)
+        except (CandidateError, KeyError, TypeError, ValueError):
+            return None
 
-def write(trial: Trial, record: Record) -> None:
+    @property
+    def own_candidate(self) -> Candidate | None:
+        """The candidate, if the trial has trained it itself; None for one that copied another's result."""
+        return self.candidate if self.copied_from is None else None
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """(accuracy, score). Raises ValueError where one of them is unknown: see `is_located`."""
+        if self.accuracy is None or self.score is None:
+            raise ValueError(f"Trial {self.number} has no accuracy, or no score.")
+        return self.accuracy, self.score
+
+    @property
+    def is_located(self) -> bool:
+        """Whether accuracy and a positive score are known, so that the trial has a place among others."""
+        return self.accuracy is not None and self.score is not None and self.score > 0
+
+    @property
+    def why(self) -> str:
+        """Why it was stopped or failed, for people."""
+        return REASONS.get(self.reason or "", self.reason or "no reason noted")
+
+    @functools.cached_property
+    def details(self) -> Details:
+        """The heavy part of the record, loaded when first asked for."""
+        return self.load()
+
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """An entry an epoch, over all phases."""
+        return self.details.curve
+
+    @property
+    def measured(self) -> list[tuple[int, float]]:
+        """(epoch over all phases, accuracy) of each epoch whose accuracy is known."""
+        return [(place, p.accuracy) for place, p in enumerate(self.curve, start=1) if p.accuracy is not None]
+
+    @property
+    def layers(self) -> tuple[Row, ...]:
+        """The score table, a row a layer."""
+        return self.details.layers
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Versions, machine and commit."""
+        return self.details.environment
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in the curve, those taken over from a stored network included; epoch 0 trains nothing."""
+        return sum(point.epoch > 0 for point in self.curve)
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs of all phases, as the candidate says; 0 where there is none."""
+        candidate = self.candidate_dict or {}
+        pruning = mapping(candidate.get("pruning"))
+        parts = [candidate.get("recipe"), candidate.get("bits"), pruning.get("filters"), pruning.get("weights")]
+        return sum(_whole(mapping(part).get("epochs")) or 0 for part in parts)
+
+
+def write(trial: Trial, record: TrialRecord) -> None:
     """Store the record in a running trial. What is stored already and has not changed is not written again."""
     known = trial.user_attrs
     for key, value in record.to_attributes().items():
@@ -147,56 +294,49 @@ def write(trial: Trial, record: Record) -> None:
             trial.set_user_attr(key, value)
 
 
-def candidate_of(trial: FrozenTrial) -> Candidate | None:
-    """The candidate that a trial has trained itself; None: it copied another's result, or has none that can be read."""
-    attributes = trial.user_attrs
-    if "candidate" not in attributes or "copied_from" in attributes:
-        return None
-    try:
-        return Candidate.from_dict(attributes["candidate"])
-    except CandidateError:
-        return None
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
-def read(trial: FrozenTrial) -> Record | None:
-    """The record of a trial; None where there is none that this version can read, as in a study of another program."""
-    try:
-        return Record.from_attributes(trial.user_attrs)
-    except (KeyError, CandidateError, TypeError, ValueError):
-        return None
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def accuracy_and_score(trial: FrozenTrial) -> tuple[float | None, float | None]:
-    """Where the trial lies in the plane: its values, or for an unfinished one what its record says; None if unknown.
+def _table(value: Any) -> Row | None:
+    return value if isinstance(value, Mapping) else None
 
-    Cheap: the candidate is not parsed.
-    """
-    if trial.values and len(trial.values) == 2:
-        return _number(trial.values[0]), _number(trial.values[1])
-    return _number(trial.user_attrs.get("accuracy")), _number(_mapping(trial.user_attrs.get("score")).get("score"))
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else finite(value)
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None and value not in ({}, [], "")}
 
 
-def _number(value: Any) -> Any:
-    """None for NaN and infinities, which JSON does not know; what is not a float as it is."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
-    """[{"a": 1, "b": 2}, {"a": 3}] becomes {"a": [1, 3], "b": [2, None]}."""
-    table = list(rows)
-    names = list(dict.fromkeys(name for row in table for name in row))
-    return {name: [_number(row.get(name)) for row in table] for name in names}
-
-
-def _rows(columns: Any) -> tuple[Row, ...]:
-    names = list(_mapping(columns))
-    values: Sequence[Sequence[Any]] = [columns[name] for name in names]
-    return tuple(dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+_SIMPLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "digest": ("digest", _text),
+    "candidate": ("candidate_dict", _table),
+    "seed": ("seed", _whole),
+    "stages": ("phases", to_rows),
+    "seconds": ("seconds", number),
+    "reason": ("reason", _text),
+    "text": ("text", _text),
+    "bound": ("bound", number),
+    "copied_from": ("copied_from", _whole),
+    "dense_of": ("uncompressed_from", _whole),
+    "spared": ("spared", _table),
+    "preset": ("preset", _text),
+    "imported_from": ("imported_from", _text),
+    "starts": ("starts", _whole),
+    "owner": ("owner", _text),
+    "beat": ("beat", _whole),
+    "notes": ("notes", _texts),
+    "account": ("account", _table),
+    "artifacts": ("artifacts", _texts),
+}
+"""By attribute, where its value goes in a record, and how it is read."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, front, hypervolume, nearest, row
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
-from slimfront.studies.store.storage import study_url
+from slimfront.studies.store.records import StudyRecord
 
+_STATES = {State.STOPPED: "pruned", State.FAILED: "fail"}  # in the table, whose words have to stay
 # First columns of a table of trials; the candidate's fields follow.
 COLUMNS = (
     *("trial", "state", "front", "feasible", "accuracy", "score", "score_params", "score_ops", "strict_score"),
@@ -23,17 +23,17 @@ COLUMNS = (
 )
 
 
-def summary(study: Study, bar: float) -> dict[str, Any]:
+def summary(study: StudyRecord, bar: float) -> dict[str, Any]:
     """What `search` and `front` print as JSON: the front, its hypervolume, and the trials by state.
 
     Where the front is empty, `nearest` holds the most accurate complete trials, in the same form. `early_stopping`
     says how many trials were stopped and how many stops were false, `edges` where the front lies on the space's bounds.
     """
-    trials = study.get_trials(deepcopy=False)
+    trials = study.trials
     found = front(trials, bar)
     return {
-        "study": study.study_name,
-        "storage": study_url(study),
+        "study": study.name,
+        "storage": study.storage,
         "bar": bar,
         "trials": counts(trials),
         "hypervolume": hypervolume(found, bar),
@@ -44,34 +44,29 @@ def summary(study: Study, bar: float) -> dict[str, Any]:
     }
 
 
-def table(trials: Sequence[FrozenTrial], bar: float) -> list[dict[str, Any]]:
+def table(trials: Sequence[TrialRecord], bar: float) -> list[dict[str, Any]]:
     """One flat row a trial: state, feasibility, place on the front, measurements, and every field of the candidate."""
     on_front = {trial.number for trial in front(trials, bar)}
     rows = []
     for trial in sorted(trials, key=lambda t: t.number):
-        attributes = trial.user_attrs
         measured = row(trial)
-        stored = attributes.get("score")
-        totals = stored if isinstance(stored, Mapping) else {}
-        data = attributes.get("data")
-        curve = attributes.get("curve")
         rows.append(
             {
                 "trial": trial.number,
-                "state": trial.state.name.lower(),
+                "state": _STATES.get(trial.state, trial.state.value),
                 "front": trial.number in on_front,
                 "feasible": is_feasible(trial, bar),
                 **{key: value for key, value in measured.items() if key not in ("trial", "digest")},
-                **{name: totals.get(name) for name in ("parameters", "weights", "macs")},
-                "epochs": sum(bool(epoch) for epoch in curve.get("epoch", ())) if isinstance(curve, Mapping) else None,
-                "seconds": attributes.get("seconds"),
-                "reason": attributes.get("reason"),
-                "bound": attributes.get("bound"),
-                "copied_from": attributes.get("copied_from"),
-                "seed": attributes.get("seed"),
-                "data": data.get("name") if isinstance(data, Mapping) else None,
+                **{name: trial.totals.get(name) for name in ("parameters", "weights", "macs")},
+                "epochs": trial.epochs if trial.curve else None,
+                "seconds": trial.seconds,
+                "reason": trial.reason,
+                "bound": trial.bound,
+                "copied_from": trial.copied_from,
+                "seed": trial.seed,
+                "data": trial.dataset or None,
                 "digest": measured["digest"],
-                **_flat(attributes.get("candidate")),
+                **_flat(trial.candidate_dict),
             }
         )
     return rows
@@ -93,7 +88,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return cells
 
 
-def to_csv(trials: Sequence[FrozenTrial], path: str | Path, bar: float) -> Path:
+def to_csv(trials: Sequence[TrialRecord], path: str | Path, bar: float) -> Path:
     """Write `table` as CSV; folders that are missing are made. What a trial does not know is an empty cell.
 
     Raises:

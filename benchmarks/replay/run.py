@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 import optuna
 from slimfront.search.early_stopping import Rules
+from slimfront.studies.analysis.false_stops import ON_A_BOUND
 from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import area
+from slimfront.studies.record import State, TrialRecord
 
 from benchmarks.replay.figure import COLORS, draw
 from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront
@@ -55,10 +57,10 @@ def play(name: str, table: Table, seed: int, budget: int) -> dict[str, Any]:
     return {"history": played.spending.history, "stops": _stops(played.trials, table)}
 
 
-def _stops(trials: list[Any], table: Table) -> dict[str, Any]:
+def _stops(trials: list[TrialRecord], table: Table) -> dict[str, Any]:
     """Every stop against the truth, which here is in the table: was it on the front in the end?"""
-    stopped = [t for t in trials if t.user_attrs.get("reason") in ("below_bar", "dominated")]
-    complete = [(t.values[0], t.values[1]) for t in trials if t.values]
+    stopped = [t for t in trials if t.reason in ON_A_BOUND]
+    complete = [t.point for t in trials if t.state is State.COMPLETE]
     truth = [(row_of(table, t).accuracy, row_of(table, t).score) for t in stopped]
     whole = area([*complete, *truth], table.bar)
     wrong = 0
@@ -70,7 +72,7 @@ def _stops(trials: list[Any], table: Table) -> dict[str, Any]:
         "stopped": len(stopped),
         "false": wrong,
         "lost": 1 - area(complete, table.bar) / whole if whole else 0.0,
-        "shared": sum("dense_of" in t.user_attrs for t in trials),
+        "shared": sum(t.uncompressed_from is not None for t in trials),
     }
 
 

@@ -25,7 +25,9 @@ from slimfront.search.coordinator import Coordinator, JobFrame, Limits
 from slimfront.search.early_stopping import Rules
 from slimfront.search.trials import Ledger
 from slimfront.search.workers.local import InProcess
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load
 
 from benchmarks.replay.table import Row, Spending, Table
@@ -120,7 +122,7 @@ class Played:
     """
 
     spending: Spending
-    trials: list[FrozenTrial]
+    trials: list[TrialRecord]
 
     def false_stops(self) -> tuple[int, int]:
         """(how many spared trials were on the front in the end, how many were spared)"""
@@ -150,7 +152,7 @@ def slimfront(table: Table, seed: int, budget: int, rules: dict[str, Any] | None
         coordinator = Coordinator(ledger, InProcess(spending.evaluate), frame, Limits(None, None), _Silent())
         coordinator._out_of_time = lambda: spending.epochs >= budget or ledger.exhausted()  # type: ignore[method-assign]
         coordinator.run()
-    return Played(spending, study.get_trials(deepcopy=False))
+    return Played(spending, read_trials(study))
 
 
 STRATEGIES: dict[str, Callable[[Table, int, int], Spending]] = {
@@ -163,11 +165,11 @@ STRATEGIES: dict[str, Callable[[Table, int, int], Spending]] = {
 }
 
 
-def stopped(trials: Sequence[FrozenTrial]) -> int:
+def stopped(trials: Sequence[TrialRecord]) -> int:
     """How many were stopped early, after at least one epoch."""
-    return sum(t.state == TrialState.PRUNED and bool(t.user_attrs.get("curve")) for t in trials)
+    return sum(t.state is State.STOPPED and bool(t.curve) for t in trials)
 
 
-def row_of(table: Table, trial: FrozenTrial) -> Row:
+def row_of(table: Table, trial: TrialRecord) -> Row:
     """A trial's row of the table."""
-    return table.rows[trial.user_attrs["digest"]]
+    return table.rows[str(trial.digest)]

@@ -6,22 +6,20 @@ comes with its whole record, judged anew by this study's bar, and counts as a tr
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from slimfront.search.launch import check_identity, only_coordinator
-from slimfront.spaces import Candidate, CandidateError, Space, SpaceError
+from slimfront.spaces import CandidateError, Space, SpaceError
 from slimfront.studies.errors import StudyError
-from slimfront.studies.record import read
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
-from slimfront.studies.store.constraint import system_attributes
-
-_OURS = ("owner", "beat", "starts", "dense_of", "spared")  # attributes that mean nothing in another study
+from slimfront.studies.store.records import read_trials, to_frozen
 
 
 def import_finished(
@@ -54,42 +52,39 @@ def import_finished(
 
 def _copy(old: optuna.Study, study: optuna.Study, settings: Settings, data_digest: str) -> dict[str, Any]:
     space = settings.make_space()
-    known = {trial.user_attrs.get("digest") for trial in study.get_trials(deepcopy=False)}
+    known = {trial.digest for trial in read_trials(study)}
     told = dict.fromkeys(("imported", "known", "outside", "other_data"), 0)
-    for trial in old.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        record = read(trial)
-        if record is None or record.copied_from is not None:
+    for trial in read_trials(old):
+        if trial.state is not State.COMPLETE or trial.own_candidate is None:
             continue
-        if record.digest in known:
+        if trial.digest in known:
             told["known"] += 1
-        elif record.data_digest != data_digest or record.seed != settings.seed:
+        elif trial.data_digest != data_digest or trial.seed != settings.seed:
             told["other_data"] += 1
         else:
-            made = _remade(trial, record.candidate, space, settings.bar, old.study_name)
+            made = _remade(trial, space, f"{old.study_name}, trial {trial.number}")
             if made is None:
                 told["outside"] += 1
                 continue
-            study.add_trial(made)
-            known.add(record.digest)
+            study.add_trial(to_frozen(made, settings.bar))
+            known.add(trial.digest)
             told["imported"] += 1
     return {"study": study.study_name, "source": old.study_name, **told}
 
 
-def _remade(trial: FrozenTrial, candidate: Candidate, space: Space, bar: float, source: str) -> FrozenTrial | None:
+def _remade(trial: TrialRecord, space: Space, source: str) -> TrialRecord | None:
     """The trial as this study would have made it; None: it could not have."""
+    candidate = trial.own_candidate
+    if candidate is None:
+        return None
     try:
         answers = _Answers(dict(space.parameters(candidate)))
         if space.sample(answers) != candidate:
             return None
     except (SpaceError, CandidateError, KeyError, ValueError):
         return None
-    kept = {key: value for key, value in trial.user_attrs.items() if key not in _OURS}
-    return optuna.create_trial(
-        values=trial.values,
-        params=answers.parameters,
-        distributions=answers.kinds,
-        user_attrs={**kept, "imported_from": f"{source}, trial {trial.number}"},
-        system_attrs=system_attributes(trial.values[0], bar),
+    return dataclasses.replace(
+        trial.result(), parameters=answers.parameters, distributions=answers.kinds, imported_from=source
     )
 
 

@@ -28,13 +28,14 @@ def write_report(
     from slimfront.studies.report.report import report, write_page
     from slimfront.studies.report.slides import slides as make_slides
     from slimfront.studies.report.story import find_summaries, gather
+    from slimfront.studies.store.records import read_study
     from slimfront.studies.store.storage import load_study, open_storage
 
-    study = load_study(open_storage(storage, must_exist=True), name)
+    study = read_study(load_study(open_storage(storage, must_exist=True), name))
     summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
     story = gather(study, bar, summaries)
     if out is None and slides is None:
-        out = Path(re.sub(r"[^\w.-]", "_", study.study_name) + ".html")
+        out = Path(re.sub(r"[^\w.-]", "_", study.name) + ".html")
     written = {}
     if out is not None:
         written["report"] = str(write_page(report(story), out))

@@ -21,27 +21,26 @@ def front_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from slimfront.studies.errors import StudyError
-    from slimfront.studies.store.storage import load_study, open_storage, study_url
+    from slimfront.studies.store.records import read_study
+    from slimfront.studies.store.storage import load_study, open_storage
     from slimfront.studies.summary import summary, to_csv
 
-    study = load_study(open_storage(storage, must_exist=True), name)
-    identity = study.user_attrs.get("identity", {})
-    bar = float(identity.get("bar", 0.9)) if bar is None else bar
+    study = read_study(load_study(open_storage(storage, must_exist=True), name))
+    bar = study.bar if bar is None else bar
     if not 0 < bar <= 1:
         raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
-    files = {"storage": study_url(study)}
-    trials = study.get_trials(deepcopy=False)
+    files = {"storage": study.storage}
     if csv is not None:
-        files["csv"] = str(to_csv(trials, csv, bar))
+        files["csv"] = str(to_csv(study.trials, csv, bar))
     if plot is not None:
         from slimfront.studies.pictures.plots import front_plot
 
-        files["plot"] = str(front_plot(trials, bar, plot, ladder=identity.get("dataset") == "cifar10"))
+        files["plot"] = str(front_plot(study.trials, bar, plot, ladder=study.identity.get("dataset") == "cifar10"))
     told = summary(study, bar)
     if importance:
         from slimfront.studies.analysis.importance import importances
 
-        found = importances(trials, bar)
+        found = importances(study.trials, bar)
         told["importance"] = {
             "among": found.among,
             "parameters": {name: {"accuracy": a, "score": b} for name, (a, b) in found.shares.items()},
@@ -116,6 +115,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     """Draw the panels anew and serve optuna-dashboard until interrupted."""
     from slimfront.studies.dashboard.server import serve, update_panels
     from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
+    from slimfront.studies.store.records import read_study
     from slimfront.studies.store.storage import load_study, open_storage, study_names
 
     opened = open_storage(storage, must_exist=True)
@@ -123,9 +123,9 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     folder.mkdir(parents=True, exist_ok=True)
     for found in [name] if name is not None else study_names(opened):
         study = load_study(opened, found)
-        bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
-        update_panels(study, bar)
-        update_pages(study, bar, folder, latest=LATEST_PAGES)
+        read = read_study(study)
+        update_panels(study, read.trials, read.bar)
+        update_pages(study, read.trials, read.bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder))
 
 

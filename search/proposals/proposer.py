@@ -23,13 +23,13 @@ import optuna
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
-from slimfront.search.judging import CandidateOf
+from slimfront.search.judging import CandidateOf, candidate_of
 from slimfront.search.proposals.drafts import Asking, Known, Parameters, Quiet
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
 from slimfront.spaces import Candidate, Space
 from slimfront.studies.front import REFERENCE_SCORE, Point, non_dominated
-from slimfront.studies.record import REPEATABLE, candidate_of
+from slimfront.studies.record import REPEATABLE
 
 Indices = NDArray[np.intp]
 

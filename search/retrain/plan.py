@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slimfront.search.retrain.job import RetrainError, lengthened
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
+
+if TYPE_CHECKING:
+    from slimfront.studies.record import TrialRecord
 
 LONGER = 3  # times the search's epochs, where none are asked for
 
@@ -78,36 +81,34 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
-    from optuna.trial import TrialState
     from slimfront.studies.front import front
-    from slimfront.studies.record import REASONS, read
+    from slimfront.studies.store.records import read_study
     from slimfront.studies.store.storage import load_study, open_storage
 
-    study = load_study(open_storage(storage, must_exist=True), name)
-    trials = study.get_trials(deepcopy=False)
-    identity = study.user_attrs.get("identity", {})
+    study = read_study(load_study(open_storage(storage, must_exist=True), name))
     if trial is None:
-        wanted = front(trials, float(identity.get("bar", 0.9)))
+        wanted = front(study.trials, study.bar)
         if not wanted:
-            raise StudyError(f"No trial of {study.study_name} is on the front yet; choose one with --trial.")
+            raise StudyError(f"No trial of {study.name} is on the front yet; choose one with --trial.")
     else:
-        wanted = [found for found in trials if found.number == trial]
+        wanted = [found for found in study.trials if found.number == trial]
         if not wanted:
-            raise StudyError(f"Study {study.study_name} has no trial {trial}, only 0 to {len(trials) - 1}.")
-    choices = []
-    for frozen in wanted:
-        record = read(frozen)
-        shown = f"Trial {frozen.number} of {study.study_name}"
-        if record is None and frozen.state == TrialState.FAIL:
-            reason = str(frozen.user_attrs.get("reason"))
-            why = REASONS.get(reason, "it ended before its network was known")
-            text = f" ({frozen.user_attrs['text']})" if frozen.user_attrs.get("text") else ""
-            raise StudyError(f"{shown} has failed and cannot be retrained: {why}{text}.")
-        if record is None:
-            raise StudyError(f"{shown} has no record that this version can read.")
-        accuracy = float(frozen.values[0]) if frozen.values else None
-        choices.append(Choice(record.candidate, frozen.number, accuracy))
-    return choices, dict(identity), study.study_name
+            raise StudyError(f"Study {study.name} has no trial {trial}, only 0 to {len(study.trials) - 1}.")
+    return [_choice(found, study.name) for found in wanted], dict(study.identity), study.name
+
+
+def _choice(trial: TrialRecord, study: str) -> Choice:
+    """A trial as a choice; its accuracy where it was trained to its end."""
+    from slimfront.studies.record import State
+
+    if trial.candidate is not None:
+        return Choice(trial.candidate, trial.number, trial.accuracy if trial.state is State.COMPLETE else None)
+    shown = f"Trial {trial.number} of {study}"
+    if trial.state is State.FAILED:
+        why = trial.why if trial.reason else "it ended before its network was known"
+        text = f" ({trial.text})" if trial.text else ""
+        raise StudyError(f"{shown} has failed and cannot be retrained: {why}{text}.")
+    raise StudyError(f"{shown} has no record that this version can read.")
 
 
 def make_plan(

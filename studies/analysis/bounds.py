@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial
+from slimfront.studies.record import TrialRecord
 
 LEAST_SHARE = 0.5  # of the front's networks that have the parameter
 NEAR = 0.02  # of a range of real numbers counts as its end
@@ -50,12 +50,12 @@ class Edge:
         }
 
 
-def edges(networks: Sequence[FrozenTrial]) -> list[Edge]:
+def edges(networks: Sequence[TrialRecord]) -> list[Edge]:
     """Bounds that at least half, and at least two, of the front's networks lie on; the most frequent first."""
     values: dict[str, list[float]] = {}
     kinds: dict[str, BaseDistribution] = {}
     for trial in networks:
-        for name, value in trial.params.items():
+        for name, value in trial.parameters.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 values.setdefault(name, []).append(value)
                 kinds[name] = trial.distributions[name]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
 from slimfront.studies.front import front, hypervolume
+from slimfront.studies.record import State, TrialRecord
 
 ON_A_BOUND = ("below_bar", "dominated")  # reasons that rest on an estimate; a score above its limit is a fact
 
@@ -58,11 +58,11 @@ class FalseStops:
         return f"{text}; {shown}, {self.cost:.1%} of the hypervolume)"
 
 
-def false_stops(trials: Sequence[FrozenTrial], bar: float) -> FalseStops:
+def false_stops(trials: Sequence[TrialRecord], bar: float) -> FalseStops:
     """Count them in all trials of a study. Copies of other trials are left out."""
-    own = [trial for trial in trials if trial.user_attrs.get("copied_from") is None]
-    stopped = [t for t in own if t.state == TrialState.PRUNED and t.user_attrs.get("reason") in ON_A_BOUND]
-    spared = [t for t in own if t.state == TrialState.COMPLETE and "spared" in t.user_attrs]
+    own = [trial for trial in trials if trial.copied_from is None]
+    stopped = [t for t in own if t.state is State.STOPPED and t.reason in ON_A_BOUND]
+    spared = [t for t in own if t.state is State.COMPLETE and t.spared is not None]
     on_front = {trial.number for trial in front(own, bar)}
     wrong = {trial.number for trial in spared if trial.number in on_front}
     whole = hypervolume(own, bar)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState
+from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.store.constraint import is_feasible
 
 LEAST_TRIALS = 10
 MOST_TRIALS = 1000  # the latest
@@ -46,32 +47,31 @@ class Importance:
         return f"among all {self.trials} complete trials: fewer than {LEAST_TRIALS} reach the bar"
 
 
-def importances(trials: Sequence[FrozenTrial], bar: float) -> Importance:
+def importances(trials: Sequence[TrialRecord], bar: float) -> Importance:
     """What each parameter explains of accuracy and score among the trials with at least `bar` accuracy."""
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 2]
-    usable = [t for t in complete if t.params and math.isfinite(t.values[0]) and 0 < t.values[1] < math.inf]
-    good = [trial for trial in usable if trial.values[0] >= bar]
+    usable = [trial for trial in trials if trial.state is State.COMPLETE and trial.is_located and trial.parameters]
+    good = [trial for trial in usable if is_feasible(trial, bar)]
     feasible = len(good) >= LEAST_TRIALS
     usable = (good if feasible else usable)[-MOST_TRIALS:]
     if len(usable) < LEAST_TRIALS:
         return Importance({})
-    names = sorted({name for trial in usable for name in trial.params})
+    names = sorted({name for trial in usable for name in trial.parameters})
     columns, owners = _columns(usable, names)
     if not owners:
         return Importance({})
-    accuracy = _shares(columns, owners, np.array([trial.values[0] for trial in usable]))
-    score = _shares(columns, owners, np.log([trial.values[1] for trial in usable]))
+    accuracy = _shares(columns, owners, np.array([trial.point[0] for trial in usable]))
+    score = _shares(columns, owners, np.log([trial.point[1] for trial in usable]))
     found = {name: (accuracy.get(name, 0.0), score.get(name, 0.0)) for name in dict.fromkeys(owners)}
     shares = dict(sorted(found.items(), key=lambda entry: (-max(entry[1]), entry[0])))
     return Importance(shares, len(usable), feasible)
 
 
-def _columns(trials: Sequence[FrozenTrial], names: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
+def _columns(trials: Sequence[TrialRecord], names: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
     """Features (trials, columns) and the parameter that each column belongs to; constant columns are left out."""
     columns: list[list[float]] = []
     owners: list[str] = []
     for name in names:
-        values = [trial.params.get(name) for trial in trials]
+        values = [trial.parameters.get(name) for trial in trials]
         kind = next(trial.distributions[name] for trial in trials if name in trial.distributions)
         if isinstance(kind, CategoricalDistribution):
             made = [[float(value == choice) for value in values] for choice in kind.choices]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.studies.record import REASONS
+from slimfront.studies.record import State, TrialRecord
 
 _SHORT = {
     "below_bar": "stopped: could not reach the bar",
@@ -43,42 +42,28 @@ class Ending:
     planned: int
 
 
-def curve_of(trial: FrozenTrial) -> list[float | None]:
-    """Validation accuracy after every epoch; empty where there is no record of it."""
-    curve = trial.user_attrs.get("curve")
-    found = curve.get("accuracy") if isinstance(curve, dict) else None
-    return list(found) if isinstance(found, list) else []
-
-
-def trained_epochs(trial: FrozenTrial) -> int:
-    """Epochs in the trial's record, those taken over from a stored dense network included; epoch 0 trains nothing."""
-    curve = trial.user_attrs.get("curve")
-    found = curve.get("epoch") if isinstance(curve, dict) else None
-    return sum(bool(epoch) for epoch in found) if isinstance(found, list) else len(curve_of(trial))
-
-
-def endings(trials: Iterable[FrozenTrial]) -> list[Ending]:
+def endings(trials: Iterable[TrialRecord]) -> list[Ending]:
     """All ways in which the trials ended; those that ran to their end first, then by the epochs that they took."""
-    groups: dict[tuple[str, str], list[FrozenTrial]] = {}
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(_kind(trial), []).append(trial)
     found = [_ending(kind, reason, some) for (kind, reason), some in groups.items()]
     return sorted(found, key=lambda ending: (ending.kind != "complete", -ending.epochs, -ending.trials, ending.short))
 
 
-def _kind(trial: FrozenTrial) -> tuple[str, str]:
-    reason = str(trial.user_attrs.get("reason") or "")
-    if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+def _kind(trial: TrialRecord) -> tuple[str, str]:
+    reason = trial.reason or ""
+    if not trial.state.is_over:
         return "open", ""
-    if trial.state == TrialState.FAIL:
+    if trial.state is State.FAILED:
         return "failed", reason
-    if trial.user_attrs.get("copied_from") is not None:
+    if trial.copied_from is not None:
         return "copied", ""
-    return ("complete", "") if trial.state == TrialState.COMPLETE else ("stopped", reason)
+    return ("complete", "") if trial.state is State.COMPLETE else ("stopped", reason)
 
 
-def _ending(kind: str, reason: str, trials: list[FrozenTrial]) -> Ending:
-    why = REASONS.get(reason, reason or "no reason noted")
+def _ending(kind: str, reason: str, trials: list[TrialRecord]) -> Ending:
+    why = trials[0].why
     texts = {
         "complete": ("trained to the end", "trained to the end"),
         "copied": ("same candidate as an earlier trial", "same candidate as an earlier trial: its result taken over"),
@@ -96,17 +81,7 @@ def _ending(kind: str, reason: str, trials: list[FrozenTrial]) -> Ending:
         short,
         text,
         trials=len(trials),
-        epochs=sum(trained_epochs(trial) for trial in trained),
-        seconds=sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trained),
-        planned=sum(_planned(trial) for trial in trained),
+        epochs=sum(trial.epochs for trial in trained),
+        seconds=sum(trial.seconds or 0.0 for trial in trained),
+        planned=sum(trial.planned_epochs for trial in trained),
     )
-
-
-def _planned(trial: FrozenTrial) -> int:
-    """Epochs of all stages, as the candidate says."""
-    candidate = trial.user_attrs.get("candidate")
-    if not isinstance(candidate, dict):
-        return 0
-    pruning = candidate.get("pruning") or {}
-    parts = [candidate.get("recipe"), candidate.get("bits"), pruning.get("filters"), pruning.get("weights")]
-    return sum(int(part.get("epochs", 0)) for part in parts if isinstance(part, dict))

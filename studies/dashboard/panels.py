@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
 from slimfront.studies.analysis.spending import endings
 from slimfront.studies.pictures.figures import BRIGHT_BLUE, layout
 from slimfront.studies.pictures.plots import GREY, ORANGE
+from slimfront.studies.record import TrialRecord
 
 MOST_PARAMETERS = 12
 
 
-def spending_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
+def spending_figure(trials: Sequence[TrialRecord]) -> go.Figure:
     """Epochs (number) by how their trials ended, one bar each; hover: trials, epochs saved."""
     found = [ending for ending in endings(trials) if ending.epochs or ending.planned]
     spent = sum(ending.epochs for ending in found)
@@ -44,7 +44,7 @@ def spending_figure(trials: Sequence[FrozenTrial]) -> go.Figure:
     return figure
 
 
-def importance_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
+def importance_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
     """Share (%) of the differences in accuracy, and in score, that each parameter explains."""
     importance = importances(trials, bar)
     found = dict(list(importance.shares.items())[:MOST_PARAMETERS])

@@ -23,6 +23,7 @@ from optuna_dashboard import _app
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
 from slimfront.studies.errors import StudyError
 from slimfront.studies.pictures.figures import curves_figure, front_figure
+from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.storage import open_storage
 
 FRONT_PANEL = "slimfront-front"
@@ -32,12 +33,16 @@ IMPORTANCE_PANEL = "slimfront-importance"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def update_panels(study: Study, bar: float) -> None:
+def update_panels(study: Study, trials: Sequence[TrialRecord], bar: float) -> None:
     """Draw our panels again and store them in the study; an open dashboard shows them at its next refresh.
 
     A panel is some ten to thirty writes: call it every minute or so while a search runs, and once at its end.
+
+    Args:
+        study: That the panels are written to.
+        trials: All of its trials.
+        bar: Accuracy that the front demands.
     """
-    trials = study.get_trials(deepcopy=False)
     figures = {
         FRONT_PANEL: front_figure(trials, bar),
         CURVES_PANEL: curves_figure(trials, bar),

@@ -8,14 +8,14 @@ never is).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.studies.front import Point, front
+from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import GREY, LEAST_SPAN, ORANGE, SKY, finding, nice_ticks, percent, sort_kinds
-from slimfront.studies.record import accuracy_and_score
+from slimfront.studies.record import State, TrialRecord
 
 TEXT = "#7f858d"  # 3.7 : 1 on white, 4.4 : 1 on the dashboard's dark background
 LINES = "rgba(127, 133, 141, 0.25)"
@@ -25,7 +25,7 @@ MOST_EPOCHS = 100  # points of a curve
 BRIGHT_BLUE = "#1f8ad0"  # 3.6 : 1 on white, 4.6 : 1 on dark
 
 
-def front_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
+def front_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
     """Accuracy (%) against score (log axis): the front joined, the bar, and all other finished trials by kind.
 
     The trace named "front" holds exactly the front's trials, in the front's order; `customdata` are trial numbers.
@@ -41,20 +41,18 @@ def front_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
         some = kinds[kind][-MOST_POINTS:]
         if some:
             shown = name if len(some) == len(kinds[kind]) else f"{name} (last {len(some)} of {len(kinds[kind])})"
-            points = [(trial.number, point) for trial, point in some]
-            figure.add_trace(_trace(shown, points, mode="markers", marker=marker))
-    on_front = [(trial.number, (trial.values[0], trial.values[1])) for trial in best]
+            figure.add_trace(_trace(shown, some, mode="markers", marker=marker))
     figure.add_trace(
         _trace(
             "front",
-            on_front,
+            best,
             mode="lines+markers",
             marker={"color": BRIGHT_BLUE, "size": 10, "line": {"color": "white", "width": 1}},
             line={"color": BRIGHT_BLUE, "width": 2, "shape": "hv"},
         )
     )
     _add_bar(figure, bar)
-    every = [point for kind in kinds.values() for _, point in kind] + [point for _, point in on_front]
+    every = [trial.point for trial in (*kinds["stopped"], *kinds["below"], *kinds["above"], *best)]
     ticks = nice_ticks([score for _, score in every])
     figure.update_xaxes(
         type="log",
@@ -66,18 +64,18 @@ def front_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
     return figure
 
 
-def _trace(name: str, points: Sequence[tuple[int, Point]], **style: Any) -> go.Scatter:
+def _trace(name: str, trials: Sequence[TrialRecord], **style: Any) -> go.Scatter:
     return go.Scatter(
         name=name,
-        x=[float(f"{score:.4g}") for _, (_, score) in points],
-        y=[round(100 * accuracy, 3) for _, (accuracy, _) in points],
-        customdata=[number for number, _ in points],
+        x=[float(f"{trial.point[1]:.4g}") for trial in trials],
+        y=[round(100 * trial.point[0], 3) for trial in trials],
+        customdata=[trial.number for trial in trials],
         hovertemplate="trial %{customdata}<br>score %{x:.4g}<br>accuracy %{y:.2f} %<extra></extra>",
         **style,
     )
 
 
-def _range(points: Sequence[Point], bar: float) -> list[float]:
+def _range(points: Sequence[tuple[float, float]], bar: float) -> list[float]:
     """From well below the bar to the best accuracy: what lies deeper is a scroll of the wheel away."""
     accuracies = [accuracy for accuracy, _ in points]
     top = max([bar, *accuracies])
@@ -88,15 +86,14 @@ def _range(points: Sequence[Point], bar: float) -> list[float]:
     return [round(100 * max(low, -0.01), 2), round(100 * (top + margin), 2)]
 
 
-def curves_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
+def curves_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
     """Validation accuracy (%) after every epoch, of the front's trials and of the latest that were trained."""
     on_front = {trial.number for trial in front(trials, bar)}
-    trained = [trial for trial in trials if _curve(trial)]
-    best = [trial for trial in trained if trial.number in on_front][-MOST_CURVES:]
-    others = [trial for trial in trained[-MOST_CURVES:] if trial.number not in on_front]
-    styles: dict[str, tuple[list[FrozenTrial], dict[str, Any]]] = {
-        "stopped early": ([t for t in others if t.state == TrialState.PRUNED], {"color": GREY, "dash": "dot"}),
-        "other latest trials": ([t for t in others if t.state != TrialState.PRUNED], {"color": GREY, "width": 1.2}),
+    best = _latest_trained([trial for trial in trials if trial.number in on_front])
+    others = [trial for trial in _latest_trained(trials) if trial.number not in on_front]
+    styles: dict[str, tuple[list[TrialRecord], dict[str, Any]]] = {
+        "stopped early": ([t for t in others if t.state is State.STOPPED], {"color": GREY, "dash": "dot"}),
+        "other latest trials": ([t for t in others if t.state is not State.STOPPED], {"color": GREY, "width": 1.2}),
         "front": (best, {"color": BRIGHT_BLUE, "width": 2}),
     }
     figure = go.Figure(layout=layout("Learning curves of the front and of the latest trials"))
@@ -104,7 +101,7 @@ def curves_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
         for index, trial in enumerate(some):
             shares = _curve(trial)
             step = -(-len(shares) // MOST_EPOCHS)
-            _, score = accuracy_and_score(trial)
+            score = trial.score
             figure.add_trace(
                 go.Scatter(
                     name=name,
@@ -120,7 +117,7 @@ def curves_figure(trials: Sequence[FrozenTrial], bar: float) -> go.Figure:
                 )
             )
     _add_bar(figure, bar, "top left")  # curves end at the bar, and start far below it
-    figure.update_xaxes(title_text="epochs, over all stages", rangemode="tozero")
+    figure.update_xaxes(title_text="epochs, over all phases", rangemode="tozero")
     figure.update_yaxes(title_text="accuracy on validation images (%)")
     return figure
 
@@ -134,13 +131,16 @@ def _add_bar(figure: go.Figure, bar: float, label: str = "top right") -> None:
     )
 
 
-def _curve(trial: FrozenTrial) -> list[float | None]:
+def _latest_trained(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The latest MOST_CURVES that have a curve, in their order; no more curves are loaded than that takes."""
+    trained = (trial for trial in reversed(trials) if _curve(trial))
+    return list(itertools.islice(trained, MOST_CURVES))[::-1]
+
+
+def _curve(trial: TrialRecord) -> list[float | None]:
     """Accuracies in percent, one an epoch; empty where the trial has no record of them."""
-    curve = trial.user_attrs.get("curve")
-    found = curve.get("accuracy") if isinstance(curve, dict) else None
-    if not isinstance(found, list) or all(accuracy is None for accuracy in found):
-        return []
-    return [None if accuracy is None else round(100 * accuracy, 3) for accuracy in found]
+    shares = [None if point.accuracy is None else round(100 * point.accuracy, 3) for point in trial.curve]
+    return [] if all(share is None for share in shares) else shares
 
 
 def layout(title: str) -> dict[str, Any]:

@@ -15,12 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from optuna.trial import FrozenTrial, TrialState
 from slimfront.studies.analysis.ladder import Rung, rungs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import Point, counts, front, nearest
 from slimfront.studies.pictures.labels import MARK, Labels
-from slimfront.studies.record import accuracy_and_score
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
 
 INK, DARK, MUTED, GRID = "#222222", "#4a4d52", "#6b6f76", "#e7e8ea"
@@ -29,30 +28,18 @@ LEAST_SPAN = 0.03  # of accuracy below the bar that is always shown
 MOST_NAMES = 8  # of the front's trials; of more, only the first and the last are named
 
 
-def _located(trials: Iterable[FrozenTrial]) -> list[tuple[FrozenTrial, Point]]:
-    """Trials whose accuracy and score are both known, with them."""
-    found = []
-    for trial in trials:
-        accuracy, score = accuracy_and_score(trial)
-        if accuracy is not None and score is not None and score > 0:
-            found.append((trial, (float(accuracy), float(score))))
-    return found
-
-
-def sort_kinds(
-    trials: Sequence[FrozenTrial], bar: float
-) -> tuple[list[FrozenTrial], dict[str, list[tuple[FrozenTrial, Point]]]]:
-    """The front, and the other finished trials as "above" and "below" the bar and "stopped"."""
+def sort_kinds(trials: Sequence[TrialRecord], bar: float) -> tuple[list[TrialRecord], dict[str, list[TrialRecord]]]:
+    """The front, and the other finished trials that have a place, as "above" and "below" the bar and "stopped"."""
     best = front(trials, bar)
     on_front = {trial.number for trial in best}
-    kinds: dict[str, list[tuple[FrozenTrial, Point]]] = {"stopped": [], "below": [], "above": []}
-    for trial, point in _located(trials):
-        if trial.number in on_front:
+    kinds: dict[str, list[TrialRecord]] = {"stopped": [], "below": [], "above": []}
+    for trial in trials:
+        if trial.number in on_front or not trial.is_located:
             continue
-        if trial.state == TrialState.PRUNED:
-            kinds["stopped"].append((trial, point))
-        elif trial.state == TrialState.COMPLETE:
-            kinds["above" if is_feasible(trial, bar) else "below"].append((trial, point))
+        if trial.state is State.STOPPED:
+            kinds["stopped"].append(trial)
+        elif trial.state is State.COMPLETE:
+            kinds["above" if is_feasible(trial, bar) else "below"].append(trial)
     return best, kinds
 
 
@@ -64,26 +51,25 @@ def percent(share: float, digits: int = 2) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
-def finding(trials: Sequence[FrozenTrial], bar: float) -> str:
+def finding(trials: Sequence[TrialRecord], bar: float) -> str:
     """The title: what the picture shows, in a sentence."""
     best = front(trials, bar)
     if best:
-        accuracy, score = best[0].values
+        accuracy, score = best[0].point
         return f"The cheapest network at or above {percent(bar)} scores {score:.3g}, at {percent(accuracy)}"
     close = nearest(trials, 1)
     if close:
-        return f"No network reaches {percent(bar)} yet; the nearest one is at {percent(close[0].values[0])}"
+        return f"No network reaches {percent(bar)} yet; the nearest one is at {percent(close[0].point[0])}"
     return "No trial has finished yet"
 
 
-def is_cifar10(trials: Iterable[FrozenTrial]) -> bool:
+def is_cifar10(trials: Iterable[TrialRecord]) -> bool:
     """Whether the ladder belongs in the picture: its numbers are CIFAR-10's."""
-    names = [data.get("name") for t in trials if isinstance(data := t.user_attrs.get("data"), dict)]
-    return bool(names) and all(name == "cifar10" for name in names)
+    return {trial.dataset for trial in trials if trial.dataset} == {"cifar10"}
 
 
 def front_plot(
-    trials: Sequence[FrozenTrial],
+    trials: Sequence[TrialRecord],
     bar: float,
     path: str | Path,
     *,
@@ -121,7 +107,7 @@ def front_plot(
     return target
 
 
-def _caption(trials: Sequence[FrozenTrial], name: str) -> str:
+def _caption(trials: Sequence[TrialRecord], name: str) -> str:
     found = counts(trials)
     words = {"complete": "trained to the end", "pruned": "stopped early", "failed": "failed", "running": "running"}
     parts = [f"{found[key]:,} {text}" for key, text in words.items() if found[key]]
@@ -145,11 +131,11 @@ def _limits(points: Sequence[Point], bar: float, marks: Sequence[Rung]) -> tuple
     return left / margin, right * margin, low, min(1.0, top + 0.12 * (top - low)) if top < 1 else 1.004
 
 
-def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Sequence[Rung]) -> None:
+def draw_front(axes: Axes, trials: Sequence[TrialRecord], bar: float, marks: Sequence[Rung]) -> None:
     """The whole picture on empty axes of a figure with an Agg canvas; `marks` are the ladder's rungs to show."""
     best, kinds = sort_kinds(trials, bar)
-    best_points = [(trial.values[0], trial.values[1]) for trial in best]
-    points = [point for kind in kinds.values() for _, point in kind] + best_points
+    best_points = [trial.point for trial in best]
+    points = [trial.point for kind in kinds.values() for trial in kind] + best_points
     left, right, low, high = _limits(points, bar, marks)
     axes.set_xscale("log")
     axes.set_xlim(left, right)
@@ -165,7 +151,7 @@ def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Seq
     labels = {"stopped": "stopped early (where it stopped)", "below": "below the bar", "above": "at or above the bar"}
     for order, (kind, style) in enumerate(styles.items()):
         if kinds[kind]:
-            accuracies, scores = zip(*(point for _, point in kinds[kind]), strict=True)
+            accuracies, scores = zip(*(trial.point for trial in kinds[kind]), strict=True)
             shares = [100 * accuracy for accuracy in accuracies]
             axes.scatter(scores, shares, label=labels[kind], zorder=2 + order / 10, **style)
 
@@ -175,7 +161,7 @@ def draw_front(axes: Axes, trials: Sequence[FrozenTrial], bar: float, marks: Seq
         _draw_ladder(axes, marks)
     if not points:
         axes.text(0.5, 0.3, "nothing to show yet", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11)
-    shown = [entry for kind in kinds.values() for entry in kind if entry[1][0] >= low]
+    shown = [trial.point for kind in kinds.values() for trial in kind if trial.point[0] >= low]
     _name(axes, bar, shown, best, corners, marks, hidden=len(points) - len(best) - len(shown))
     if axes.get_legend_handles_labels()[0]:
         _explain(axes)
@@ -261,8 +247,8 @@ def _draw_ladder(axes: Axes, marks: Sequence[Rung]) -> None:
 def _name(
     axes: Axes,
     bar: float,
-    trials: Sequence[tuple[FrozenTrial, Point]],
-    best: Sequence[FrozenTrial],
+    others: Sequence[Point],
+    best: Sequence[TrialRecord],
     corners: Sequence[tuple[float, float]],
     marks: Sequence[Rung],
     hidden: int,
@@ -271,8 +257,8 @@ def _name(
     left, right = axes.get_xlim()
     low = axes.get_ylim()[0]
     labels = Labels(axes)
-    labels.avoid([(score, 100 * accuracy) for _, (accuracy, score) in trials])
-    labels.avoid([(trial.values[1], 100 * trial.values[0]) for trial in best], MARK, radius=4)
+    labels.avoid([(score, 100 * accuracy) for accuracy, score in others])
+    labels.avoid([(score, 100 * accuracy) for accuracy, score in (trial.point for trial in best)], MARK, radius=4)
     labels.avoid([(mark.score, 100 * mark.accuracy) for mark in marks], MARK, radius=4)
     labels.avoid_line([(left, 100 * bar), (right, 100 * bar)])
     if corners:
@@ -284,8 +270,8 @@ def _name(
         text = f"{hidden:,} {'trial' if hidden == 1 else 'trials'} below {low:.3g} % not shown"
         labels.fixed(text, (right, low), (-4, 5), color=MUTED, fontsize=8.5, ha="right")
     for trial in best if len(best) <= MOST_NAMES else (best[0], best[-1]):
-        at = (trial.values[1], 100 * trial.values[0])
-        labels.add(f"trial {trial.number}", at, color=BLUE, fontsize=8.5, fontweight="bold")
+        accuracy, score = trial.point
+        labels.add(f"trial {trial.number}", (score, 100 * accuracy), color=BLUE, fontsize=8.5, fontweight="bold")
     for mark in marks:
         text = mark.label if mark.measured else f"{mark.label} (claimed)"
         labels.add(text, (mark.score, 100 * mark.accuracy), color=DARK, fontsize=8)

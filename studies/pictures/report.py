@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from optuna.trial import FrozenTrial
 from slimfront.studies.analysis.ladder import rungs
-from slimfront.studies.analysis.spending import Ending, curve_of
+from slimfront.studies.analysis.spending import Ending
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import (
     BLUE,
@@ -26,6 +25,7 @@ from slimfront.studies.pictures.plots import (
     percent,
 )
 from slimfront.studies.pictures.svg import to_svg
+from slimfront.studies.record import TrialRecord
 
 MOST_CURVES = 8
 
@@ -36,7 +36,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def front_svg(trials: Sequence[FrozenTrial], bar: float, *, height: float = 4.4) -> str:
+def front_svg(trials: Sequence[TrialRecord], bar: float, *, height: float = 4.4) -> str:
     """Accuracy against score, with the bar, all finished trials, and on CIFAR-10 the reference ladder."""
     figure = _figure(7.2, height)
     axes = figure.add_axes((0.085, 0.215, 0.905, 0.77))
@@ -72,9 +72,9 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def curves_svg(trials: Sequence[FrozenTrial], bar: float) -> str | None:
+def curves_svg(trials: Sequence[TrialRecord], bar: float) -> str | None:
     """Validation accuracy after every epoch of the front's networks; None where nobody recorded any."""
-    chosen = [trial for trial in front(trials, bar) if any(a is not None for a in curve_of(trial))]
+    chosen = [trial for trial in front(trials, bar) if trial.measured]
     if not chosen:
         return None
     if len(chosen) > MOST_CURVES:
@@ -83,7 +83,7 @@ def curves_svg(trials: Sequence[FrozenTrial], bar: float) -> str | None:
     axes = figure.add_axes((0.085, 0.165, 0.82, 0.815))
     ends = []
     for index, trial in enumerate(chosen):
-        points = [(i, 100 * a) for i, a in enumerate(curve_of(trial), start=1) if a is not None]
+        points = [(epoch, 100 * accuracy) for epoch, accuracy in trial.measured]
         first = index == 0
         axes.plot(*zip(*points, strict=True), color=BLUE if first else GREY, linewidth=2 if first else 1.1, zorder=3)
         ends.append((points[-1], f"trial {trial.number}", first))
@@ -95,7 +95,7 @@ def curves_svg(trials: Sequence[FrozenTrial], bar: float) -> str | None:
     _label_ends(axes, ends)
     _style(axes)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel("epochs, over all stages (number)", fontsize=10, color=INK)
+    axes.set_xlabel("epochs, over all phases (number)", fontsize=10, color=INK)
     axes.set_ylabel("accuracy on validation images (%)", fontsize=10, color=INK)
     told = ", ".join(name for _, name, _ in ends)
     return to_svg(figure, "curves", f"Learning curves of {told}")

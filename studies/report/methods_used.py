@@ -58,7 +58,7 @@ ORDER = ("network", "training", "augmentation", "pruning", "quantization")
 class Method(NamedTuple):
     """A method: where it belongs (one of ORDER), its name, in a few words, its source."""
 
-    stage: str
+    phase: str
     name: str
     words: str
     source: str
@@ -114,11 +114,11 @@ def bits(candidate: Candidate) -> str:
 
 
 def used(candidates: Iterable[Candidate]) -> list[Method]:
-    """Every method that one of the candidates uses, each once, in the order of the stages."""
+    """Every method that one of the candidates uses, each once, in the order of the phases."""
     found: dict[Method, None] = {}
     for candidate in candidates:
         found |= dict.fromkeys(_used(candidate))
-    return sorted(found, key=lambda method: ORDER.index(method.stage))
+    return sorted(found, key=lambda method: ORDER.index(method.phase))
 
 
 def _used(candidate: Candidate) -> Iterator[Method]:

@@ -14,7 +14,7 @@ VERDICT_CLASSES = {"clears the bar": "clears", "misses it": "misses"}
 
 def front_table(networks: Sequence[Network], *, long: bool = True) -> Markup:
     """Networks by ascending score: accuracy, score and its parts, size and bits."""
-    tables = [network.record.score for network in networks]
+    tables = [network.trial.totals for network in networks]
     places = decimals([network.score for network in networks], 4)
     head = ["trial", "accuracy\u00a0(%)", "score", "params term", "ops term", "strict score"]
     head += ["weights", "multiply-adds", "bits"] if long else ["network", "bits"]
@@ -54,7 +54,7 @@ def choices_table(networks: Sequence[Network]) -> Markup:
 def methods_table(networks: Sequence[Network]) -> Markup:
     """The methods that these networks use, with their papers."""
     rows = methods_used.used(network.candidate for network in networks)
-    return table(("stage", "method", "in a few words", "source"), rows, words=(0, 1, 2, 3))
+    return table(("phase", "method", "in a few words", "source"), rows, words=(0, 1, 2, 3))
 
 
 def spending_table(story: Story) -> Markup:

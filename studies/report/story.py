@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front, hypervolume, nearest
-from slimfront.studies.record import Record, read
-from slimfront.studies.store.storage import safe_url, study_url
+from slimfront.studies.record import TrialRecord
+from slimfront.studies.store.records import StudyRecord
+from slimfront.studies.store.storage import safe_url
 
 LARGEST_SUMMARY = 64 * 2**20  # bytes
 # (training, validation, test) images of the sets that come with the project
@@ -30,30 +29,25 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A trial that is shown, with its record."""
+    """A trial that is shown, whose candidate, accuracy and score are known."""
 
-    trial: FrozenTrial
-    record: Record
+    trial: TrialRecord
+    candidate: Candidate
 
     @property
     def accuracy(self) -> float:
         """Share of the validation images."""
-        return float(self.trial.values[0])
+        return self.trial.point[0]
 
     @property
     def score(self) -> float:
         """By the formula."""
-        return float(self.trial.values[1])
-
-    @property
-    def candidate(self) -> Candidate:
-        """What was trained."""
-        return self.record.candidate
+        return self.trial.point[1]
 
     @property
     def layers(self) -> list[Mapping[str, Any]]:
         """The score's table; empty where it was not kept as a whole."""
-        layers = list(self.record.score.get("layers") or ())
+        layers = list(self.trial.layers)
         needed = ("name", "weights", "macs", "weight_bits", "activation_bits")
         return [] if any(layer.get(key) is None for layer in layers for key in needed) else layers
 
@@ -92,7 +86,7 @@ class Story:
     split: tuple[int, int, int] | None
     space: Mapping[str, Any]
     seed: int | None
-    trials: tuple[FrozenTrial, ...]
+    trials: tuple[TrialRecord, ...]
     front: tuple[Network, ...]
     nearest: tuple[Network, ...]
     hypervolume: float
@@ -121,7 +115,7 @@ class Story:
         return f"--storage {shlex.quote(self.storage)} --name {shlex.quote(self.name)}"
 
 
-def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = ()) -> Story:
+def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Path] = ()) -> Story:
     """Everything that there is to tell about a study.
 
     Args:
@@ -132,20 +126,19 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
     Raises:
         StudyError: A summary that was named cannot be read.
     """
-    identity = study.user_attrs.get("identity", {})
-    bar = float(identity.get("bar", 0.9)) if bar is None else bar
+    identity = study.identity
+    bar = study.bar if bar is None else bar
     if not 0 < bar <= 1:
         raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
-    trials = tuple(study.get_trials(deepcopy=False))
-    records = {trial.number: record for trial in trials if (record := read(trial)) is not None}
-    newest = records[max(records)] if records else None
+    trials = study.trials
+    own = [trial for trial in trials if trial.candidate_dict is not None]
+    newest = own[-1] if own else None
     dataset = str(identity.get("dataset") or (newest.dataset if newest else ""))
-    digests = {record.digest for record in records.values()}
-    retrained, correlation, commands = _retrained(summaries, digests)
+    retrained, correlation, commands = _retrained(summaries, {trial.digest for trial in own if trial.digest})
     found = front(trials, bar)
     return Story(
-        name=study.study_name,
-        storage=study_url(study),
+        name=study.name,
+        storage=study.storage,
         bar=bar,
         dataset=dataset,
         data_digest=str(identity.get("data") or (newest.data_digest if newest else "")),
@@ -153,11 +146,11 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
         space=identity.get("space") or {},
         seed=identity.get("seed"),
         trials=trials,
-        front=_networks(found, records),
-        nearest=() if found else _networks(nearest(trials), records),
+        front=_networks(found),
+        nearest=() if found else _networks(nearest(trials)),
         hypervolume=hypervolume(found, bar),
         endings=tuple(endings(trials)),
-        seconds=float(study.user_attrs.get("seconds_worked", 0.0)),
+        seconds=study.seconds,
         environment=newest.environment if newest else {},
         retrained=retrained,
         rank_correlation=correlation,
@@ -166,8 +159,8 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
     )
 
 
-def _networks(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> tuple[Network, ...]:
-    return tuple(Network(trial, records[trial.number]) for trial in trials if trial.number in records)
+def _networks(trials: Iterable[TrialRecord]) -> tuple[Network, ...]:
+    return tuple(Network(trial, trial.candidate) for trial in trials if trial.candidate is not None)
 
 
 def _retrained(

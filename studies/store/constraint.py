@@ -15,8 +15,9 @@ import math
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 from slimfront.studies.errors import StudyError
+from slimfront.studies.record import State, TrialRecord
 
 CONSTRAINTS = "constraints"  # Optuna's name for the list, and the dashboard's
 
@@ -89,12 +90,9 @@ def set_refused(study: Study, trial: Trial | FrozenTrial, score: float, limit: f
     study._storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [worst])
 
 
-def is_feasible(trial: FrozenTrial, bar: float) -> bool:
+def is_feasible(trial: TrialRecord, bar: float) -> bool:
     """Whether the trial is complete and its accuracy is at or above `bar`, which need not be the study's own.
 
     A stopped trial never is: a bound is not an accuracy.
     """
-    if trial.state != TrialState.COMPLETE or not trial.values:
-        return False
-    accuracy = trial.values[0]
-    return math.isfinite(accuracy) and accuracy >= bar
+    return trial.state is State.COMPLETE and trial.accuracy is not None and trial.accuracy >= bar

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from made_trials import made_trial
-from optuna.trial import TrialState
+from made_trials import add_trials, made_trial
 from slimfront.search import view as viewing
 from slimfront.search.transactions import StudyStorage
 from slimfront.search.view import View
 from slimfront.studies.front import front
+from slimfront.studies.record import State
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
 
 
@@ -40,11 +41,11 @@ def test_it_shows_what_the_study_holds(tmp_path: Path) -> None:
     late = study.ask()  # takes the enqueued one
     study.enqueue_trial({"x": 2})
     for number, accuracy in enumerate((0.95, 0.85, 0.93, 0.97)):
-        study.add_trial(made_trial(number, accuracy, 0.01 * (number + 1)))
-        assert view.front() == front(study.trials, 0.9)
-    study.add_trial(made_trial(4, 0.5, 0.01, TrialState.FAIL))
+        add_trials(study, [made_trial(number, accuracy, 0.01 * (number + 1))])
+        assert view.front() == front(read_trials(study), 0.9)
+    add_trials(study, [made_trial(4, 0.5, 0.01, State.FAILED)])
     assert view.count() == 6  # the waiting one has not begun
-    digest = made_trial(0, 0.95, 0.01).user_attrs["digest"]
+    digest = str(made_trial(0, 0.95, 0.01).digest)
     assert [trial.number for trial in view.with_digest(digest)] == [2, 3, 4, 5, 6]
     assert [trial.number for trial in view.ended(3)] == [5, 6]
     study.tell(late, [0.99, 0.001])  # ends after later ones
@@ -85,11 +86,11 @@ def test_shared_it_sees_others_after_a_second_and_at_once_where_asked(
     view = View(study, storage, 0.9, shared=True)
     assert view.count() == 0
     other, _ = _opened(tmp_path)
-    other.add_trial(made_trial(0, 0.95, 0.01))
+    add_trials(other, [made_trial(0, 0.95, 0.01)])
     assert view.count() == 0
     view.read()
     assert view.count() == 1
-    other.add_trial(made_trial(1, 0.96, 0.005))
+    add_trials(other, [made_trial(1, 0.96, 0.005)])
     monkeypatch.setattr(viewing, "FRESH_SECONDS", 0.0)
     assert view.count() == 2
     assert [trial.number for trial in view.front()] == [1]

@@ -13,6 +13,7 @@ from made_trials import made_study, made_trial
 from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 from slimfront.studies.errors import StudyError
+from slimfront.studies.record import State
 from slimfront.studies.samplers import make_sampler
 from slimfront.studies.store.constraint import (
     is_feasible,
@@ -142,8 +143,8 @@ def test_a_constraint_that_a_crash_left_behind_is_replaced() -> None:
 def test_feasibility_for_another_bar_and_of_unfinished_trials() -> None:
     assert is_feasible(made_trial(0, 0.85, 0.1), 0.8)
     assert not is_feasible(made_trial(0, 0.85, 0.1), 0.9)
-    assert not is_feasible(made_trial(0, 0.95, 0.1, TrialState.PRUNED), 0.9)
-    assert not is_feasible(made_trial(0, 0.95, 0.1, TrialState.FAIL), 0.9)
+    assert not is_feasible(made_trial(0, 0.95, 0.1, State.STOPPED), 0.9)
+    assert not is_feasible(made_trial(0, 0.95, 0.1, State.FAILED), 0.9)
 
 
 def test_imported_trials_carry_their_constraint() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_trials import made_study, made_trial
+from made_trials import add_trials, made_study, made_trial
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from slimfront.studies.dashboard.server import (
     CURVES_PANEL,
@@ -24,6 +24,7 @@ from slimfront.studies.dashboard.server import (
 )
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
 from test_plots import many
 
@@ -35,21 +36,23 @@ def panels(study: optuna.Study) -> dict[str, Any]:
 
 def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
     study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
-    study.add_trials(many(60))
-    update_panels(study, 0.9)
+    add_trials(study, many(60))
+    update_panels(study, read_trials(study), 0.9)
     assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL}
-    update_panels(study, 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
+    update_panels(
+        study, read_trials(study), 0.99
+    )  # nothing feasible: a shorter figure must leave nothing of the longer one
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == []
-    study.add_trial(made_trial(60, 0.999, 0.01))
-    update_panels(study, 0.99)
+    add_trials(study, [made_trial(60, 0.999, 0.01)])
+    update_panels(study, read_trials(study), 0.99)
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == [60]
 
 
 def test_panels_of_a_study_without_trials() -> None:
     study = made_study([])
-    update_panels(study, 0.9)
+    update_panels(study, read_trials(study), 0.9)
     assert panels(study)[FRONT_PANEL]["layout"]["title"]["text"] == "No trial has finished yet"
 
 
@@ -73,15 +76,15 @@ def fetch(url: str) -> Any:
 def test_best_trials_of_the_served_dashboard_are_the_front(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     study = create_or_load(open_storage(url), "a")
-    study.add_trials([made_trial(0, 0.95, 0.1), made_trial(1, 0.5, 0.001), made_trial(2, 0.92, 0.05)])
+    add_trials(study, [made_trial(0, 0.95, 0.1), made_trial(1, 0.5, 0.001), made_trial(2, 0.92, 0.05)])
     with running(url) as address:
         shown = fetch(f"{address}/api/studies/{study._study_id}?after=0")
         assert [trial["number"] for trial in shown["best_trials"]] == [0, 2]
-        assert {trial.number for trial in front(study.trials, 0.9)} == {0, 2}
+        assert {trial.number for trial in front(read_trials(study), 0.9)} == {0, 2}
         constraints = [trial["constraints"][0] <= 0 for trial in shown["trials"]]
         assert constraints == [True, False, True]
         assert shown["objective_names"][0].startswith("accuracy")
-        study.add_trial(made_trial(3, 0.91, 0.01))
+        add_trials(study, [made_trial(3, 0.91, 0.01)])
         assert fetch(f"{address}/api/studies")["study_summaries"][0]["study_name"] == "a"
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_trials import made_trial
-from optuna.trial import TrialState
+from made_trials import add_trials, made_trial
 from slimfront.studies.dashboard.server import CURVES_PANEL, FRONT_PANEL, make_dashboard, update_panels
 from slimfront.studies.front import front
+from slimfront.studies.record import State
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, load_study, open_storage
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,8 @@ FRONT = [4, 2, 0]  # by ascending score
 def address(tmp_path: Path) -> Iterator[str]:
     url = f"sqlite:///{tmp_path}/a.db"
     study = create_or_load(open_storage(url), "a <b>study</b>")
-    study.add_trials(
+    add_trials(
+        study,
         [
             made_trial(0, 0.96, 0.2),
             made_trial(1, 0.5, 0.001),
@@ -51,10 +53,10 @@ def address(tmp_path: Path) -> Iterator[str]:
             made_trial(3, 0.92, 0.06),
             made_trial(4, 0.9, 0.02),
             made_trial(5, 0.8999, 0.01),
-            made_trial(6, 0.7, 0.004, TrialState.PRUNED),
-        ]
+            made_trial(6, 0.7, 0.004, State.STOPPED),
+        ],
     )
-    update_panels(study, 0.9)
+    update_panels(study, read_trials(study), 0.9)
     with make_dashboard(url, 0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, create_trial
 from slimfront.studies.analysis.bounds import edges, spoken
+from slimfront.studies.record import State, TrialRecord
 
 KINDS = {
     "residual.width.1": IntDistribution(16, 64, step=8),
@@ -14,14 +14,14 @@ KINDS = {
 }
 
 
-def _front(**values: list[object]) -> list[FrozenTrial]:
+def _front(**values: list[object]) -> list[TrialRecord]:
     names = {"width": "residual.width.1", "depth": "residual.depth.0", "bits": "bits.weights"}
     names |= {"rate": "sgd.learning_rate", "policy": "augmentation.policy", "batch": "batch_size"}
     found = []
     for row in zip(*values.values(), strict=True):
         params = {names[name]: value for name, value in zip(values, row, strict=True)}
         kinds = {name: KINDS[name] for name in params}
-        found.append(create_trial(values=[0.9, 0.1], params=params, distributions=kinds))
+        found.append(TrialRecord(len(found), State.COMPLETE, parameters=params, distributions=kinds))
     return found
 
 

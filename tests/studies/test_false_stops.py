@@ -1,32 +1,30 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from slimfront.studies.analysis.false_stops import false_stops
+from slimfront.studies.record import State, TrialRecord
 
 BAR = 0.9
 
 
-def _trial(state: TrialState, values: list[float] | None = None, **attributes: object) -> FrozenTrial:
-    return create_trial(state=state, values=values, user_attrs=attributes)
-
-
-def _numbered(*trials: FrozenTrial) -> list[FrozenTrial]:
-    for number, trial in enumerate(trials):
-        trial.number = number
-    return list(trials)
+def _trial(
+    number: int, state: State, accuracy: float | None = None, score: float | None = None, **known: Any
+) -> TrialRecord:
+    return TrialRecord(number, state, accuracy=accuracy, score=score, **known)
 
 
 def test_a_spared_trial_on_the_front_would_have_been_a_false_stop() -> None:
-    trials = _numbered(
-        _trial(TrialState.COMPLETE, [0.92, 0.05]),
-        _trial(TrialState.COMPLETE, [0.91, 0.01], spared={"reason": "below_bar"}),
-        _trial(TrialState.COMPLETE, [0.85, 0.001], spared={"reason": "below_bar"}),
-        _trial(TrialState.PRUNED, reason="below_bar"),
-        _trial(TrialState.PRUNED, reason="dominated"),
-        _trial(TrialState.PRUNED, reason="max_score"),
-        _trial(TrialState.PRUNED, reason="dominated", copied_from=4),
-    )
+    trials = [
+        _trial(0, State.COMPLETE, 0.92, 0.05),
+        _trial(1, State.COMPLETE, 0.91, 0.01, spared={"reason": "below_bar"}),
+        _trial(2, State.COMPLETE, 0.85, 0.001, spared={"reason": "below_bar"}),
+        _trial(3, State.STOPPED, reason="below_bar"),
+        _trial(4, State.STOPPED, reason="dominated"),
+        _trial(5, State.STOPPED, reason="max_score"),
+        _trial(6, State.STOPPED, reason="dominated", copied_from=4),
+    ]
     found = false_stops(trials, BAR)
     assert (found.stopped, found.spared, found.wrong) == (2, 2, 1)
     assert found.rate == 0.5
@@ -35,7 +33,7 @@ def test_a_spared_trial_on_the_front_would_have_been_a_false_stop() -> None:
 
 
 def test_without_spared_trials_nothing_is_claimed() -> None:
-    found = false_stops(_numbered(_trial(TrialState.PRUNED, reason="below_bar")), BAR)
+    found = false_stops([_trial(0, State.STOPPED, reason="below_bar")], BAR)
     assert found.rate is None
     assert found.to_dict()["false_stop_rate"] is None
     assert "not known" in str(found)

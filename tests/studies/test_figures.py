@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import optuna
 import plotly.graph_objects as go
 import pytest
 from made_trials import made_trial
-from optuna.trial import TrialState
+from slimfront.studies.details import CurvePoint
 from slimfront.studies.front import front
 from slimfront.studies.pictures.figures import MOST_POINTS, curves_figure, front_figure
+from slimfront.studies.record import State, TrialRecord
 from test_plots import many
 
 
@@ -24,8 +24,8 @@ def test_the_front_trace_holds_exactly_the_front(count: int) -> None:
     shown = trace(front_figure(trials, 0.9), "front")
     best = front(trials, 0.9)
     assert shown["customdata"] == [trial.number for trial in best]
-    assert shown["x"] == pytest.approx([trial.values[1] for trial in best], rel=1e-3)
-    assert shown["y"] == pytest.approx([100 * trial.values[0] for trial in best], abs=1e-3)
+    assert shown["x"] == pytest.approx([trial.point[1] for trial in best], rel=1e-3)
+    assert shown["y"] == pytest.approx([100 * trial.point[0] for trial in best], abs=1e-3)
 
 
 def test_a_figure_stays_small_however_many_trials() -> None:
@@ -57,12 +57,12 @@ def test_curves_of_the_front_and_of_the_latest() -> None:
 
 
 def test_long_curves_are_thinned_and_end_at_their_last_epoch() -> None:
-    curve = tuple({"stage": "dense", "epoch": e, "accuracy": e / 1000} for e in range(1, 1001))
+    curve = tuple(CurvePoint("dense", e, accuracy=e / 1000) for e in range(1, 1001))
     (line, *_) = curves_figure([made_trial(0, 0.95, 0.1, curve=curve)], 0.9).data
     assert len(line.y) == 100
     assert (line.x0 + line.dx * (len(line.y) - 1), line.y[-1]) == (1000, 100.0)
 
 
 def test_trials_without_curves_are_left_out() -> None:
-    trials = [made_trial(0, 0.95, 0.1, foreign=True), optuna.trial.create_trial(state=TrialState.FAIL)]
+    trials = [made_trial(0, 0.95, 0.1, foreign=True), TrialRecord(1, State.FAILED)]
     assert len(curves_figure(trials, 0.9).data) == 0

@@ -4,22 +4,21 @@ import random
 from pathlib import Path
 
 import matplotlib.pyplot
-import optuna
 import pytest
 from made_trials import BAR, made_trial
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from optuna.trial import FrozenTrial, TrialState
 from slimfront.studies.analysis.ladder import rungs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.pictures.labels import Labels
 from slimfront.studies.pictures.plots import draw_front, finding, front_plot, nice_ticks, percent, sort_kinds
+from slimfront.studies.record import State, TrialRecord
 
 
-def many(count: int, seed: int = 0, best: float = 0.95) -> list[FrozenTrial]:
+def many(count: int, seed: int = 0, best: float = 0.95) -> list[TrialRecord]:
     numbers = random.Random(seed)
-    states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED]
+    states = [State.COMPLETE, State.COMPLETE, State.STOPPED]
     return [
         made_trial(i, round(best - 0.2 * numbers.random(), 4), 10 ** numbers.uniform(-2.5, 0), numbers.choice(states))
         for i in range(count)
@@ -43,12 +42,12 @@ def test_a_picture_of_any_number_of_trials(tmp_path: Path, count: int, ladder: b
         [made_trial(0, 0.9, 0.1)],
         [made_trial(0, 0.0, 1e-9)],
         [made_trial(i, 0.95, 0.1) for i in range(3)],
-        [optuna.trial.create_trial(state=TrialState.FAIL), optuna.trial.create_trial(state=TrialState.RUNNING)],
-        [made_trial(0, 0.95, 0.1, foreign=True), made_trial(1, 0.5, 0.1, TrialState.PRUNED, foreign=True)],
+        [TrialRecord(0, State.FAILED), TrialRecord(1, State.RUNNING)],
+        [made_trial(0, 0.95, 0.1, foreign=True), made_trial(1, 0.5, 0.1, State.STOPPED, foreign=True)],
     ],
     ids=["nothing feasible", "perfect", "at the bar", "useless", "equal", "unfinished", "foreign"],
 )
-def test_unusual_studies(tmp_path: Path, trials: list[FrozenTrial]) -> None:
+def test_unusual_studies(tmp_path: Path, trials: list[TrialRecord]) -> None:
     assert front_plot(trials, 0.9, tmp_path / "front.png").stat().st_size > 10_000
 
 
@@ -65,10 +64,10 @@ def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_kinds_of_trials_are_told_apart() -> None:
     trials = [made_trial(0, 0.95, 0.1), made_trial(1, 0.94, 0.2), made_trial(2, 0.8, 0.1)]
-    trials += [made_trial(3, 0.99, 0.001, TrialState.PRUNED), made_trial(4, 0.99, 0.001, TrialState.FAIL)]
+    trials += [made_trial(3, 0.99, 0.001, State.STOPPED), made_trial(4, 0.99, 0.001, State.FAILED)]
     best, kinds = sort_kinds(trials, 0.9)
     assert [trial.number for trial in best] == [0]
-    found = {kind: [trial.number for trial, _ in some] for kind, some in kinds.items()}
+    found = {kind: [trial.number for trial in some] for kind, some in kinds.items()}
     assert found == {"stopped": [3], "below": [2], "above": [1]}
 
 
@@ -124,7 +123,7 @@ def test_the_legend_stays_in_a_narrow_picture() -> None:
         made_trial(0, 0.95, 0.02),
         made_trial(1, 0.94, 0.05),
         made_trial(2, 0.80, 0.03),
-        made_trial(3, 0.70, 0.01, TrialState.PRUNED),
+        made_trial(3, 0.70, 0.01, State.STOPPED),
     ]
     figure = Figure(figsize=(7.2, 4.4))
     FigureCanvasAgg(figure)

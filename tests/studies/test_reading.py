@@ -10,6 +10,7 @@ import pytest
 from made_trials import made_study, made_trial
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from slimfront.studies.record import State
 from slimfront.studies.store import reading
 from slimfront.studies.store.storage import open_storage
 
@@ -20,7 +21,7 @@ def _url(folder: Path) -> str:
 
 def _filled(folder: Path) -> optuna.Study:
     """Trials of every state, with everything that can hang on one."""
-    study = made_study([made_trial(0, 0.91, 0.02), made_trial(1, 0.8, 0.01, TrialState.PRUNED)], _url(folder))
+    study = made_study([made_trial(0, 0.91, 0.02), made_trial(1, 0.8, 0.01, State.STOPPED)], _url(folder))
     study.add_trial(
         create_trial(
             values=[0.5, math.inf],

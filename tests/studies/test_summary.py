@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import optuna
 import pandas
 import pytest
-from made_trials import BAR, made_study, made_trial
-from optuna.trial import TrialState
+from made_trials import BAR, add_trials, made_study, made_trial
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, hypervolume, nearest
+from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.store.records import StudyRecord, read_study
 from slimfront.studies.store.storage import create_or_load, open_storage
 from slimfront.studies.summary import COLUMNS, summary, table, to_csv
 
@@ -19,14 +19,14 @@ from slimfront.studies.summary import COLUMNS, summary, table, to_csv
 def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     study = create_or_load(open_storage(url), "a")
-    study.add_trials([made_trial(0, 0.95, 0.2), made_trial(1, 0.91, 0.05), made_trial(2, 0.5, 0.01)])
-    study.add_trials([made_trial(3, 0.6, 0.1, TrialState.PRUNED), made_trial(4, 0.1, 0.1, TrialState.FAIL)])
+    add_trials(study, [made_trial(0, 0.95, 0.2), made_trial(1, 0.91, 0.05), made_trial(2, 0.5, 0.01)])
+    add_trials(study, [made_trial(3, 0.6, 0.1, State.STOPPED), made_trial(4, 0.1, 0.1, State.FAILED)])
     study.ask()
-    found = summary(study, BAR)
+    found = summary(read_study(study), BAR)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["study"], found["storage"], found["bar"]) == ("a", url, BAR)
     assert found["trials"] == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
-    assert found["hypervolume"] == pytest.approx(hypervolume(study.trials, BAR))
+    assert found["hypervolume"] == pytest.approx(hypervolume(read_study(study).trials, BAR))
     assert [row["trial"] for row in found["front"]] == [1, 0]
     assert found["nearest"] == []
     keys = {"trial", "digest", "accuracy", "score", "score_params", "score_ops", "strict_score"}
@@ -36,7 +36,7 @@ def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
 def test_an_empty_front_names_the_nearest() -> None:
     accuracies = [0.5, 0.89, 0.7, 0.89]
     trials = [made_trial(i, accuracy, 0.1 - 0.01 * i) for i, accuracy in enumerate(accuracies)]
-    found = summary(made_study([*trials, made_trial(4, 0.899, 0.1, TrialState.PRUNED)]), BAR)
+    found = summary(read_study(made_study([*trials, made_trial(4, 0.899, 0.1, State.STOPPED)])), BAR)
     assert found["front"] == []
     assert found["hypervolume"] == 0
     assert [row["trial"] for row in found["nearest"]] == [3, 1, 2]
@@ -45,19 +45,18 @@ def test_an_empty_front_names_the_nearest() -> None:
 
 
 def test_foreign_trials_are_summed_up_without_their_details() -> None:
-    found = summary(made_study([made_trial(0, 0.95, 0.2, foreign=True)]), BAR)
+    found = summary(StudyRecord("made", "memory", (made_trial(0, 0.95, 0.2, foreign=True),)), BAR)
     assert found["front"][0]["digest"] is None
     assert found["front"][0]["score"] == 0.2
 
 
 def test_csv_holds_every_trial_and_reads_back(tmp_path: Path) -> None:
     trials = [
-        made_trial(1, 0.6, 0.1, TrialState.PRUNED, reason="below_bar", bound=0.7),
+        made_trial(1, 0.6, 0.1, State.STOPPED, reason="below_bar", bound=0.7),
         made_trial(0, 0.95, 0.2),
         made_trial(2, 0.95, 0.3, foreign=True),
-        optuna.trial.create_trial(state=TrialState.FAIL),
+        TrialRecord(3, State.FAILED),
     ]
-    trials[3].number = 3
     path = to_csv(trials, tmp_path / "new" / "front.csv", BAR)
     frame = pandas.read_csv(path)
     assert list(frame["trial"]) == [0, 1, 2, 3]

@@ -13,8 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_trials import made_study, made_trial
-from optuna.trial import TrialState
+from made_trials import add_trials, made_trial
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 from slimfront.evaluators.pruning import account
 from slimfront.evaluators.scoring.expected import expected_score
@@ -24,6 +23,8 @@ from slimfront.studies.dashboard.panels import importance_figure, spending_figur
 from slimfront.studies.dashboard.server import make_dashboard
 from slimfront.studies.dashboard.trial_pages import _account, artifacts_folder, score_csv, update_pages
 from slimfront.studies.front import front
+from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
 
 LAYER = {"name": "stem.conv", "kind": "conv", "weights": 560, "macs": 28_000, "weight_bits": 4, "activation_bits": 8}
@@ -35,11 +36,11 @@ def study(tmp_path: Path) -> optuna.Study:
     trials = [
         made_trial(0, 0.95, 0.1),
         made_trial(1, 0.92, 0.05),
-        made_trial(2, 0.7, 0.01, TrialState.PRUNED, reason="below_bar"),
-        made_trial(3, 0.0, 0.01, TrialState.FAIL, reason="loss_not_finite"),
+        made_trial(2, 0.7, 0.01, State.STOPPED, reason="below_bar"),
+        made_trial(3, 0.0, 0.01, State.FAILED, reason="loss_not_finite"),
         made_trial(4, 0.93, 0.07, foreign=True),
     ]
-    made.add_trials(trials)
+    add_trials(made, trials)
     return made
 
 
@@ -49,29 +50,29 @@ def note_of(study: optuna.Study, number: int) -> str:
 
 
 def test_pages_of_the_front_first_and_of_the_latest_on_request(study: optuna.Study, tmp_path: Path) -> None:
-    assert [trial.number for trial in front(study.trials, 0.9)] == [1, 4, 0]
-    assert update_pages(study, 0.9, tmp_path / "files") == 2  # trial 4 has no record to tell of
+    assert [trial.number for trial in front(read_trials(study), 0.9)] == [1, 4, 0]
+    assert update_pages(study, read_trials(study), 0.9, tmp_path / "files") == 2  # trial 4 has no record to tell of
     assert "92 % on the validation images, at or above the bar of 90 %" in note_of(study, 1)
     assert "residual 16-32-64 × 3-3-3" in note_of(study, 1)
     assert "retrain --trial 1" in note_of(study, 1)
     assert note_of(study, 2) == ""
-    assert update_pages(study, 0.9, tmp_path / "files", latest=3) == 2
+    assert update_pages(study, read_trials(study), 0.9, tmp_path / "files", latest=3) == 2
     assert "stopped: could no longer reach the bar" in note_of(study, 2)
     assert "failed: its training diverged" in note_of(study, 3)
 
 
 def test_a_note_that_somebody_edited_stays(study: optuna.Study, tmp_path: Path) -> None:
-    update_pages(study, 0.9, tmp_path)
+    update_pages(study, read_trials(study), 0.9, tmp_path)
     save_note_with_version(study._storage, study._study_id, study.trials[1]._trial_id, 2, "mine")
-    assert update_pages(study, 0.9, tmp_path) == 0
+    assert update_pages(study, read_trials(study), 0.9, tmp_path) == 0
     assert note_of(study, 1) == "mine"
 
 
 def test_artifacts_download_through_the_dashboard(study: optuna.Study, tmp_path: Path) -> None:
     (tmp_path / "network.slim").write_bytes(b"packed")
     left = made_trial(5, 0.97, 0.2, artifacts=(str(tmp_path / "network.slim"), "absent.slim"))
-    study.add_trial(left)
-    update_pages(study, 0.9, tmp_path / "files")
+    add_trials(study, [left])
+    update_pages(study, read_trials(study), 0.9, tmp_path / "files")
     with make_dashboard(f"sqlite:///{tmp_path}/a.db", 0, artifacts=str(tmp_path / "files")) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -108,7 +109,7 @@ def test_the_score_table_adds_up() -> None:
 
 
 def test_epochs_are_shown_by_how_trials_ended(study: optuna.Study) -> None:
-    figure = spending_figure(study.trials)
+    figure = spending_figure(read_trials(study))
     (bars,) = figure.data
     assert dict(zip(bars.y, bars.x, strict=True)) == {
         "trained to the end": 6,
@@ -119,7 +120,7 @@ def test_epochs_are_shown_by_how_trials_ended(study: optuna.Study) -> None:
     assert "nothing trained yet" in spending_figure([]).layout.title.text
 
 
-def conditional_study(trials: int) -> optuna.Study:
+def conditional_trials(trials: int) -> list[TrialRecord]:
     """Accuracy follows from `width` in one branch and from `growth` in the other; `noise` does nothing."""
     made = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(trials):
@@ -128,11 +129,11 @@ def conditional_study(trials: int) -> optuna.Study:
         size = trial.suggest_int("a.width" if family == "a" else "b.growth", 1, 8)
         trial.suggest_float("noise", 0.01, 1.0, log=True)
         made.tell(trial, [0.5 + 0.05 * size, float(size)])
-    return made
+    return read_trials(made)
 
 
 def test_importance_understands_conditional_parameters() -> None:
-    importance = importances(conditional_study(60).trials, bar=1.0)
+    importance = importances(conditional_trials(60), bar=1.0)
     assert not importance.feasible
     assert importance.among == "among all 60 complete trials: fewer than 10 reach the bar"
     found = importance.shares
@@ -141,7 +142,7 @@ def test_importance_understands_conditional_parameters() -> None:
         assert sum(shares[column] for shares in found.values()) == pytest.approx(1)
         assert found["a.width"][column] + found["b.growth"][column] > 0.8
         assert found["noise"][column] < 0.1
-    figure = importance_figure(conditional_study(60).trials, bar=1.0)
+    figure = importance_figure(conditional_trials(60), bar=1.0)
     assert {trace.name for trace in figure.data} == {"for accuracy", "for score"}
 
 
@@ -152,23 +153,24 @@ def test_importance_is_that_among_trials_that_reach_the_bar() -> None:
         trial = made.ask()
         a, b = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
         made.tell(trial, [0.9 + 0.1 * b, 1 + b] if a > 0.5 else [0.5 * a, 1 + a])
-    importance = importances(made.trials, bar=0.9)
+    trials = read_trials(made)
+    importance = importances(trials, bar=0.9)
     assert importance.feasible
-    assert importance.trials == sum(trial.values[0] >= 0.9 for trial in made.trials)
+    assert importance.trials == sum(trial.point[0] >= 0.9 for trial in trials)
     assert importance.shares["b"][0] > 0.9
-    assert importances(made.trials, bar=0.999).shares["a"][0] > 0.5
-    assert "trials at or above the bar" in importance_figure(made.trials, bar=0.9).layout.title.text
+    assert importances(trials, bar=0.999).shares["a"][0] > 0.5
+    assert "trials at or above the bar" in importance_figure(trials, bar=0.9).layout.title.text
 
 
 def test_importance_of_too_little_is_nothing() -> None:
-    assert importances(conditional_study(LEAST_TRIALS - 1).trials, bar=0.5).shares == {}
+    assert importances(conditional_trials(LEAST_TRIALS - 1), bar=0.5).shares == {}
     assert importances([], bar=0.5).shares == {}
-    nothing = made_study([made_trial(n, 0.91, 0.05) for n in range(12)]).trials  # no parameters
+    nothing = [made_trial(n, 0.91, 0.05) for n in range(12)]  # no parameters
     assert importances(nothing, bar=0.9).shares == {}
     assert f"from {LEAST_TRIALS} complete trials on" in importance_figure([], bar=0.9).layout.title.text
 
 
-def test_the_books_of_pruning_stand_in_the_note() -> None:
+def test_what_was_pruned_stands_in_the_note() -> None:
     asked = Pruning(weights=sparsity("global_l1", 0.5))
     candidate = presets["resnet8"]
     dense = expected_score(candidate, (3, 32, 32), 10)

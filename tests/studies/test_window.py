@@ -9,26 +9,32 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_trials import made_study, made_trial
+from made_trials import BAR, made_study, made_trial
 from optuna.trial import FrozenTrial, TrialState
+from slimfront.studies.record import State
 from slimfront.studies.samplers import make_sampler
 from slimfront.studies.store.constraint import set_feasibility
+from slimfront.studies.store.records import to_frozen
 from slimfront.studies.window import Window, WindowedTPE, window
+
+
+def _trial(number: int, accuracy: float, score: float, state: State = State.COMPLETE) -> FrozenTrial:
+    trial = to_frozen(made_trial(number, accuracy, score, state), BAR)
+    trial.number = number
+    return trial
 
 
 def _long() -> list[FrozenTrial]:
     """200 trials, the first ten of which are the best; most of the others miss the bar."""
-    good = [made_trial(number, 0.95 + 0.001 * number, 0.01 + 0.001 * number) for number in range(10)]
+    good = [_trial(number, 0.95 + 0.001 * number, 0.01 + 0.001 * number) for number in range(10)]
     return good + [
-        made_trial(
-            number, 0.5 + 0.4 * (number % 7 == 0), 0.02, TrialState.PRUNED if number % 3 else TrialState.COMPLETE
-        )
+        _trial(number, 0.5 + 0.4 * (number % 7 == 0), 0.02, State.STOPPED if number % 3 else State.COMPLETE)
         for number in range(10, 200)
     ]
 
 
 def test_a_short_study_is_shown_whole() -> None:
-    trials = [*_long()[:20], made_trial(20, 0.9, 0.1, TrialState.FAIL)]
+    trials = [*_long()[:20], _trial(20, 0.9, 0.1, State.FAILED)]
     assert window(trials, most=20) == trials[:20]
 
 
@@ -46,9 +52,9 @@ def test_looking_at_a_study_as_it_grows_comes_to_the_same(data: st.DataObject) -
     kinds = st.tuples(
         st.sampled_from([0.5, 0.8, 0.9, 0.93, 0.95]),
         st.sampled_from([0.01, 0.02, 0.05]),
-        st.sampled_from([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]),
+        st.sampled_from([State.COMPLETE, State.COMPLETE, State.STOPPED, State.FAILED]),
     )
-    ended = [made_trial(number, *kind) for number, kind in enumerate(data.draw(st.lists(kinds, max_size=40)))]
+    ended = [_trial(number, *kind) for number, kind in enumerate(data.draw(st.lists(kinds, max_size=40)))]
     waiting = optuna.trial.create_trial(state=TrialState.WAITING)
     running = optuna.trial.create_trial(state=TrialState.RUNNING)
     trials = [waiting] * len(ended)

@@ -1,0 +1,76 @@
+"""Studies and trials between Optuna and our records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
+from slimfront.studies.store.constraint import system_attributes
+from slimfront.studies.store.storage import study_url
+
+BAR = 0.9  # of a study that does not say
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it stands, for those who read it.
+
+    Attributes:
+        name: Of the study.
+        storage: Its URL, without passwords; "memory" for one that is not stored.
+        trials: All of them, by number.
+        identity: Settings that the study was begun with; empty for a study of another program.
+        seconds: That searches have worked on it.
+    """
+
+    name: str
+    storage: str
+    trials: tuple[TrialRecord, ...]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def bar(self) -> float:
+        """Accuracy that the study demands, a share in [0, 1]."""
+        return float(self.identity.get("bar", BAR))
+
+
+def read_study(study: Study) -> StudyRecord:
+    """Read a study as it is now."""
+    attributes = study.user_attrs
+    return StudyRecord(
+        name=study.study_name,
+        storage=study_url(study),
+        trials=tuple(read_trials(study)),
+        identity=attributes.get("identity", {}),
+        seconds=float(attributes.get("seconds_worked", 0.0)),
+    )
+
+
+def read_trials(study: Study) -> list[TrialRecord]:
+    """All trials of a study, by number."""
+    return [TrialRecord.of(frozen) for frozen in study.get_trials(deepcopy=False)]
+
+
+def to_frozen(record: TrialRecord, bar: float) -> FrozenTrial:
+    """A trial that `Study.add_trial` takes; the study gives it a number and, where it is over, the time of now.
+
+    Args:
+        record: Of any state; a complete one needs its accuracy and its score.
+        bar: Of the study that the trial is added to: complete and stopped trials are judged by it.
+    """
+    bound = record.accuracy if record.bound is None else min(record.bound, 1.0)
+    judged = bound if record.state is State.STOPPED else record.accuracy
+    limited = record.state in (State.COMPLETE, State.STOPPED) and judged is not None
+    return create_trial(
+        state=TrialState[OPTUNA_STATES[record.state]],
+        values=record.point if record.state is State.COMPLETE else None,
+        params=dict(record.parameters),
+        distributions=dict(record.distributions),
+        user_attrs=record.to_attributes(),
+        system_attrs=system_attributes(judged, bar) if limited else {},
+    )
