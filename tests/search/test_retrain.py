@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import optuna
 import pytest
 import torch
 from slimfront.evaluators.data import loaded
@@ -327,14 +326,15 @@ def test_exactly_one_choice() -> None:
 
 def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
     from slimfront.studies.errors import StudyError
-    from slimfront.studies.record import Record
+    from slimfront.studies.record import State, TrialRecord
+    from slimfront.studies.store.records import to_frozen
     from slimfront.studies.store.storage import create_or_load, open_storage
 
     url = f"sqlite:///{tmp_path}/s.db"
     study = create_or_load(open_storage(url), "a study")
     study.set_user_attr("identity", {"dataset": "digits", "bar": 0.8, "image_size": None})
-    record = Record(DIGITS, accuracy=0.85, score={"score": 0.01})
-    study.add_trial(optuna.trial.create_trial(values=[0.85, 0.01], user_attrs=record.to_attributes()))
+    record = TrialRecord.begin(0, DIGITS, state=State.COMPLETE, accuracy=0.85, score=0.01, totals={"score": 0.01})
+    study.add_trial(to_frozen(record, 0.8))
     rest: dict[str, Any] = {"dataset": None, "bar": None, "seeds": 5, "epochs": None}
     made, folder = make_plan(url, None, {"trial": 0, "front": False, "candidate": None}, **rest)
     assert (made.dataset, made.bar, made.study) == ("digits", 0.8, "a study")
@@ -342,10 +342,9 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
     assert folder.name == "a_study-trial-0"
     of_front, _ = make_plan(url, None, {"trial": None, "front": True, "candidate": None}, **rest)
     assert of_front.choices == made.choices
-    failed = {"state": optuna.trial.TrialState.FAIL}
-    study.add_trial(optuna.trial.create_trial(**failed))
+    study.add_trial(to_frozen(TrialRecord(1, State.FAILED), 0.8))
     impossible = {"reason": "impossible", "text": "ScoreError: too narrow"}  # as a search notes it
-    study.add_trial(optuna.trial.create_trial(**failed, user_attrs=impossible))
+    study.add_trial(to_frozen(TrialRecord(2, State.FAILED, **impossible), 0.8))
     for number, why in {
         7: "has no trial 7, only 0 to 2",
         1: "ended before its network was known",

@@ -3,78 +3,174 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from made_trials import CANDIDATE, made_record, made_trial
-from optuna.trial import TrialState
-from slimfront.studies.record import Record, accuracy_and_score, read, write
+from made_trials import BAR, CANDIDATE, CURVE, made_trial
+from optuna.trial import TrialState, create_trial
+from slimfront.studies.details import CurvePoint, Details
+from slimfront.studies.record import State, TrialRecord, write
+from slimfront.studies.store.records import read_trials, to_frozen
 from slimfront.studies.store.storage import create_or_load, open_storage
 
 
-def full() -> Record:
-    return made_record(
-        stages=({"stage": "dense", "accuracy": 0.9, "seconds": 1.0},),
-        device="cpu",
-        threads=1,
-        environment={"python": "3.11.0", "commit": "unknown"},
-        reason="below_bar",
-        bound=0.88,
-        copied_from=3,
-        artifacts=("a.slim",),
-    )
+def full(**changes: Any) -> TrialRecord:
+    known: dict[str, Any] = {
+        "phases": ({"stage": "dense", "accuracy": 0.9, "seconds": 1.0},),
+        "device": "cpu",
+        "threads": 1,
+        "environment": {"python": "3.11.0", "commit": "unknown"},
+        "reason": "below_bar",
+        "text": "why",
+        "bound": 0.88,
+        "copied_from": 3,
+        "uncompressed_from": 2,
+        "spared": {"reason": "below_bar", "epoch": 3},
+        "preset": "resnet20",
+        "imported_from": "a, trial 2",
+        "starts": 2,
+        "owner": "me",
+        "beat": 4,
+        "notes": ("one filter too few",),
+        "account": {"p_s": 0.25},
+        "artifacts": ("a.slim",),
+    }
+    return made_trial(0, 0.91, 0.05, **(known | changes))
+
+
+def again(record: TrialRecord) -> TrialRecord:
+    """Written and read."""
+    frozen = to_frozen(record, BAR)
+    frozen.number = record.number
+    return TrialRecord.of(frozen)
+
+
+def untimed(record: TrialRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in ("begun", "ended", "load", "details")}
 
 
 def test_a_record_survives_a_trial_in_a_database(tmp_path: Path) -> None:
     study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
     trial = study.ask()
+    trial.suggest_float("x", 0, 1)
     write(trial, full())
     study.tell(trial, [0.91, 0.05])
-    again = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a").trials[0]
-    assert read(again) == full()
+    (found,) = read_trials(create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a"))
+    sampled = {"parameters": trial.params, "distributions": trial.distributions}
+    assert untimed(found) == untimed(full()) | sampled
+    assert found.details == full().details
+    assert found.begun is not None
+    assert found.ended is not None
+    assert found.begun <= found.ended
+
+
+def test_every_field_is_written_and_read() -> None:
+    """Whoever adds a field meets this test: without an attribute it would be lost."""
+    told, empty = full(), TrialRecord(0, State.COMPLETE)
+    kept = {name for name, value in untimed(told).items() if value != getattr(empty, name)}
+    assert kept >= set(untimed(told)) - {"number", "state", "parameters", "distributions"}
+    assert untimed(again(told)) == untimed(told)
+
+
+@pytest.mark.parametrize("state", State)
+def test_states_are_optunas_under_other_names(state: State) -> None:
+    assert again(TrialRecord(0, state, accuracy=0.9, score=0.1)).state is state
+    assert {
+        TrialRecord.of(create_trial(state=s, values=[1, 1] if s.name == "COMPLETE" else None)).state for s in TrialState
+    } == set(State)
+    assert TrialRecord.of(create_trial(state=TrialState.PRUNED)).state is State.STOPPED
 
 
 def test_attributes_are_plain_json_even_when_the_training_diverged() -> None:
-    curve = ({"stage": "dense", "epoch": 1, "loss": math.nan, "accuracy": 0.1},)
-    attributes = made_record(accuracy=math.nan, curve=curve).to_attributes()
+    attributes = made_trial(
+        0, math.nan, 0.1, State.FAILED, curve=(CurvePoint("dense", 1, loss=math.nan, accuracy=0.1),), bound=math.inf
+    ).to_attributes()
     assert json.loads(json.dumps(attributes, allow_nan=False)) == attributes
-    assert Record.from_attributes(attributes).curve[0]["loss"] is None
+    assert attributes["curve"] == {"stage": ["dense"], "epoch": [1], "accuracy": [0.1]}
+    assert Details.of(attributes).curve[0].loss is None
 
 
 def test_unknown_things_are_left_out() -> None:
-    assert set(Record(CANDIDATE).to_attributes()) == {"digest", "candidate", "seed", "seconds"}
-    assert Record.from_attributes(Record(CANDIDATE).to_attributes()) == Record(CANDIDATE)
+    assert set(TrialRecord.begin(0, CANDIDATE).to_attributes()) == {"digest", "candidate"}
+    assert TrialRecord(0, State.FAILED).to_attributes() == {}
 
 
 def test_rows_with_different_keys_keep_their_places() -> None:
-    stages = ({"stage": "dense", "accuracy": 0.9}, {"stage": "quantization", "bits": 4})
-    again = Record.from_attributes(Record(CANDIDATE, stages=stages).to_attributes())
-    assert again.stages[1] == {"stage": "quantization", "accuracy": None, "bits": 4}
+    phases = ({"stage": "dense", "accuracy": 0.9}, {"stage": "quantization", "bits": 4})
+    assert again(full(phases=phases)).phases[1] == {"stage": "quantization", "accuracy": None, "bits": 4}
 
 
-def test_the_digest_is_the_candidates() -> None:
+def test_the_candidate_is_parsed_when_asked_for() -> None:
+    assert again(full()).candidate == CANDIDATE
     assert full().digest == CANDIDATE.digest == full().to_attributes()["digest"]
+    assert full().own_candidate is None
+    assert full(copied_from=None).own_candidate == CANDIDATE
 
 
-@pytest.mark.parametrize("attributes", [{}, {"candidate": {"family": "alien"}}, {"candidate": 3}, {"digest": "x"}])
-def test_trials_of_other_programs_have_no_record(attributes: dict[str, object]) -> None:
-    trial = optuna.trial.create_trial(values=[0.9, 0.1], user_attrs=attributes)
-    assert read(trial) is None
-    assert accuracy_and_score(trial) == (0.9, 0.1)
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"candidate": {"family": "alien"}},
+        {"candidate": 3},
+        {"digest": 5, "curve": "x", "score": 1, "seed": "7", "notes": 3, "data": [], "run": None},
+        {"curve": {"epoch": [1, 2], "accuracy": [0.5]}, "layers": {"name": 3}, "stages": []},
+    ],
+)
+def test_trials_of_other_programs_say_what_they_can(attributes: dict[str, object]) -> None:
+    trial = TrialRecord.of(create_trial(values=[0.9, 0.1], user_attrs=attributes))
+    assert trial.candidate is None
+    assert trial.point == (0.9, 0.1)
+    assert (trial.digest, trial.seed, trial.dataset, trial.notes) == (None, None, "", ())
+    assert trial.details == Details()
+    assert (trial.epochs, trial.planned_epochs) == (0, 0)
 
 
 def test_a_stopped_trial_lies_where_it_stopped() -> None:
-    stopped = made_trial(0, 0.8, 0.05, TrialState.PRUNED)
-    assert accuracy_and_score(stopped) == (0.8, 0.05)
-    assert accuracy_and_score(optuna.trial.create_trial(state=TrialState.FAIL)) == (None, None)
+    assert again(made_trial(0, 0.8, 0.05, State.STOPPED, bound=0.85)).point == (0.8, 0.05)
+    unknown = TrialRecord(4, State.FAILED)
+    assert not unknown.is_located
+    with pytest.raises(ValueError, match="Trial 4"):
+        _ = unknown.point
+
+
+def test_the_curve_tells_epochs_and_accuracies() -> None:
+    untrained = CurvePoint("filters", 0, 2, accuracy=0.4)
+    trial = again(made_trial(0, 0.9, 0.1, curve=(*CURVE, untrained, CurvePoint("filters", 1, 2))))
+    assert trial.curve[:4] == (*CURVE, untrained)
+    assert trial.epochs == 4
+    assert trial.measured == [(1, 0.3), (2, 0.6), (3, pytest.approx(0.9)), (4, 0.4)]
+    assert trial.planned_epochs == sum(CANDIDATE.stages.values())
+
+
+def test_details_are_loaded_once_and_only_where_they_are_looked_at() -> None:
+    loaded: list[int] = []
+
+    def load() -> Details:
+        loaded.append(1)
+        return Details(curve=CURVE)
+
+    trial = TrialRecord.of(create_trial(values=[0.9, 0.1]), load)
+    assert (trial.point, loaded) == ((0.9, 0.1), [])
+    assert (trial.epochs, trial.curve, loaded) == (3, CURVE, [1])
+
+
+def test_a_result_says_nothing_of_how_its_trial_was_run() -> None:
+    kept = set(full().result().to_attributes())
+    assert set(full().to_attributes()) - kept == {
+        *("dense_of", "spared", "preset", "imported_from", "starts", "owner", "beat")
+    }
 
 
 def test_only_changes_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     trial = study.ask()
-    write(trial, made_record(accuracy=None, curve=()))
+    trial.set_user_attr("starts", 1)
+    write(trial, made_trial(0, None, 0.05, curve=()))
     written: list[str] = []
     original = trial.set_user_attr
     monkeypatch.setattr(trial, "set_user_attr", lambda key, value: (written.append(key), original(key, value)))
-    write(trial, made_record(accuracy=0.91))
+    write(trial, made_trial(0, 0.91, 0.05))
     assert set(written) == {"accuracy", "curve"}
+    assert trial.user_attrs["starts"] == 1

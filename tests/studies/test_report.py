@@ -10,21 +10,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from made_trials import BAR, made_study, made_trial
-from optuna.trial import TrialState
+from made_trials import BAR, made_trial
 from slimfront.evaluators.scoring.score import formula
 from slimfront.spaces import Bits, Candidate, Pruning, Recipe, presets, sparsity
 from slimfront.spaces.methods import METHODS
 from slimfront.studies.analysis.spending import endings
 from slimfront.studies.errors import StudyError
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import decimals, element, number, percent_number, table
 from slimfront.studies.report.report import report, write_page
 from slimfront.studies.report.slides import slides
 from slimfront.studies.report.story import Story, find_summaries, gather, space_rows
 from slimfront.studies.report.worked import terms, worked_sum
+from slimfront.studies.store.records import StudyRecord
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -41,31 +41,26 @@ def layers() -> list[dict[str, Any]]:
     ]
 
 
-def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """As the record keeps a table."""
-    return {key: [row[key] for row in rows] for key in rows[0]}
+def study_of(trials: list[TrialRecord], name: str = "made", **known: Any) -> StudyRecord:
+    return StudyRecord(name, "memory", tuple(trials), **known)
 
 
-def filled(name: str = "made") -> optuna.Study:
+def filled(name: str = "made", **changes: Any) -> StudyRecord:
     trials = [
         made_trial(0, 0.96, 0.2),
         made_trial(1, 0.5, 0.001),
         made_trial(2, 0.93, 0.05),
         made_trial(3, 0.92, 0.06, seconds=7200.0),
         made_trial(4, 0.9, 0.02),
-        made_trial(5, 0.7, 0.004, TrialState.PRUNED, reason="below_bar"),
-        made_trial(6, 0.0, 0.004, TrialState.FAIL, reason="loss_not_finite"),
+        made_trial(5, 0.7, 0.004, State.STOPPED, reason="below_bar"),
+        made_trial(6, 0.0, 0.004, State.FAILED, reason="loss_not_finite"),
     ]
-    for trial in trials:
-        trial.user_attrs["layers"] = columns(layers())
-    study = made_study(trials, name=name)
     identity = {"dataset": "digits", "bar": BAR, "seed": 5, "data": "abc", "space": {"bits": {"weights": [4, 8]}}}
-    study.set_user_attr("identity", identity)
-    return study
+    return study_of([t.holding(layers=tuple(layers())) for t in trials], name, identity=identity | changes)
 
 
-def summary_of(study: optuna.Study, folder: Path, **changes: Any) -> Path:
-    digest = study.trials[4].user_attrs["digest"]
+def summary_of(study: StudyRecord, folder: Path, **changes: Any) -> Path:
+    digest = study.trials[4].digest
     network = {"digest": digest, "trial": 4, "accuracies": [0.91, 0.92, 0.93], "mean": 0.92, "std": 0.01}
     network |= {"lower": 0.8951586, "score": 0.02, "gap": -0.02, "verdict": "clears it on average only"}
     path = folder / "summary.json"
@@ -133,9 +128,7 @@ def test_a_page_needs_nothing_else(page: Any) -> None:
 
 
 def test_names_are_text(page: Any, tmp_path: Path) -> None:
-    study = filled(EVIL)
-    identity = study.user_attrs["identity"]
-    study.set_user_attr("identity", identity | {"dataset": EVIL, "space": {EVIL: [EVIL]}, "data": EVIL})
+    study = filled(EVIL, dataset=EVIL, space={EVIL: [EVIL]}, data=EVIL)
     story = gather(study, None, [summary_of(study, tmp_path, verdict=EVIL)])
     reader = Reader(page(story))
     assert "script" not in reader.tags
@@ -144,7 +137,7 @@ def test_names_are_text(page: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trials", [[], [made_trial(0, 0.95, 0.05, foreign=True)]], ids=["no trials", "foreign"])
 def test_sections_without_data_say_so(page: Any, trials: list[Any]) -> None:
-    text = Reader(page(gather(made_study(trials)))).text
+    text = Reader(page(gather(study_of(trials)))).text
     assert "No network was retrained yet" in text or "No network of this study was retrained yet" in text
     assert "worked out" in text
     assert "is there to work out" in text
@@ -169,7 +162,7 @@ def test_the_report_tells_front_spending_and_final_numbers(tmp_path: Path) -> No
 
 
 def test_a_front_that_is_empty_shows_the_nearest() -> None:
-    study = made_study([made_trial(0, 0.85, 0.1), made_trial(1, 0.8, 0.05)])
+    study = study_of([made_trial(0, 0.85, 0.1), made_trial(1, 0.8, 0.05)])
     text = Reader(report(gather(study))).text
     assert "No network reaches 90 % yet. The nearest:" in text
     assert Reader(report(gather(study, 0.82))).text.count("The cheapest network at or above 82 %") == 1
@@ -188,20 +181,18 @@ def test_the_sum_that_is_worked_out_is_the_score() -> None:
     parts = [terms(layer) for layer in layers()]
     assert parts[0] == pytest.approx((280 * 4 / 32 / 5.6e6, 28_000 * 8 / 32 / 2.8e8))
     assert parts[1] == pytest.approx((560 * 4 / 32 / 5.6e6, 560 * 4 / 32 / 2.8e8))
-    trial = made_trial(0, 0.91, 0.05)
-    trial.user_attrs["layers"] = columns(layers())
-    network = gather(made_study([trial])).front[0]
+    network = gather(study_of([made_trial(0, 0.91, 0.05, layers=tuple(layers()))])).front[0]
     lines = worked_sum(network).splitlines()
     assert "4/32 × 840 / 5,600,000" in lines[0]
     assert "226,240 bit-operations / 32 / 280,000,000" in lines[1]  # 28,000 * 8 + 560 * 4
     assert float(lines[2].split("=")[1]) == pytest.approx(sum(map(sum, parts)), abs=5e-8)
     for layer in layers():
         layer["weight_bits"] = layer["activation_bits"] = 8
-    alike = [
+    alike = tuple(
         {**layer, "weight_bits": 8, "activation_bits": 8, "stored_weights": layer["weights"]} for layer in layers()
-    ]
-    trial.user_attrs["layers"] = {key: [layer[key] for layer in alike] for key in alike[0]}
-    last = worked_sum(gather(made_study([trial])).front[0]).splitlines()[2]
+    )
+    trial = made_trial(0, 0.91, 0.05, layers=alike)
+    last = worked_sum(gather(study_of([trial])).front[0]).splitlines()[2]
     assert float(last.split("=")[1]) == pytest.approx(formula(1120, 28_560, q_w=8, q_a=8), abs=5e-8)
 
 
@@ -281,7 +272,7 @@ def test_every_preset_and_pruning_method_has_words() -> None:
     found = methods_used.used(chosen)
     assert len(found) == len(set(found))
     assert {method.name for method in found} >= {*METHODS, "Learned step sizes", "Distillation", "Inverted residuals"}
-    assert [method.stage for method in found] == sorted((m.stage for m in found), key=methods_used.ORDER.index)
+    assert [method.phase for method in found] == sorted((m.phase for m in found), key=methods_used.ORDER.index)
     assert methods_used.bits(chosen[-1]) == "W4\u00a0A4, edges 8/8"
 
 
