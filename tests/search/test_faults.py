@@ -19,7 +19,7 @@ import optuna
 import pytest
 import sqlalchemy.exc
 import stub_evaluator
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from PIL import Image
 from slimfront.evaluators.job import Job, Result
@@ -27,20 +27,21 @@ from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.search.interrupt import AT_ONCE, STOPPING
 from slimfront.search.job import evaluate_job
 from slimfront.search.launch import launch
-from slimfront.search.patience import PatientStorage, may_pass, patiently
 from slimfront.search.workers.base import Evaluate, failure_of
 from slimfront.spaces.candidate import Architecture, Candidate, Recipe
 from slimfront.studies.errors import StudyError
-from slimfront.studies.record import REASONS, read
+from slimfront.studies.record import REASONS, State
 from slimfront.studies.store import storage as storages
-from test_search import _options, _settings, _study
+from slimfront.studies.store.retries import DatabaseGoneError, Retries, is_transient
+from slimfront.studies.store.study import open_study
+from test_search import _options, _records, _settings, _study
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drawn, as that takes longer than these searches."""
     monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.search.refresh.Refresh._panels", lambda self: None)
 
 
 def _raises(error: Exception, at: str = "trial-1") -> Callable[[Job], Generator[Epoch, None, Result]]:
@@ -170,19 +171,15 @@ def test_a_trial_that_was_cut_short_while_it_was_sampled_is_sampled_again(
     whole = _study(tmp_path / "whole").trials
     # What a killed search leaves: a trial with some of its parameters, or none.
     study = _study(tmp_path / "cut")
-    study.sampler = optuna.samplers.RandomSampler()
-    trial = study.ask()
-    for key in list(whole[2].params)[:parameters]:
-        trial._cached_frozen_trial.system_attrs["fixed_params"] = {}
-        trial._fixed_params = {key: whole[2].params[key]}
-        trial._suggest(key, whole[2].distributions[key])
+    study.sampler = optuna.samplers.PartialFixedSampler(whole[2].params, optuna.samplers.RandomSampler())
+    trial = study.ask({key: whole[2].distributions[key] for key in list(whole[2].params)[:parameters]})
+    assert len(trial.params) == parameters
     _, summary, _ = launch(settings, _options(tmp_path / "cut"), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 4
-    cut = _study(tmp_path / "cut").trials
-    assert [trial.params for trial in cut] == [trial.params for trial in whole]
-    record = read(cut[2])
-    assert record is not None
-    assert settings.make_space().sample(optuna.trial.FixedTrial(cut[2].params)) == record.candidate
+    record = _records(tmp_path / "cut")[2]
+    kept = list(whole[2].params)[:parameters]
+    assert {key: record.parameters[key] for key in kept} == {key: whole[2].params[key] for key in kept}
+    assert settings.make_space().sample(optuna.trial.FixedTrial(dict(record.parameters))) == record.candidate
 
 
 def test_checkpoints_are_kept_for_running_trials_only(tmp_path: Path) -> None:
@@ -240,50 +237,62 @@ def _gone() -> StorageInternalError:
     return error
 
 
-def test_a_database_that_goes_and_comes_back_is_waited_for() -> None:
-    said: list[str] = []
-
-    def attempt(number: int) -> str:
-        if number < 3:
+def _fails(times: int, calls: list[int]) -> Callable[[], str]:
+    def function() -> str:
+        calls.append(len(calls))
+        if len(calls) <= times:
             raise _gone()
         return "here"
 
-    assert patiently(attempt, "postgresql://me:secret@host/x", said.append, patience=60) == "here"
+    return function
+
+
+def test_a_database_that_goes_and_comes_back_is_waited_for() -> None:
+    retries, said = Retries("postgresql://me:secret@host/x"), list[str]()
+    retries.say = said.append
+    assert retries(_fails(3, [])) == "here"
     assert "trying again" in said[0]
     assert "answers again" in said[1]
+    assert len(said) == 2
     assert "secret" not in "".join(said)
 
 
 def test_a_database_that_stays_away_ends_the_search_in_one_line() -> None:
-    def attempt(number: int) -> None:
-        raise _gone()
-
-    with pytest.raises(StudyError, match="the same command goes on") as caught:
-        patiently(attempt, "postgresql://me:secret@host/x", lambda text: None, patience=0.3)
+    retries = Retries("postgresql://me:secret@host/x", seconds=0.3)
+    with pytest.raises(DatabaseGoneError, match="the same command goes on") as caught:
+        retries(_fails(1000, []))
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_what_will_not_pass_is_not_tried_again() -> None:
+def test_an_interrupt_ends_the_waiting() -> None:
+    calls: list[int] = []
+    retries = Retries("postgresql://me:secret@host/x")
+    retries.interrupted = lambda: len(calls) >= 2
+    with pytest.raises(DatabaseGoneError):
+        retries(_fails(1000, calls))
+    assert len(calls) == 2
+
+
+def test_what_is_not_transient_is_not_tried_again() -> None:
     calls = []
 
-    def attempt(number: int) -> None:
-        calls.append(number)
+    def function() -> None:
+        calls.append(1)
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        patiently(attempt, "sqlite:///x", lambda text: None, patience=60)
-    assert calls == [0]
+        Retries("sqlite:///x")(function)
+    assert calls == [1]
     missing = sqlalchemy.exc.OperationalError("SELECT", {}, sqlite3.OperationalError("no such table: trials"))
-    assert not may_pass(missing)
+    assert not is_transient(missing)
 
 
 def test_a_result_whose_acknowledgement_was_lost_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = storages.open_storage("sqlite://")
-    storage = PatientStorage(backend)
-    study = storages.create_or_load(storage, "s")
-    trial = study.ask()
-    original = backend.set_trial_state_values
+    storage = storages.open_storage("sqlite://")
+    store = open_study(storage, "s")
+    number = store.begin({}, {}, {"owner": "me"})
+    original = storage.set_trial_state_values
     calls = []
 
     def loses_the_answer(trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
@@ -293,12 +302,12 @@ def test_a_result_whose_acknowledgement_was_lost_counts_once(monkeypatch: pytest
             raise _gone()
         return done
 
-    monkeypatch.setattr(backend, "set_trial_state_values", loses_the_answer)
-    study.tell(trial, [0.9, 0.1])
+    monkeypatch.setattr(storage, "set_trial_state_values", loses_the_answer)
+    assert store.end(number, State.COMPLETE, {}, values=(0.9, 0.1), violation=0.0)
     assert len(calls) == 2
-    assert [t.values for t in study.trials] == [[0.9, 0.1]]
-    with pytest.raises(UpdateFinishedTrialError):
-        storage.set_trial_user_attr(trial._trial_id, "late", 1)
+    assert [record.point for record in store.trials] == [(0.9, 0.1)]
+    assert not store.end(number, State.FAILED, {"reason": "late"})  # it has ended: somebody else was faster
+    assert store.read(number).reason is None
 
 
 # Files.

@@ -21,11 +21,12 @@ from optuna.trial import FrozenTrial, TrialState
 from postgresql_server import Server, binaries
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.search import ownership
 from slimfront.search.launch import Options, launch
-from slimfront.search.ownership import Ownership, study_lock
-from slimfront.search.patience import PatientStorage
+from slimfront.studies.record import TrialRecord
+from slimfront.studies.store import ownership
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.ownership import Ownership
+from slimfront.studies.store.study import open_study, study_lock
 from test_search import _settings
 
 pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed: pip install 'slimfront[postgresql]'")
@@ -50,12 +51,12 @@ def url(server: Server) -> str:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that beat ten times a second, and nothing is drawn."""
-    for name in ("slimfront.search.ownership", "slimfront.search.scheduler", "slimfront.search.trials"):
-        monkeypatch.setattr(f"{name}.BEAT_SECONDS", 0.1)
+    for name in ("studies.store.ownership", "search.scheduler", "search.clock"):
+        monkeypatch.setattr(f"slimfront.{name}.BEAT_SECONDS", 0.1)
     monkeypatch.setattr(ownership, "STALE_SECONDS", 1.5)
     monkeypatch.setattr("slimfront.search.engine._PULSE", 0.1)
     monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.search.refresh.Refresh._panels", lambda self: None)
 
 
 Evaluate = Callable[[Job], Generator[Epoch, None, Result]]
@@ -134,17 +135,16 @@ def test_a_dead_coordinators_trial_is_found(url: str, tmp_path: Path) -> None:
 
 
 def test_of_a_distant_machine_only_the_beat_tells(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = PatientStorage(storages.open_storage(url))
-    study = storages.create_or_load(storage, "s")
+    store = open_study(storages.open_storage(url), "s")
     monkeypatch.setattr(ownership, "_place", lambda: "distant")
-    distant = Ownership(study, shared=True)
+    distant = Ownership(store, shared=True)
     monkeypatch.setattr(ownership, "_place", lambda: "here")
-    here, third = Ownership(study, shared=True), Ownership(study, shared=True)
-    trial = study.ask()
-    distant.take(trial)
+    here, third = Ownership(store, shared=True), Ownership(store, shared=True)
+    number = store.begin({}, {}, {})
+    distant.take(number)
 
-    def look() -> FrozenTrial:
-        return storage.backend.get_trial(trial._trial_id)
+    def look() -> TrialRecord:
+        return store.read(number)
 
     with distant:
         for _ in range(8):
@@ -159,19 +159,19 @@ def test_of_a_distant_machine_only_the_beat_tells(url: str, monkeypatch: pytest.
     assert third.is_abandoned(stale)
     with ThreadedClaims(stale, here, third) as claims:
         assert sorted(claims.won) == [False, True]
-    assert not distant.holds(trial._trial_id)
+    assert not distant.holds(number)
 
 
 class ThreadedClaims:
     """Several claims of one trial at the same moment."""
 
-    def __init__(self, frozen: FrozenTrial, *owners: Ownership) -> None:
+    def __init__(self, record: TrialRecord, *owners: Ownership) -> None:
         self.won: list[bool] = []
         barrier = threading.Barrier(len(owners))
 
         def claim(owner: Ownership) -> None:
             barrier.wait()
-            self.won.append(owner.claim(frozen))
+            self.won.append(owner.claim(record))
 
         self._threads = [threading.Thread(target=claim, args=(owner,)) for owner in owners]
 
@@ -191,7 +191,8 @@ def test_a_result_of_a_trial_that_was_taken_over_is_dropped(url: str, tmp_path: 
         result = yield from stub_evaluator.evaluate(job)
         for trial in _trials(url):  # as another coordinator would, after a long silence
             if (trial.state, trial.number, trial.user_attrs["starts"]) == (TrialState.RUNNING, 1, 1):
-                storages.open_storage(url).set_trial_user_attr(trial._trial_id, "owner", "another:1:x")
+                other = open_study(storages.open_storage(url), "s")
+                other.write(trial.number, {"owner": "another:1:x"})
         return result
 
     (process,) = _coordinators(1, url, tmp_path, 2, loses)
@@ -217,7 +218,7 @@ def test_a_server_that_restarts_costs_nothing(server: Server, url: str, tmp_path
 
 
 def test_the_lock_lets_one_in_at_a_time(url: str) -> None:
-    studies = [storages.create_or_load(PatientStorage(storages.open_storage(url)), "s") for _ in range(2)]
+    studies = [open_study(storages.open_storage(url), "s") for _ in range(2)]
     inside: list[int] = []
 
     def work(number: int) -> None:

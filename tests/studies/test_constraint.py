@@ -10,20 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_trials import made_study, made_trial
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State
 from slimfront.studies.samplers import make_sampler
-from slimfront.studies.store.constraint import (
-    is_feasible,
-    set_bound,
-    set_feasibility,
-    set_refused,
-    system_attributes,
-    violation,
-)
-from slimfront.studies.store.storage import create_or_load, open_storage
+from slimfront.studies.store.constraint import CONSTRAINTS, is_feasible, refusal, system_attributes, violation
+from slimfront.studies.store.storage import open_storage
+from slimfront.studies.store.study import StudyStore, open_study, optuna_study
 
 SHARES = st.floats(0, 1)
 
@@ -53,30 +48,35 @@ def test_what_is_not_a_share_in_double_precision_is_refused(wrong: Any) -> None:
         violation(0.9, wrong)
 
 
-def tell(study: optuna.Study, accuracy: float, score: float, bar: float = 0.9) -> int:
-    trial = study.ask()
-    trial.suggest_float("x", 0, 1)
-    set_feasibility(study, trial, accuracy, bar)
-    study.tell(trial, [accuracy, score])
-    return trial.number
+KINDS = {"x": FloatDistribution(0, 1)}
+
+
+def tell(store: StudyStore, accuracy: float, score: float, bar: float = 0.9) -> int:
+    number = store.begin({"x": 0.5}, KINDS, {})
+    assert store.end(number, State.COMPLETE, {}, values=(accuracy, score), violation=violation(accuracy, bar))
+    return number
 
 
 def test_best_trials_of_an_sqlite_study_are_the_feasible_ones(tmp_path: Path) -> None:
-    study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
-    tell(study, 0.5, 0.001)  # the cheapest, and useless
-    exact = tell(study, 0.9, 0.01)
-    tell(study, 0.899999, 0.005)
-    tell(study, 0.95, 0.2)
-    best = tell(study, 0.95, 0.1)
-    assert {trial.number for trial in study.best_trials} == {exact, best}
+    store = open_study(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    tell(store, 0.5, 0.001)  # the cheapest, and useless
+    exact = tell(store, 0.9, 0.01)
+    tell(store, 0.899999, 0.005)
+    tell(store, 0.95, 0.2)
+    best = tell(store, 0.95, 0.1)
     again = optuna.load_study(storage=open_storage(f"sqlite:///{tmp_path}/a.db"), study_name="a")
     assert {trial.number for trial in again.best_trials} == {exact, best}
 
 
 def test_best_trials_are_empty_when_nothing_is_feasible() -> None:
-    study = made_study([])
-    tell(study, 0.5, 0.001)
-    assert study.best_trials == []
+    store = open_study(open_storage("sqlite://"), "a")
+    tell(store, 0.5, 0.001)
+    assert optuna_study(store).best_trials == []
+
+
+def note(study: optuna.Study, trial: optuna.Trial, missed: float) -> None:
+    """As the store does it for its own trials."""
+    trial.storage.set_trial_system_attr(trial._trial_id, CONSTRAINTS, [missed])
 
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "gp", "qmc", "random"])
@@ -88,12 +88,12 @@ def test_samplers_go_on_after_complete_infeasible_stopped_and_failed_trials(name
         if trial.suggest_categorical("branch", ["a", "b"]) == "a":
             trial.suggest_int("depth", 1, 4)
         if index % 4 == 1:
-            set_bound(study, trial, 0.85, 0.9)
+            note(study, trial, violation(0.85, 0.9))
             study.tell(trial, state=TrialState.PRUNED)
         elif index % 4 == 2:
             study.tell(trial, state=TrialState.FAIL)
         else:
-            set_feasibility(study, trial, x, 0.5)
+            note(study, trial, violation(x, 0.5))
             study.tell(trial, [x, 1 - x])
     assert all(trial.values[0] >= 0.5 for trial in study.best_trials)
 
@@ -105,39 +105,23 @@ def test_tpe_ranks_a_stopped_trial_by_how_far_it_fell_short() -> None:
     numbers = {}
     for bound in (0.5, 0.89, 0.7):
         trial = study.ask()
-        set_bound(study, trial, bound, 0.9)
+        note(study, trial, violation(bound, 0.9))
         study.tell(trial, state=TrialState.PRUNED)
         numbers[bound] = trial.number
-    complete = tell(study, 0.95, 0.1)
+    trial = study.ask()
+    note(study, trial, violation(0.95, 0.9))
+    study.tell(trial, [0.95, 0.1])
+    complete = trial.number
     below, above = _split_trials(study, study.trials, 2)
     assert {trial.number for trial in below} == {complete, numbers[0.89]}
     assert {trial.number for trial in above} == {numbers[0.5], numbers[0.7]}
 
 
-def test_a_bound_above_one_counts_as_one_and_nan_is_refused() -> None:
-    study = made_study([])
-    trial = study.ask()
-    set_bound(study, trial, 1.07, 0.9)
-    study.tell(trial, state=TrialState.PRUNED)
-    assert list(study.trials[0].constraints.values()) == [pytest.approx(-0.1)]
-    with pytest.raises(StudyError, match="share"):
-        set_bound(study, study.ask(), math.nan, 0.9)
-
-
 def test_the_dashboard_reads_what_was_written() -> None:
-    study = made_study([])
-    tell(study, 0.85, 0.1)
-    shown = serialize_frozen_trial(0, study.trials[0], {})
+    store = open_study(open_storage("sqlite://"), "a")
+    tell(store, 0.85, 0.1)
+    shown = serialize_frozen_trial(0, optuna_study(store).trials[0], {})
     assert shown["constraints"] == [pytest.approx(0.05)]
-
-
-def test_a_constraint_that_a_crash_left_behind_is_replaced() -> None:
-    study = made_study([])
-    trial = study.ask()
-    set_bound(study, trial, 0.3, 0.9)
-    set_feasibility(study, trial, 0.95, 0.9)
-    study.tell(trial, [0.95, 0.1])
-    assert [trial.number for trial in study.best_trials] == [0]
 
 
 def test_feasibility_for_another_bar_and_of_unfinished_trials() -> None:
@@ -154,15 +138,9 @@ def test_imported_trials_carry_their_constraint() -> None:
 
 
 def test_what_is_too_expensive_ranks_behind_all_that_misses_the_bar() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    violations = []
-    for score in (0.011, 0.1, 1.0):
-        trial = study.ask()
-        set_refused(study, trial, score, 0.01, 0.9)
-        study.tell(trial, state=TrialState.PRUNED)
-        violations.append(study.trials[-1].constraints["0"])
+    violations = [refusal(score, 0.01, 0.9) for score in (0.011, 0.1, 1.0)]
     assert violations == sorted(violations)
     assert violations[0] > violation(0.0, 0.9)
     assert violations[2] - violations[1] == pytest.approx(1.0)
     with pytest.raises(StudyError, match="above its limit"):
-        set_refused(study, study.ask(), 0.01, 0.01, 0.9)
+        refusal(0.01, 0.01, 0.9)
