@@ -30,9 +30,9 @@ from slimfront.search.patience import PatientStorage, may_pass, patiently
 from slimfront.search.workers.local import Evaluate, evaluate_job, failure_of
 from slimfront.spaces.candidate import Architecture, Candidate, Recipe
 from slimfront.studies.errors import StudyError
-from slimfront.studies.record import REASONS, read
+from slimfront.studies.record import REASONS, State, TrialRecord
 from slimfront.studies.store import storage as storages
-from test_search import _options, _settings, _study
+from test_search import _options, _settings, _study, _trials
 
 
 @pytest.fixture(autouse=True)
@@ -67,17 +67,17 @@ def test_a_fault_costs_its_trial_and_nothing_else(tmp_path: Path, error: Excepti
     outcome, summary, _ = launch(_settings(trials=4), _options(tmp_path), _raises(error))
     assert outcome.how == "done"
     assert (summary["trials"]["complete"], summary["trials"]["failed"]) == (3, 1)
-    trial = _study(tmp_path).trials[1]
-    assert trial.user_attrs["reason"] == reason
+    trial = _trials(tmp_path)[1]
+    assert trial.reason == reason
     assert reason in REASONS
-    assert trial.user_attrs["text"]
+    assert trial.text
 
 
 def test_a_worker_that_always_dies_fails_its_trial_after_three_starts(tmp_path: Path) -> None:
     _, summary, _ = launch(_settings(trials=3), _options(tmp_path, workers=2), stub_evaluator.always_dies)
     assert (summary["trials"]["complete"], summary["trials"]["failed"]) == (2, 1)
-    trial = _study(tmp_path).trials[1]
-    assert (trial.user_attrs["reason"], trial.user_attrs["starts"]) == ("worker_died", 3)
+    trial = _trials(tmp_path)[1]
+    assert (trial.reason, trial.starts) == ("worker_died", 3)
 
 
 # Stopping.
@@ -99,11 +99,11 @@ def _search(folder: Path, evaluate: Evaluate, trials: int) -> None:
         sys.exit(130)
 
 
-def _wait_for(folder: Path, condition: Callable[[list[optuna.trial.FrozenTrial]], bool], seconds: float = 60) -> None:
+def _wait_for(folder: Path, condition: Callable[[list[TrialRecord]], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            if condition(_study(folder).get_trials(deepcopy=False)):
+            if condition(_trials(folder)):
                 return
         except Exception:  # the database is being made
             pass
@@ -113,7 +113,7 @@ def _wait_for(folder: Path, condition: Callable[[list[optuna.trial.FrozenTrial]]
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     process = _start(tmp_path, stub_evaluator.stuck)
-    _wait_for(tmp_path, lambda trials: any("starts" in trial.user_attrs for trial in trials))
+    _wait_for(tmp_path, lambda trials: any(trial.starts for trial in trials))
     time.sleep(0.2)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
@@ -133,11 +133,11 @@ def test_a_trial_that_kills_the_search_three_times_is_given_up(tmp_path: Path) -
         process = _start(tmp_path, stub_evaluator.kills_the_search)
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
-        (running,) = _study(tmp_path).get_trials(states=(TrialState.RUNNING,))
-        assert (running.number, running.user_attrs["starts"]) == (1, death)
+        (running,) = (trial for trial in _trials(tmp_path) if trial.state is State.RUNNING)
+        assert (running.number, running.starts) == (1, death)
     _, summary, _ = launch(_settings(trials=3), _options(tmp_path), stub_evaluator.kills_the_search)
     assert (summary["trials"]["complete"], summary["trials"]["failed"]) == (2, 1)
-    assert _study(tmp_path).trials[1].user_attrs["reason"] == "worker_died"
+    assert _trials(tmp_path)[1].reason == "worker_died"
 
 
 def test_stopping_on_purpose_is_no_death(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_stopping_on_purpose_is_no_death(tmp_path: Path) -> None:
     for _ in range(4):
         outcome, _, _ = launch(_settings(trials=2), _options(tmp_path), interrupted)
         assert outcome.how == "interrupted"
-        assert [trial.user_attrs["starts"] for trial in _study(tmp_path).trials] == [0]
+        assert [(trial.state, trial.starts) for trial in _trials(tmp_path)] == [(State.RUNNING, 0)]
     _, summary, _ = launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 2
 
@@ -177,11 +177,9 @@ def test_a_trial_that_was_cut_short_while_it_was_sampled_is_sampled_again(
         trial._suggest(key, whole[2].distributions[key])
     _, summary, _ = launch(settings, _options(tmp_path / "cut"), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 4
-    cut = _study(tmp_path / "cut").trials
-    assert [trial.params for trial in cut] == [trial.params for trial in whole]
-    record = read(cut[2])
-    assert record is not None
-    assert settings.make_space().sample(optuna.trial.FixedTrial(cut[2].params)) == record.candidate
+    cut = _trials(tmp_path / "cut")
+    assert [trial.parameters for trial in cut] == [trial.params for trial in whole]
+    assert settings.make_space().sample(optuna.trial.FixedTrial(dict(cut[2].parameters))) == cut[2].candidate
 
 
 def test_checkpoints_are_kept_for_running_trials_only(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import optuna
 import pytest
 import stub_evaluator
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from postgresql_server import Server, binaries
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
@@ -25,6 +25,7 @@ from slimfront.search import ownership
 from slimfront.search.launch import Options, launch
 from slimfront.search.ownership import Ownership, study_lock
 from slimfront.search.patience import PatientStorage
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store import storage as storages
 from test_search import _settings
 
@@ -83,7 +84,11 @@ def _coordinators(count: int, url: str, folder: Path, trials: int, evaluate: Eva
     return processes
 
 
-def _trials(url: str) -> list[FrozenTrial]:
+def _trials(url: str) -> list[TrialRecord]:
+    return [TrialRecord.of(trial) for trial in _frozen(url)]
+
+
+def _frozen(url: str) -> list[FrozenTrial]:
     storage = storages.open_storage(url)
     try:
         return optuna.load_study(study_name="s", storage=storage).trials
@@ -91,7 +96,7 @@ def _trials(url: str) -> list[FrozenTrial]:
         storage.engine.dispose()
 
 
-def _wait_for(url: str, condition: Callable[[list[FrozenTrial]], bool]) -> None:
+def _wait_for(url: str, condition: Callable[[list[TrialRecord]], bool]) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -110,8 +115,8 @@ def test_several_coordinators_share_a_study(url: str, tmp_path: Path) -> None:
         process.join(90)
         assert process.exitcode == 0
     trials = _trials(url)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 15  # of the whole study, not of each
-    assert len({trial.user_attrs["owner"] for trial in trials}) == 3
+    assert [trial.state for trial in trials] == [State.COMPLETE] * 15  # of the whole study, not of each
+    assert len({trial.owner for trial in trials}) == 3
     begun = Counter(log.read_text().split())
     assert max(begun.values()) == 1  # none takes another's trial
     # Numbers seed the sampler, so nobody proposes what another does.
@@ -120,7 +125,7 @@ def test_several_coordinators_share_a_study(url: str, tmp_path: Path) -> None:
 
 def test_a_dead_coordinators_trial_is_found(url: str, tmp_path: Path) -> None:
     (dead,) = _coordinators(1, url, tmp_path, 3, stub_evaluator.slow)
-    _wait_for(url, lambda trials: any("beat" in trial.user_attrs for trial in trials))
+    _wait_for(url, lambda trials: any(trial.beat is not None for trial in trials))
     assert dead.pid is not None
     os.kill(dead.pid, signal.SIGKILL)
     dead.join()
@@ -129,7 +134,7 @@ def test_a_dead_coordinators_trial_is_found(url: str, tmp_path: Path) -> None:
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert [trial.state for trial in _trials(url)] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in _trials(url)] == [State.COMPLETE] * 3
     assert Counter(log.read_text().split()) == {"trial-0": 1, "trial-1": 1, "trial-2": 1}
 
 
@@ -189,17 +194,18 @@ class ThreadedClaims:
 def test_a_result_of_a_trial_that_was_taken_over_is_dropped(url: str, tmp_path: Path) -> None:
     def loses(job: Job) -> Generator[Epoch, None, Result]:
         result = yield from stub_evaluator.evaluate(job)
-        for trial in _trials(url):  # as another coordinator would, after a long silence
-            if (trial.state, trial.number, trial.user_attrs["starts"]) == (TrialState.RUNNING, 1, 1):
-                storages.open_storage(url).set_trial_user_attr(trial._trial_id, "owner", "another:1:x")
+        for frozen in _frozen(url):  # as another coordinator would, after a long silence
+            trial = TrialRecord.of(frozen)
+            if (trial.state, trial.number, trial.starts) == (State.RUNNING, 1, 1):
+                storages.open_storage(url).set_trial_user_attr(frozen._trial_id, "owner", "another:1:x")
         return result
 
     (process,) = _coordinators(1, url, tmp_path, 2, loses)
     process.join(60)  # it waits until the other is known to be dead, and then takes the trial back
     assert process.exitcode == 0
     trials = _trials(url)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
-    assert [trial.user_attrs["starts"] for trial in trials] == [1, 2]
+    assert [trial.state for trial in trials] == [State.COMPLETE] * 2
+    assert [trial.starts for trial in trials] == [1, 2]
 
 
 @pytest.mark.slow
@@ -213,7 +219,7 @@ def test_a_server_that_restarts_costs_nothing(server: Server, url: str, tmp_path
         process.join(90)
         assert process.exitcode == 0
     trials = _trials(url)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 10
+    assert [trial.state for trial in trials] == [State.COMPLETE] * 10
 
 
 def test_the_lock_lets_one_in_at_a_time(url: str) -> None:
@@ -239,7 +245,7 @@ def test_the_lock_lets_one_in_at_a_time(url: str) -> None:
 def test_passwords_are_not_shown(url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options = Options(storage=url, workers=1, out=tmp_path / "out")
     _, summary, files = launch(_settings(trials=1), options, stub_evaluator.evaluate)
-    shown = "".join(capfd.readouterr()) + repr(summary) + repr(files) + repr([t.user_attrs for t in _trials(url)])
+    shown = "".join(capfd.readouterr()) + repr(summary) + repr(files) + repr([t.user_attrs for t in _frozen(url)])
     shown += "".join(path.read_text() for path in (tmp_path / "out").glob("*.csv"))
     assert "hunter2" not in shown
     assert "tester:***@" in shown

@@ -15,7 +15,6 @@ from typing import Any
 import optuna
 import pytest
 import stub_evaluator
-from optuna.trial import TrialState
 from slimfront.search import launch as launching
 from slimfront.search.coordinator import FAILURES_IN_A_ROW
 from slimfront.search.launch import Options, launch, only_coordinator
@@ -23,8 +22,9 @@ from slimfront.search.patience import PatientStorage
 from slimfront.search.trials import Ledger, Work
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front
-from slimfront.studies.record import read
+from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings, SettingsError
+from slimfront.studies.store.records import read_trials
 from threadpoolctl import threadpool_info
 
 
@@ -58,6 +58,10 @@ def _study(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/s.db")
 
 
+def _trials(folder: Path) -> list[TrialRecord]:
+    return read_trials(_study(folder))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     outcome, summary, files = launch(_settings(), _options(tmp_path, workers=workers), stub_evaluator.evaluate)
@@ -71,7 +75,7 @@ def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     assert Path(files["csv"]).read_text().count("\n") == 13
     # Optuna's own idea of feasibility is the same.
     study = _study(tmp_path)
-    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(study.trials, 0.9)}
+    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(_trials(tmp_path), 0.9)}
     assert all(trial.values[0] >= 0.9 for trial in study.best_trials)
 
 
@@ -126,31 +130,30 @@ def test_what_is_enqueued_in_a_running_search_comes_next(tmp_path: Path, monkeyp
 
 def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
     launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
-    for trial in _study(tmp_path).trials:
-        record = read(trial)
-        assert record is not None
-        assert record.candidate.digest == trial.user_attrs["digest"]
-        assert record.data_digest
-        assert len(record.curve) == stub_evaluator.EPOCHS or record.copied_from is not None
-        assert record.score["layers"][0]["name"] == "stem.conv"
-        assert record.environment["torch"]
-        assert record.environment["commit"]
-        assert _settings().make_space().sample(optuna.trial.FixedTrial(trial.params)) == record.candidate
+    for trial in _trials(tmp_path):
+        assert trial.candidate is not None
+        assert trial.candidate.digest == trial.digest
+        assert trial.data_digest
+        assert len(trial.curve) == stub_evaluator.EPOCHS or trial.copied_from is not None
+        assert trial.layers[0]["name"] == "stem.conv"
+        assert trial.environment["torch"]
+        assert trial.environment["commit"]
+        assert _settings().make_space().sample(optuna.trial.FixedTrial(dict(trial.parameters))) == trial.candidate
 
 
-def test_the_books_of_pruning_are_kept(tmp_path: Path) -> None:
+def test_what_pruning_removed_is_kept(tmp_path: Path) -> None:
     launch(_settings(trials=1), _options(tmp_path), stub_evaluator.with_books)
-    [trial] = _study(tmp_path).trials
-    assert trial.user_attrs["account"] == {"p_s": 0.25}
-    assert trial.user_attrs["notes"] == ["one filter too few"]
+    [trial] = _trials(tmp_path)
+    assert trial.account == {"p_s": 0.25}
+    assert trial.notes == ("one filter too few",)
 
 
 def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
-    def values(folder: str, **more: object) -> list[list[float]]:
+    def values(folder: str, **more: object) -> list[tuple[float, float]]:
         place = tmp_path / folder
         place.mkdir()
         launch(_settings(**more), _options(place), stub_evaluator.evaluate)
-        return [trial.values for trial in _study(place).trials]
+        return [trial.point for trial in _trials(place)]
 
     whole = values("a", trials=8)
     assert whole == values("b", trials=8)
@@ -162,7 +165,7 @@ def test_a_larger_limit_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for trials in steps:
             launch(_settings(trials=trials), _options(tmp_path / name), stub_evaluator.evaluate)
-    values = [[t.values for t in _study(tmp_path / name).trials] for name in ("whole", "parts")]
+    values = [[t.point for t in _trials(tmp_path / name)] for name in ("whole", "parts")]
     assert values[0] == values[1]
     _, summary, _ = launch(_settings(trials=9), _options(tmp_path / "parts"), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 9
@@ -171,13 +174,14 @@ def test_a_larger_limit_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 def test_a_candidate_met_before_is_not_trained_again(tmp_path: Path) -> None:
     space = {"architecture": {"residual": {"stem_width": [4, 8], "stages": 1, "width": [8, 16], "depth": 1}}}
     launch(_settings(space=space, trials=10), _options(tmp_path, workers=2), stub_evaluator.evaluate)
-    trials = _study(tmp_path).trials
-    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    trained = [trial for trial in trials if "copied_from" not in trial.user_attrs]
-    assert len({trial.user_attrs["digest"] for trial in trials}) == len(trained) <= 4
+    trials = _trials(tmp_path)
+    assert {trial.state for trial in trials} == {State.COMPLETE}
+    trained = [trial for trial in trials if trial.copied_from is None]
+    assert len({trial.digest for trial in trials}) == len(trained) <= 4
     for trial in trials:
-        origin = trials[trial.user_attrs.get("copied_from", trial.number)]
-        assert trial.values == origin.values
+        origin = trials[trial.number if trial.copied_from is None else trial.copied_from]
+        assert trial.point == origin.point
+        assert trial.starts == (trial is origin)
 
 
 def test_a_small_space_does_not_fill_the_study_with_copies_while_workers_train(tmp_path: Path) -> None:
@@ -186,50 +190,46 @@ def test_a_small_space_does_not_fill_the_study_with_copies_while_workers_train(t
     options = _options(tmp_path, workers=3)
     outcome, summary, _ = launch(_settings(space=space, trials=200), options, stub_evaluator.takes_a_second)
     assert outcome.how == "done"
-    trials = _study(tmp_path).trials
-    trained = [trial for trial in trials if trial.user_attrs.get("starts")]
+    trials = _trials(tmp_path)
+    trained = [trial for trial in trials if trial.starts]
     assert len(trained) == 2
-    first_end = min(trial.datetime_complete for trial in trained if trial.datetime_complete)
-    assert sum(trial.datetime_start < first_end for trial in trials if trial.datetime_start) <= 6
+    first_end = min(trial.ended for trial in trained if trial.ended)
+    assert sum(trial.begun < first_end for trial in trials if trial.begun) <= 6
     assert summary["trials"]["running"] == 0
 
 
 def test_what_is_too_expensive_is_not_trained(tmp_path: Path) -> None:
     _, summary, _ = launch(_settings(max_score=0.002), _options(tmp_path), stub_evaluator.evaluate)
-    trials = _study(tmp_path).trials
-    refused = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    trials = _trials(tmp_path)
+    refused = [trial for trial in trials if trial.state is State.STOPPED]
     assert summary["trials"]["pruned"] == len(refused) > 0
-    assert {trial.user_attrs["reason"] for trial in refused} == {"max_score"}
-    assert all(trial.values[1] <= 0.002 for trial in trials if trial.state == TrialState.COMPLETE)
-    assert all(trial.constraints["0"] > 0 for trial in refused)
+    assert {trial.reason for trial in refused} == {"max_score"}
+    assert all(trial.point[1] <= 0.002 for trial in trials if trial.state is State.COMPLETE)
+    assert all(_study(tmp_path).trials[trial.number].constraints["0"] > 0 for trial in refused)
 
 
 def test_few_trials_are_spent_on_what_is_above_the_largest_score(tmp_path: Path) -> None:
     """Ten to thirteen of them were, for eight seeds, before the first proposals looked at the score; now one to six."""
     settings = _settings(trials=24, max_score=0.004)
     launch(settings, _options(tmp_path), stub_evaluator.evaluate)
-    refused = [trial.number for trial in _study(tmp_path).trials if trial.user_attrs.get("reason") == "max_score"]
+    refused = [trial.number for trial in _trials(tmp_path) if trial.reason == "max_score"]
     assert len(refused) <= 7
 
 
 def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path) -> None:
     rules = {"least_finished": 3, "spared": 0.2}
     _, summary, _ = launch(_settings(trials=24, early_stopping=rules), _options(tmp_path), stub_evaluator.evaluate)
-    study = _study(tmp_path)
-    stopped = [
-        trial for trial in study.trials if trial.state == TrialState.PRUNED and "copied_from" not in trial.user_attrs
-    ]
+    trials, frozen = _trials(tmp_path), _study(tmp_path).trials
+    stopped = [trial for trial in trials if trial.state is State.STOPPED and trial.copied_from is None]
     assert stopped
-    assert {trial.user_attrs["reason"] for trial in stopped} <= {"below_bar", "dominated"}
+    assert {trial.reason for trial in stopped} <= {"below_bar", "dominated"}
     for trial in stopped:
-        record = read(trial)
-        assert record is not None
-        assert record.bound is not None
-        assert 0 < len(record.curve) < stub_evaluator.EPOCHS
-        assert trial.constraints == {"0": pytest.approx(0.9 - record.bound)}
+        assert trial.bound is not None
+        assert 0 < len(trial.curve) < stub_evaluator.EPOCHS
+        assert frozen[trial.number].constraints == {"0": pytest.approx(0.9 - trial.bound)}
     assert not {row["trial"] for row in summary["front"]} & {trial.number for trial in stopped}
-    spared = [trial for trial in study.trials if "spared" in trial.user_attrs]
-    assert all(trial.state == TrialState.COMPLETE for trial in spared)
+    spared = [trial for trial in trials if trial.spared is not None]
+    assert all(trial.state is State.COMPLETE for trial in spared)
 
 
 def test_a_bug_in_every_candidate_stops_the_search(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_bug_in_every_candidate_stops_the_search(tmp_path: Path) -> None:
     assert outcome.how == "failures"
     assert "nan" in (outcome.failure or "")
     assert summary["trials"]["failed"] == FAILURES_IN_A_ROW
-    assert {trial.user_attrs["reason"] for trial in _study(tmp_path).trials} == {"loss_not_finite"}
+    assert {trial.reason for trial in _trials(tmp_path)} == {"loss_not_finite"}
 
 
 def test_five_failures_in_a_row_end_a_search_with_several_workers(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_starts_again(tmp_path: Pat
     _, summary, _ = launch(_settings(trials=5), _options(tmp_path, workers=2), stub_evaluator.dies_once)
     assert summary["trials"]["complete"] == 5
     assert summary["trials"]["failed"] == 0
-    assert _study(tmp_path).trials[1].user_attrs["starts"] == 2
+    assert _trials(tmp_path)[1].starts == 2
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
@@ -288,9 +288,10 @@ def test_presets_are_tried_first(tmp_path: Path) -> None:
         "recipe": {"epochs": 100},
     }
     launch(_settings(space=space, presets=("resnet8",), trials=2), _options(tmp_path), stub_evaluator.evaluate)
-    record = read(_study(tmp_path).trials[0])
-    assert record is not None
-    assert record.candidate.architecture.widths == (16, 32, 64)
+    first = _trials(tmp_path)[0]
+    assert first.candidate is not None
+    assert first.candidate.architecture.widths == (16, 32, 64)
+    assert first.preset == "resnet8"
 
 
 def test_pictures_take_a_hundredth_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,10 +342,10 @@ def _wait_for_running(folder: Path, count: int) -> None:
     for _ in range(300):
         time.sleep(0.1)
         try:
-            trials = _study(folder).get_trials(deepcopy=False)
+            trials = _trials(folder)
         except Exception:  # the database is being made
             continue
-        if sum("starts" in trial.user_attrs for trial in trials) >= count:
+        if sum(trial.starts > 0 for trial in trials) >= count:
             return
     raise AssertionError("the search did not start")
 
@@ -356,8 +357,7 @@ def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Sig
     process.send_signal(how)
     code = process.wait(20)
     assert code == (130 if how != signal.SIGKILL else -9)
-    running = _study(tmp_path).get_trials(states=(TrialState.RUNNING,))
-    assert len(running) == 2
+    assert sum(trial.state is State.RUNNING for trial in _trials(tmp_path)) == 2
     _, summary, _ = launch(_settings(trials=4), _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"] == {"complete": 4, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
 
