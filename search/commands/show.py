@@ -75,7 +75,7 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
         console.print(f"No trial of {summary['study']} is complete yet.", markup=False)
     if networks:
         console.print(table)
-    words = {"running": "running or left for the next start"}
+    words = {"pruned": "stopped early", "running": "running or left for the next start"}
     told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts.items() if number)
     console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
     for line in remarks(summary):

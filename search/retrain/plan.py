@@ -48,7 +48,7 @@ class Plan:
         image_size: Side of an image folder's pictures.
         bar: Accuracy to clear.
         seeds: How many, from 0 on.
-        epochs: Of dense training; None: LONGER times the candidate's.
+        epochs: Of the training before compression; None: LONGER times the candidate's.
         study: Name of the study that the networks come from.
     """
 

@@ -71,16 +71,16 @@ REFERENCES = (
 # Additive powers of two (Li et al. 2020, arXiv:1909.13144) on ResNet-20: accuracy at 4, 3 and 2 bits. The stem and the
 # classifier stay at 8 bits and the batch-norm parameters in float32: what that adds to the uniform score is counted.
 APOT = {4: 0.9245, 3: 0.9249, 2: 0.9096}
-_EDGE_WEIGHTS, _EDGE_MACS, _NORM_PARAMETERS = 432 + 640, 442_368 + 640, 1_376
+_END_WEIGHTS, _END_MACS, _NORM_PARAMETERS = 432 + 640, 442_368 + 640, 1_376
 
 BEST_PUBLISHED = Rung("ResNet-20 W1A4, pruned", 0.9059, 0.0185, 0.9059, 0.9059)  # the best with this formula so far
 
 
 def apot_score(bits: int) -> float:
-    """Score of ResNet-20 at `bits` bits with 8-bit edges and float32 batch norm."""
-    edges = (8 - bits) / 32 * (_EDGE_WEIGHTS / WEIGHTS_UNIT + _EDGE_MACS / MACS_UNIT)
+    """Score of ResNet-20 at `bits` bits with stem and classifier at 8 bits and float32 batch norm."""
+    ends = (8 - bits) / 32 * (_END_WEIGHTS / WEIGHTS_UNIT + _END_MACS / MACS_UNIT)
     norms = (32 - bits) / 32 * _NORM_PARAMETERS / WEIGHTS_UNIT
-    return RESNET20.score(bits) + edges + norms
+    return RESNET20.score(bits) + ends + norms
 
 
 def rungs() -> tuple[Rung, ...]:

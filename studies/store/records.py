@@ -64,13 +64,12 @@ def to_frozen(record: TrialRecord, bar: float) -> FrozenTrial:
         bar: Of the study that the trial is added to: complete and stopped trials are judged by it.
     """
     bound = record.accuracy if record.bound is None else min(record.bound, 1.0)
-    judged = bound if record.state is State.STOPPED else record.accuracy
-    limited = record.state in (State.COMPLETE, State.STOPPED) and judged is not None
+    judged = {State.COMPLETE: record.accuracy, State.STOPPED: bound}.get(record.state)
     return create_trial(
         state=TrialState[OPTUNA_STATES[record.state]],
         values=record.point if record.state is State.COMPLETE else None,
         params=dict(record.parameters),
         distributions=dict(record.distributions),
         user_attrs=record.to_attributes(),
-        system_attrs=system_attributes(judged, bar) if limited else {},
+        system_attrs={} if judged is None else system_attributes(judged, bar),
     )

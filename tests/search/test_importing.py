@@ -8,6 +8,7 @@ import stub_evaluator
 from slimfront.search.commands.importing import import_finished
 from slimfront.search.launch import launch
 from slimfront.studies.errors import StudyError
+from slimfront.studies.store.records import read_trials
 from test_search import SPACE, _options, _settings
 
 
@@ -28,20 +29,21 @@ def test_finished_trials_are_a_warm_start(tmp_path: Path) -> None:
     told = import_finished(settings, url, url, "s", None)
     assert told["imported"] > 0
     assert told["outside"] > 0
-    old, new = _study(tmp_path, "s").trials, _study(tmp_path, "t").trials
-    assert told["imported"] + told["outside"] == len({trial.user_attrs["digest"] for trial in old})
-    by_digest = {trial.user_attrs["digest"]: trial for trial in old}
-    for trial in new:
-        origin = by_digest[trial.user_attrs["digest"]]
-        assert trial.values == origin.values
-        assert trial.user_attrs["curve"] == origin.user_attrs["curve"]
-        assert trial.system_attrs["constraints"] == [pytest.approx(0.93 - trial.values[0])]
-        assert trial.user_attrs["imported_from"] == f"s, trial {origin.number}"
+    old, new = read_trials(_study(tmp_path, "s")), read_trials(_study(tmp_path, "t"))
+    assert told["imported"] + told["outside"] == len({trial.digest for trial in old})
+    by_digest = {trial.digest: trial for trial in old}
+    for trial, frozen in zip(new, _study(tmp_path, "t").trials, strict=True):
+        origin = by_digest[trial.digest]
+        assert trial.point == origin.point
+        assert trial.details == origin.details
+        assert frozen.system_attrs["constraints"] == [pytest.approx(0.93 - trial.point[0])]
+        assert trial.imported_from == f"s, trial {origin.number}"
+        assert (trial.owner, trial.starts) == (None, 0)  # they are the old study's
     again = import_finished(settings, url, url, "s", None)
     assert (again["imported"], again["known"]) == (0, told["imported"])
     _, summary, _ = launch(settings, _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 12
-    digests = [trial.user_attrs["digest"] for trial in _study(tmp_path, "t").trials]
+    digests = [trial.digest for trial in read_trials(_study(tmp_path, "t"))]
     assert len(set(digests)) == len(digests)  # what was imported is not tried again
 
 

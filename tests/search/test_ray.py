@@ -18,7 +18,7 @@ from slimfront.search.workers import ray as ray_workers
 from slimfront.search.workers.ray import RayWorkers
 from slimfront.studies.errors import StudyError
 from test_faults import _job
-from test_search import _options, _settings, _study
+from test_search import _options, _settings, _trials
 
 
 def test_without_ray_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,5 +137,5 @@ def test_a_node_that_goes_away_costs_no_trial(cluster: Any, tmp_path: Path, monk
     deaths = [entry for entry in told if isinstance(entry, Failure)]
     assert deaths
     assert {death.reason for death in deaths} == {"worker_died"}
-    starts = [trial.user_attrs.get("starts", 1) for trial in _study(tmp_path).trials]
+    starts = [trial.starts or 1 for trial in _trials(tmp_path)]
     assert max(starts) == 2

@@ -73,12 +73,60 @@ def test_every_field_is_written_and_read() -> None:
     assert untimed(again(told)) == untimed(told)
 
 
-@pytest.mark.parametrize("state", State)
-def test_states_are_optunas_under_other_names(state: State) -> None:
-    assert again(TrialRecord(0, state, accuracy=0.9, score=0.1)).state is state
-    assert {
-        TrialRecord.of(create_trial(state=s, values=[1, 1] if s.name == "COMPLETE" else None)).state for s in TrialState
-    } == set(State)
+OLD = {  # word for word as the first version wrote it
+    "digest": CANDIDATE.digest,
+    "candidate": CANDIDATE.to_dict(),
+    "seed": 3,
+    "data": {"name": "digits", "digest": "abc"},
+    "accuracy": 0.8,
+    "score": {"parameters": 272, "weights": 272, "macs": 9000, "score": 0.05, "strict_score": 0.051},
+    "strict_score": 0.051,
+    "layers": {"name": ["stem.conv", "classifier"], "weights": [32, 240], "ratio": [0.5, None]},
+    "curve": {
+        "stage": ["dense", "filters"],
+        "epoch": [1, 0],
+        "epochs": [1, 2],
+        "loss": [2.1, None],
+        "accuracy": [0.7, 0.8],
+        "seconds": [1.5, 0.1],
+    },
+    "stages": {"stage": ["dense"], "accuracy": [0.7]},
+    "seconds": 1.512,
+    "run": {"device": "cuda:0", "threads": 4, "python": "3.11.0", "commit": "unknown"},
+    "reason": "dominated",
+    "bound": 0.85,
+    "copied_from": 1,
+    "dense_of": 0,
+    "starts": 1,
+    "owner": "host:1:x",
+    "spared": {"reason": "dominated", "bound": 0.85, "stage": "dense", "epoch": 1},
+    "notes": ["one filter too few"],
+    "account": {"p_s": 0.25},
+}
+
+
+def test_what_older_versions_wrote_is_read_for_ever() -> None:
+    trial = TrialRecord.of(create_trial(state=TrialState.PRUNED, user_attrs=OLD))
+    assert (trial.state, trial.accuracy, trial.score, trial.bound) == (State.STOPPED, 0.8, 0.05, 0.85)
+    assert trial.candidate == CANDIDATE
+    assert (trial.dataset, trial.data_digest, trial.seed) == ("digits", "abc", 3)
+    assert (trial.device, trial.threads, dict(trial.environment)) == (
+        *("cuda:0", 4),
+        {"python": "3.11.0", "commit": "unknown"},
+    )
+    assert trial.curve == (CurvePoint("dense", 1, 1, 2.1, 0.7, 1.5), CurvePoint("filters", 0, 2, None, 0.8, 0.1))
+    assert trial.layers[1] == {"name": "classifier", "weights": 240, "ratio": None}
+    assert trial.phases == ({"stage": "dense", "accuracy": 0.7},)
+    assert (trial.uncompressed_from, trial.copied_from, trial.starts, trial.owner) == (0, 1, 1, "host:1:x")
+    assert trial.spared == OLD["spared"]
+    assert trial.to_attributes() == OLD  # and written as it was
+
+
+def test_states_are_optunas_under_other_names() -> None:
+    frozen = [to_frozen(TrialRecord(0, state, accuracy=0.9, score=0.1), BAR) for state in State]
+    assert {trial.state for trial in frozen} == set(TrialState)
+    assert [TrialRecord.of(trial).state for trial in frozen] == list(State)
+    assert State.STOPPED.is_over
     assert TrialRecord.of(create_trial(state=TrialState.PRUNED)).state is State.STOPPED
 
 
