@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.spaces.candidate import Candidate
@@ -37,6 +37,10 @@ class Job:
     folder: Path | None = None
     store: Path | None = None
     data_digest: str = ""
+
+    def on(self, device: str) -> Self:
+        """The same job on another device."""
+        return replace(self, device=device)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From settings to a running search and back: opens everything, runs the coordinator, leaves plot and tables."""
+"""From settings to a running search and back: opens everything, runs the engine, leaves plot and tables."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from rich.console import Console
-from slimfront.search.coordinator import Coordinator, JobFrame, Limits, Outcome
+from slimfront.evaluators.job import Job, Result
+from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
+from slimfront.search.engine import Engine, Outcome
+from slimfront.search.job import evaluate_job
 from slimfront.search.ownership import Ownership, study_lock
-from slimfront.search.progress import make_show
+from slimfront.search.scheduler import Limits, Scheduler
 from slimfront.search.transactions import StudyStorage
 from slimfront.search.trials import Ledger
-from slimfront.search.workers.local import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
+from slimfront.search.workers.base import Evaluate
+from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.settings import Settings
@@ -54,7 +58,7 @@ class Options:
 
 
 def launch(
-    settings: Settings, options: Options, evaluate: Evaluate = evaluate_job
+    settings: Settings, options: Options, evaluate: Evaluate[Job, Result] = evaluate_job
 ) -> tuple[Outcome, dict[str, Any], dict[str, str]]:
     """Run or resume the study until its limits.
 
@@ -64,6 +68,7 @@ def launch(
     Raises:
         StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
     """
+    from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
     cluster = None
@@ -102,7 +107,8 @@ def launch(
             rules=Rules.from_dict(settings.early_stopping),
         )
         ledger.enqueue_presets()
-        frame = JobFrame(
+        make_job = partial(
+            Job,
             dataset=settings.dataset,
             seed=settings.seed,
             data_dir=options.data_dir,
@@ -110,22 +116,24 @@ def launch(
             device=device,
             threads=threads,
             data_digest=data.digest,
-            work=out / "work",
             store=out / "dense",
         )
         if cluster is None:
-            chosen = make_workers(workers, evaluate)
+            chosen = local_workers(workers, evaluate)
         else:
-            key = data_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
-            chosen = _ray_workers(cluster, workers, evaluate, data, key, device, threads)
-        del data  # the evaluators load, or are sent, their own
-        with chosen as pool, make_show(console) as show:
-            storage.say = show.say
-            limits = Limits(settings.trials, settings.hours)
+            from slimfront.search.workers.ray import ray_workers
+
+            key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
+            chosen = ray_workers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
+        del data  # the workers load, or are sent, their own
+        scheduler = Scheduler(ledger, make_job, out / "work", Limits(settings.trials, settings.hours))
+        with chosen as pool, make_display(console) as display, ledger.ownership:
+            storage.say = display.say
             # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
             with threadpool_limits(1, user_api="blas"):
-                outcome = Coordinator(ledger, pool, frame, limits, show).run()
+                ended = Engine(scheduler, pool, display).run()
         files = refresh.now()
+    outcome = Outcome(ended.how, ended.failure or ledger.last_problem)
     return outcome, summary(study, settings.bar), files
 
 
@@ -159,29 +167,6 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
     if device == "auto":
         device = "cuda" if ray.cluster_resources().get("GPU") else "cpu"
     return ray, device, options.workers or cluster_slots(ray, device, threads=1), 1
-
-
-@contextmanager
-def _ray_workers(
-    ray: Any, count: int, evaluate: Evaluate, data: Any, key: tuple[object, ...], device: str, threads: int
-) -> Iterator[Workers]:
-    from slimfront.search.workers.ray import RayWorkers
-
-    pool = RayWorkers(ray, count, evaluate, data=data, key=key, device=device, threads=threads)
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-@contextmanager
-def make_workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
-    """So many trainings side by side, ended with the context; one runs in this process."""
-    pool: Workers = InProcess(evaluate) if count == 1 else LocalProcesses(count, evaluate)
-    try:
-        yield pool
-    finally:
-        pool.close()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from slimfront.evaluators.job import Failure, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import MAX_SCORE, Rules, Verdict, is_spared
+from slimfront.search.engine import STARTS
 from slimfront.search.judging import Judge
 from slimfront.search.ownership import BEAT_SECONDS, NOBODY, Ownership, study_lock
 from slimfront.search.proposals.proposer import Proposer
@@ -28,7 +29,6 @@ from slimfront.studies.store.constraint import set_bound, set_feasibility, set_r
 from slimfront.studies.window import Shown, Window
 from sqlalchemy.exc import SQLAlchemyError
 
-STARTS = 3  # a trial whose worker or coordinator dies is started again twice
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
 FIXED = "fixed_params"  # Optuna's name for parameters that a trial is given
 _IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us

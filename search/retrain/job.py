@@ -1,6 +1,6 @@
 """One network and one seed for the final numbers: all training images, the last epoch, one look at the test set.
 
-The counterpart of `search.workers.local.evaluate_job`: the same stages, other data. It runs in a worker process.
+The counterpart of `search.job.evaluate_job`: the same phases, other data. It runs in a worker process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from slimfront.evaluators.data.splits import FinalData, SearchData, final_data
+from slimfront.evaluators.data.splits import FinalData, SearchData
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models.network import Network
@@ -50,7 +50,7 @@ def lengthened(candidate: Candidate, epochs: int) -> Candidate:
 
 
 def expected_epochs(candidate: Candidate) -> int:
-    """Epochs of all stages together."""
+    """Epochs of all phases together."""
     return sum(candidate.stages.values())
 
 
@@ -102,13 +102,14 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
     Run again, it goes on where it broke off; a finished one only hands back what its files say.
     """
     import torch
+    from slimfront.evaluators.data import loaded
     from slimfront.evaluators.training.allocator import keep_freed_memory
     from slimfront.studies.record import environment
 
     keep_freed_memory()
     torch.set_num_threads(job.threads)
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
-    return (yield from _retrain(job, _data(job)))
+    return (yield from _retrain(job, loaded.final_data(job.dataset, job.data_dir, job.image_size)))
 
 
 def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
@@ -190,14 +191,3 @@ def _save_artifact(job: Job, network: Network, data: FinalData, measured: float,
         if not torch.equal(network(some), load(path).network(some)):
             problems.append("the network in the artifact gives other logits")
     return [f"{ARTIFACT}: {problem}" for problem in problems]
-
-
-_loaded: dict[tuple[object, ...], FinalData] = {}
-
-
-def _data(job: Job) -> FinalData:
-    key = (job.dataset, job.data_dir, job.image_size)
-    if key not in _loaded:
-        _loaded.clear()  # one data set a process
-        _loaded[key] = final_data(job.dataset, data_dir=job.data_dir, image_size=job.image_size)
-    return _loaded[key]

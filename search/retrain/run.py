@@ -7,17 +7,15 @@ the result and the artifact. The same command goes on wherever it was interrupte
 from __future__ import annotations
 
 import datetime
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators.job import Failure, Job, Result
-from slimfront.evaluators.training.loop import Epoch
-from slimfront.search.interrupt import Interrupt
-from slimfront.search.launch import Options, make_workers, resources
+from slimfront.search.display import Row, make_display
+from slimfront.search.engine import Engine, Task
+from slimfront.search.launch import Options, resources
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
@@ -29,40 +27,49 @@ from slimfront.search.retrain.job import (
 )
 from slimfront.search.retrain.numbers import rank_correlation, summarise
 from slimfront.search.retrain.plan import Choice, Plan
-from slimfront.search.retrain.show import RetrainShow, make_retrain_show
-from slimfront.search.workers.local import Evaluate, Workers
-from slimfront.spaces import Candidate
+from slimfront.search.task_list import TaskList
+from slimfront.search.workers.base import Evaluate
+from slimfront.search.workers.local import local_workers
 from slimfront.studies.report.page import percent_number
 
-STARTS = 3  # a seed whose worker dies is started again twice
-_PULSE = 1.0
 
+@dataclass(eq=False, kw_only=True)
+class Seed(Task):
+    """One network's training with one seed, in a folder of its own."""
 
-@dataclass
-class _Seed:
     choice: Choice
-    trained: Candidate
-    number: int
-    folder: Path
-    starts: int = 0
+    job: Job
     result: Result | None = None
     failure: Failure | None = None
 
     @property
-    def name(self) -> str:
-        return f"{self.choice.name}, seed {self.number}"
+    def number(self) -> int:
+        """The seed."""
+        return self.job.seed
+
+    @property
+    def folder(self) -> Path:
+        """Where it is trained."""
+        assert self.job.folder is not None
+        return self.job.folder
 
 
-@dataclass
-class _Running:
-    """What goes on in the slots, and what is left to do."""
+class Seeds(TaskList[Seed, Result]):
+    """Seeds for the engine; what becomes of each stays with it."""
 
-    queue: deque[_Seed]
-    slots: dict[int, _Seed] = field(default_factory=dict)
-    begun: dict[int, float] = field(default_factory=dict)
+    def result(self, task: Seed, result: Result) -> str:
+        """See Client."""
+        super().result(task, result)
+        task.result = result
+        return f"test accuracy {percent_number(result.accuracy)}%, score {result.score['score']:.4g}"
+
+    def failure(self, task: Seed, failure: Failure) -> str:
+        """See Client."""
+        task.failure = failure
+        return super().failure(task, failure)
 
 
-def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> tuple[str, dict[str, Any]]:
+def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retrain_job) -> tuple[str, dict[str, Any]]:
     """Train every network with every seed, or go on with it.
 
     Returns:
@@ -82,16 +89,15 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=console.print)
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
-    seeds = _seeds(plan, out, digest)
-    todo = deque(seed for seed in seeds if seed.result is None)
-    slots = min(slots, len(todo))
+    seeds = _seeds(plan, options, out, digest, device, threads)
+    todo = [seed for seed in seeds if seed.result is None]
     how = "done"
     if todo:
-        jobs = {id(seed): _job(seed, plan, options, device, threads) for seed in todo}
-        with make_workers(slots, evaluate) as pool, make_retrain_show(console) as show:
-            show.plan(len(seeds), len(seeds) - len(todo), sum(expected_epochs(seed.trained) for seed in todo), slots)
-            asked = _run(_Running(todo), pool, show, lambda seed: jobs[id(seed)])
-        how = "interrupted" if asked else how
+        slots = min(slots, len(todo))
+        with local_workers(slots, evaluate) as workers, make_display(console) as display:
+            if len(todo) < len(seeds):
+                display.say(f"{len(seeds) - len(todo)} of {len(seeds)} trainings were finished before")
+            how = Engine(Seeds(todo, slots), workers, display).run().how
     if any(seed.failure is not None for seed in seeds):
         how = "failures"
     summary = _summary(plan, seeds, out)
@@ -100,78 +106,29 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     return how, summary
 
 
-def _seeds(plan: Plan, out: Path, data_digest: str) -> list[_Seed]:
+def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: str, threads: int) -> list[Seed]:
     found = []
     for choice in {choice.candidate.digest: choice for choice in plan.choices}.values():  # the same network once
         trained = plan.trained(choice)
         for number in range(plan.seeds):
             folder = out / choice.candidate.digest / f"seed-{number}"
             prepare(folder, choice.candidate.digest, trained, number, data_digest)
-            found.append(_Seed(choice, trained, number, folder, result=finished(folder)))
+            job = Job(
+                candidate=trained,
+                dataset=plan.dataset,
+                seed=number,
+                data_dir=options.data_dir,
+                image_size=plan.image_size,
+                device=device,
+                threads=threads,
+                folder=folder,
+            )
+            row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained))
+            found.append(Seed(job=job, row=row, choice=choice, result=finished(folder)))
     return sorted(found, key=lambda seed: seed.number)  # every network's first seed first
 
 
-def _job(seed: _Seed, plan: Plan, options: Options, device: str, threads: int) -> Job:
-    return Job(
-        candidate=seed.trained,
-        dataset=plan.dataset,
-        seed=seed.number,
-        data_dir=options.data_dir,
-        image_size=plan.image_size,
-        device=device,
-        threads=threads,
-        folder=seed.folder,
-    )
-
-
-def _run(running: _Running, workers: Workers, show: RetrainShow, job: Callable[[_Seed], Job]) -> bool:
-    """Work until nothing is left or somebody interrupts; returns whether that happened."""
-    with Interrupt() as interrupt:
-        while True:
-            for slot in range(workers.slots):
-                if slot not in running.slots and running.queue and not interrupt.asked:
-                    seed = running.queue.popleft()
-                    seed.starts += 1
-                    running.slots[slot], running.begun[slot] = seed, time.monotonic()
-                    show.started(slot, seed.name, expected_epochs(seed.trained))
-                    workers.submit(slot, job(seed))
-            if not running.slots:
-                return interrupt.asked
-            event = workers.next(_PULSE)
-            if event is not None:
-                _handle(running, workers, show, *event, ending=interrupt.asked)
-
-
-def _handle(
-    running: _Running,
-    workers: Workers,
-    show: RetrainShow,
-    slot: int,
-    message: Epoch | Result | Failure,
-    *,
-    ending: bool,
-) -> None:
-    seed = running.slots[slot]
-    if isinstance(message, Epoch):
-        show.epoch(slot, message)
-        if not ending:
-            workers.go_on(slot)
-            return
-        workers.stop(slot)
-        show.ended(slot, "left for the next start", for_good=False)
-    elif isinstance(message, Result):
-        seed.result = message
-        show.ended(slot, f"test accuracy {percent_number(message.accuracy)}%, score {message.score['score']:.4g}")
-    elif message.reason == "worker_died" and seed.starts < STARTS:
-        running.queue.append(seed)
-        show.ended(slot, f"{message.text}; it starts again", for_good=False)
-    else:
-        seed.failure = message
-        show.ended(slot, f"failed, {message.text}")
-    del running.slots[slot]
-
-
-def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
+def _summary(plan: Plan, seeds: Sequence[Seed], out: Path) -> dict[str, Any]:
     """All networks; where it is one, its keys stand on top as well."""
     from slimfront.studies.record import environment
     from slimfront.studies.store.storage import typed_command
@@ -196,7 +153,7 @@ def _summary(plan: Plan, seeds: Sequence[_Seed], out: Path) -> dict[str, Any]:
     return {**networks[0], **summary} if len(networks) == 1 else summary
 
 
-def _network(choice: Choice, seeds: Sequence[_Seed], plan: Plan) -> dict[str, Any]:
+def _network(choice: Choice, seeds: Sequence[Seed], plan: Plan) -> dict[str, Any]:
     done = [(seed, seed.result) for seed in seeds if seed.result is not None]
     artifacts = [str(path) for _, result in done if (path := result.facts.get("artifact"))]
     scores = [float(result.score["score"]) for _, result in done]
@@ -206,7 +163,7 @@ def _network(choice: Choice, seeds: Sequence[_Seed], plan: Plan) -> dict[str, An
         "digest": choice.candidate.digest,
         "trial": choice.trial,
         "candidate": choice.candidate.to_dict(),
-        "epochs": expected_epochs(seeds[0].trained),
+        "epochs": expected_epochs(seeds[0].job.candidate),
         "seeds": [seed.number for seed, _ in done],
         "accuracies": [result.accuracy for _, result in done],
         **summarise([result.accuracy for _, result in done], plan.bar, choice.accuracy),
@@ -219,7 +176,7 @@ def _network(choice: Choice, seeds: Sequence[_Seed], plan: Plan) -> dict[str, An
         "artifact": artifacts[0] if artifacts else None,
         "artifacts": artifacts,
         "verified": bool(artifacts) and all(result.facts.get("verified") for _, result in done),
-        "curves": [str(seed.folder / RESULT) for seed, _ in done],  # key "curve" in each: every epoch of every stage
+        "curves": [str(seed.folder / RESULT) for seed, _ in done],  # key "curve" in each: every epoch of every phase
         "notes": list(dict.fromkeys(note for _, result in done for note in result.notes)),
         "failed": [{"seed": s.number, "reason": s.failure.reason, "text": s.failure.text} for s in seeds if s.failure],
         "open": [seed.number for seed in seeds if seed.result is None and seed.failure is None],

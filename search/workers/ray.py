@@ -1,10 +1,10 @@
-"""Evaluators on a Ray cluster: one actor for each slot, on whatever node has a GPU or enough CPUs free.
+"""Workers on a Ray cluster: one actor for each slot, on whatever node has a GPU or enough CPUs free.
 
-The coordinator stays where it is and speaks to actors as it does to local processes. An actor that dies, with its
-process or with its node, is told as a death and replaced; the new one waits until a node has room, so nodes may join
-and leave. The data set travels through Ray's object store, once a node. Checkpoints stay in the job's folder where the
-node sees the coordinator's files (a shared file system); elsewhere they travel, too: back to the coordinator after
-every epoch, and out again with a job that is taken up.
+The engine stays where it is and speaks to actors as it does to local processes. An actor that dies, with its process or
+with its node, is told as a death and replaced; the new one waits until a node has room, so nodes may join and leave.
+The data set travels through Ray's object store, once a node. Checkpoints stay in the job's folder where the node sees
+this machine's files (a shared file system); elsewhere they travel, too: back after every epoch, and out again with a
+job that is taken up.
 
 Ray moves Python objects by pickle: whoever reaches the cluster's ports can run code on it. Keep them in a network of
 your own.
@@ -16,18 +16,23 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from slimfront.evaluators.job import Failure, Job, Result
+from slimfront.evaluators.data import loaded
+from slimfront.evaluators.job import Failure, Job
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.search.workers.local import Evaluate, Message, advance, evaluate_job, loaded_data
+from slimfront.search.workers.base import Evaluate, Message, Result, Workers, advance
 from slimfront.studies.errors import StudyError
+
+import slimfront
 
 _STILLBORN_IN_A_ROW = 10  # then the code is not there, say, and no further attempt will help
 _MARK = ".coordinator"  # a file whose content says whether two paths are the same folder
@@ -44,10 +49,9 @@ def connect(address: str) -> Any:
         import ray
     except ImportError:
         raise StudyError("--ray needs Ray, which is not installed: pip install 'slimfront[ray]'.") from None
-    path = str(Path(__file__).resolve().parents[1])
     try:
         if not ray.is_initialized():
-            environment = {"env_vars": {"PYTHONPATH": path}}
+            environment = {"env_vars": {"PYTHONPATH": _path()}}
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -55,6 +59,37 @@ def connect(address: str) -> Any:
             f"--ray {address}: no Ray cluster answers there ({reason}); start one with `ray start --head`."
         ) from None
     return ray
+
+
+def _path() -> str:
+    """Where an actor looks for modules first: where this process does, but for what an interpreter finds by itself.
+
+    So a user's own files are found on every node that sees them, and slimfront in a checkout, too.
+    """
+    own = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)}
+    given = [Path(entry).resolve() for entry in sys.path]
+    kept = [path for path in given if not any(path.is_relative_to(prefix) for prefix in own)]
+    checkout = Path(str(slimfront.__file__)).resolve().parents[1]
+    return os.pathsep.join(map(str, dict.fromkeys([*kept, checkout])))
+
+
+@contextlib.contextmanager
+def ray_workers(
+    ray: Any,
+    slots: int,
+    evaluate: Evaluate[Job, Result],
+    *,
+    data: Any = None,
+    key: loaded.Key | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Iterator[Workers[Job, Result]]:
+    """`RayWorkers`, ended with the context."""
+    workers = RayWorkers(ray, slots, evaluate, data=data, key=key, device=device, threads=threads)
+    try:
+        yield workers
+    finally:
+        workers.close()
 
 
 def cluster_slots(ray: Any, device: str, threads: int) -> int:
@@ -76,12 +111,12 @@ def needs_of(slots: int, gpus: float, threads: int) -> dict[str, float]:
     return {"num_gpus": math.floor(1e4 / max(1, math.ceil(slots / gpus))) / 1e4}
 
 
-class Evaluator:
+class Evaluator(Generic[Result]):
     """What runs in an actor: one job at a time, an epoch for each call."""
 
-    def __init__(self, evaluate: Evaluate, data: Any, key: tuple[object, ...] | None) -> None:
+    def __init__(self, evaluate: Evaluate[Job, Result], data: Any, key: loaded.Key | None) -> None:
         if key is not None:
-            loaded_data[key] = data
+            loaded.hold(key, data)
         self._evaluate = evaluate
         self._generator: Generator[Epoch, None, Result] | None = None
         self._own: Path | None = None
@@ -97,7 +132,7 @@ class Evaluator:
             job = dataclasses.replace(job, folder=self._own, store=None)
         self._generator = self._evaluate(job)
 
-    def advance(self) -> tuple[Message, dict[str, bytes]]:
+    def advance(self) -> tuple[Message[Result], dict[str, bytes]]:
         """The next that happens, and the files that have changed."""
         if self._generator is None:
             return Failure("error", "no job was begun"), {}
@@ -144,8 +179,8 @@ def _write(folder: Path, files: Files) -> None:
         temporary.replace(path)
 
 
-class RayWorkers:
-    """Slots on a Ray cluster; see `slimfront.search.workers.local.Workers`.
+class RayWorkers(Generic[Result]):
+    """Slots on a Ray cluster; see `slimfront.search.workers.base.Workers`.
 
     Args:
         ray: The module, connected.
@@ -160,10 +195,10 @@ class RayWorkers:
         self,
         ray: Any,
         slots: int,
-        evaluate: Evaluate = evaluate_job,
+        evaluate: Evaluate[Job, Result],
         *,
         data: Any = None,
-        key: tuple[object, ...] | None = None,
+        key: loaded.Key | None = None,
         device: str = "cpu",
         threads: int = 1,
     ) -> None:
@@ -204,18 +239,18 @@ class RayWorkers:
         del self._awaited[slot]
         return True
 
-    def submit(self, slot: int, job: Job) -> None:
+    def submit(self, slot: int, task: Job) -> None:
         """See Workers."""
         mark, files = secrets.token_hex(8), dict[str, bytes]()
-        if job.folder is not None:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            (job.folder / _MARK).write_text(mark)
-            files = {name: (job.folder / name).read_bytes() for name in _state(job.folder)}
-        self._folders[slot] = job.folder
-        self._actors[slot].begin.remote(job, mark, files)
+        if task.folder is not None:
+            task.folder.mkdir(parents=True, exist_ok=True)
+            (task.folder / _MARK).write_text(mark)
+            files = {name: (task.folder / name).read_bytes() for name in _state(task.folder)}
+        self._folders[slot] = task.folder
+        self._actors[slot].begin.remote(task, mark, files)
         self._next[slot] = self._actors[slot].advance.remote()
 
-    def next(self, timeout: float) -> tuple[int, Message] | None:
+    def next(self, timeout: float) -> tuple[int, Message[Result]] | None:
         """See Workers."""
         if not self._next:
             time.sleep(timeout)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from slimfront.evaluators import evaluate
+from slimfront.evaluators.data import loaded
 from slimfront.evaluators.data.splits import Images
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training import allocator, augmentation
@@ -24,6 +25,7 @@ from slimfront.models.network import weight_layers
 from slimfront.models.quantization import rounding
 from slimfront.models.quantization.calibration import observe
 from slimfront.models.quantization.conversion import convert
+from slimfront.search.job import evaluate_job
 from slimfront.search.workers import local as workers
 from slimfront.spaces import Architecture, Augmentation, Candidate, Recipe, presets
 from torch import Tensor, nn
@@ -84,8 +86,8 @@ def test_workers_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("allocator"))
     monkeypatch.setattr(evaluate, "evaluate", stub)
-    monkeypatch.setattr(workers, "_data", lambda job: None)
-    list(workers.evaluate_job(Job(candidate=Candidate(ARCHITECTURE), dataset="digits", seed=0)))
+    monkeypatch.setattr(loaded, "search_data", lambda *wanted: None)
+    list(evaluate_job(Job(candidate=Candidate(ARCHITECTURE), dataset="digits", seed=0)))
     assert order == ["allocator", "training"]
 
 

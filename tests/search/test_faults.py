@@ -25,9 +25,10 @@ from PIL import Image
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.search.interrupt import AT_ONCE, STOPPING
+from slimfront.search.job import evaluate_job
 from slimfront.search.launch import launch
 from slimfront.search.patience import PatientStorage, may_pass, patiently
-from slimfront.search.workers.local import Evaluate, evaluate_job, failure_of
+from slimfront.search.workers.base import Evaluate, failure_of
 from slimfront.spaces.candidate import Architecture, Candidate, Recipe
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REASONS, read
@@ -83,14 +84,14 @@ def test_a_worker_that_always_dies_fails_its_trial_after_three_starts(tmp_path: 
 # Stopping.
 
 
-def _start(folder: Path, evaluate: Evaluate, trials: int = 3) -> Process:
+def _start(folder: Path, evaluate: Evaluate[Job, Result], trials: int = 3) -> Process:
     """A search in a process of its own, forked because importing everything anew takes seconds."""
     process = multiprocessing.get_context("fork").Process(target=_search, args=(folder, evaluate, trials))
     process.start()
     return process
 
 
-def _search(folder: Path, evaluate: Evaluate, trials: int) -> None:
+def _search(folder: Path, evaluate: Evaluate[Job, Result], trials: int) -> None:
     sys.stdout = sys.stderr = (folder / "said.txt").open("a", buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
     try:

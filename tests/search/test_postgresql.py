@@ -50,10 +50,10 @@ def url(server: Server) -> str:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that beat ten times a second, and nothing is drawn."""
-    for name in ("slimfront.search.ownership", "slimfront.search.coordinator", "slimfront.search.trials"):
+    for name in ("slimfront.search.ownership", "slimfront.search.scheduler", "slimfront.search.trials"):
         monkeypatch.setattr(f"{name}.BEAT_SECONDS", 0.1)
     monkeypatch.setattr(ownership, "STALE_SECONDS", 1.5)
-    monkeypatch.setattr("slimfront.search.coordinator._PULSE", 0.1)
+    monkeypatch.setattr("slimfront.search.engine._PULSE", 0.1)
     monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
     monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
 

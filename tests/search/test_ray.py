@@ -60,19 +60,19 @@ def test_a_node_that_does_not_see_the_folder_is_sent_it(tmp_path: Path) -> None:
 
 def test_a_node_without_the_data_set_is_handed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's own code: what came through the object store is used, and nothing is looked for on the node."""
+    from slimfront.evaluators.data import loaded
     from slimfront.evaluators.data import splits as sets
-    from slimfront.search.workers import local as workers
+    from slimfront.search.job import evaluate_job
 
-    monkeypatch.setattr(workers, "loaded_data", {})
-    monkeypatch.setattr(ray_workers, "loaded_data", workers.loaded_data)
+    monkeypatch.setattr(loaded, "_held", {})
     digits = sets.search_data("digits")
-    key = workers.data_key("digits", tmp_path / "elsewhere", None, digits.digest)
+    key = loaded.search_key("digits", tmp_path / "elsewhere", None, digits.digest)
 
     def not_here(*arguments: object, **named: object) -> None:
         raise AssertionError("the node has no such files")
 
     monkeypatch.setattr(sets, "search_data", not_here)
-    actor = ray_workers.Evaluator(workers.evaluate_job, digits, key)
+    actor = ray_workers.Evaluator(evaluate_job, digits, key)
     changes = {"data_dir": tmp_path / "elsewhere", "data_digest": digits.digest}
     actor.begin(_job(tmp_path, **changes), "a mark that is not there", {})
     message, files = actor.advance()

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import optuna
 import pytest
 import torch
+from slimfront.evaluators.data import loaded
 from slimfront.evaluators.data.splits import DataError, FinalData, Images, final_data
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training import views
@@ -70,7 +71,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> type[FakePipeline]:
     monkeypatch.setattr("slimfront.evaluators.evaluate.Pipeline", FakePipeline, raising=False)
-    monkeypatch.setattr(final_job, "_loaded", {})
+    monkeypatch.setattr(loaded, "_held", {})
     monkeypatch.setattr(FakePipeline, "seen", [])
     return FakePipeline
 

@@ -17,7 +17,7 @@ import pytest
 import stub_evaluator
 from optuna.trial import TrialState
 from slimfront.search import launch as launching
-from slimfront.search.coordinator import FAILURES_IN_A_ROW
+from slimfront.search.engine import FAILURES_IN_A_ROW
 from slimfront.search.launch import Options, launch, only_coordinator
 from slimfront.search.patience import PatientStorage
 from slimfront.search.trials import Ledger, Work

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slimfront.evaluators.job import Job
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.workers import local as workers
 from slimfront.search.workers.local import LocalProcesses
@@ -20,7 +21,7 @@ def test_each_worker_is_sent_its_own_device(tmp_path: Path, monkeypatch: pytest.
     sent: list[str] = []
 
     class Connection:
-        def send(self, job: workers.Job) -> None:
+        def send(self, job: Job) -> None:
             sent.append(job.device)
 
     pool = LocalProcesses.__new__(LocalProcesses)

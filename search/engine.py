@@ -1,0 +1,189 @@
+"""The engine: one loop that hands tasks to workers and their news to a client, until nothing is left to do.
+
+Three rooms with three small interfaces: the loop is here, decisions are a `Client`'s, and where tasks run is the
+`Workers`' affair (`slimfront.search.workers`). The engine knows neither studies nor seeds nor ratios. It keeps the
+slots busy, starts a task again whose worker died, gives up after many failures in a row, listens to interrupts, and
+feeds the display.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from slimfront.evaluators.job import Failure
+from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.display import Display, Row, Totals
+from slimfront.search.interrupt import Interrupt
+from slimfront.search.workers.base import Message, Workers
+
+STARTS = 3  # a task whose worker dies is started again twice
+FAILURES_IN_A_ROW = 5  # then the engine stops instead of burning the night
+_PULSE = 1.0  # seconds between looks at the clock while nothing happens
+
+
+@dataclass(eq=False)
+class Task:
+    """What is to be done.
+
+    Attributes:
+        job: What a worker is handed; it travels between processes and machines.
+        row: What people see of it.
+        starts: How often it was begun and not left on purpose, in earlier runs too where that is known.
+    """
+
+    job: Any
+    row: Row
+    starts: int = 0
+
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
+
+
+class Client(Protocol[T, R]):
+    """Who decides what is done, and keeps what comes of it. Texts are for the display."""
+
+    def next(self) -> T | str | None:
+        """A task for a free slot; None: none now; a text: something was settled without a worker, ask again."""
+
+    def waits(self) -> bool:
+        """Whether a task may still come although none is there and none is running."""
+
+    def over(self) -> bool:
+        """Whether time is up: running tasks are left after their epoch, and none begins."""
+
+    def started(self, task: T) -> None:
+        """A worker is about to begin it; the start is counted."""
+
+    def epoch(self, task: T, epoch: Epoch) -> str | None:
+        """None: it goes on. Otherwise it ends here, is recorded, and the text says how."""
+
+    def result(self, task: T, result: R) -> str:
+        """It has come to its end; says how."""
+
+    def failure(self, task: T, failure: Failure) -> str:
+        """It came to nothing, for good; says how."""
+
+    def left(self, task: T) -> None:
+        """It was stopped on purpose, to be taken up by the next run; the start is no longer counted."""
+
+    def tick(self) -> None:
+        """Something has happened, or a second has passed."""
+
+    def totals(self) -> Totals:
+        """Where the whole stands."""
+
+    def close(self) -> None:
+        """Nothing is running any more, and nothing will be."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: "done", "interrupted" or "failures", with the last failure's text."""
+
+    how: str
+    failure: str | None = None
+
+
+class Engine(Generic[T, R]):
+    """Runs a client's tasks until none is left, time is up, somebody interrupts, or too many fail in a row."""
+
+    def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
+        self._client, self._workers, self._display = client, workers, display
+        self._running: dict[int, T] = {}  # by slot
+        self._again: deque[T] = deque()
+        self._failures = 0  # in a row
+        self._given_up = False
+        self._last_failure: str | None = None
+
+    def run(self) -> Outcome:
+        """Work until there is nothing more to do; what is running is left resumable when it ends early."""
+        with Interrupt() as interrupt:
+            while True:
+                ending = interrupt.asked or self._client.over()
+                waiting = not (ending or self._given_up) and self._fill(interrupt)
+                if self._running:
+                    event = self._workers.next(_PULSE)
+                    if event is not None:
+                        self._handle(*event, ending=interrupt.asked or self._client.over())
+                elif waiting:
+                    time.sleep(_PULSE)  # until a slot is ready, say
+                else:
+                    break
+                self._client.tick()
+            self._client.close()
+        if self._given_up:
+            return Outcome("failures", self._last_failure)
+        return Outcome("interrupted" if interrupt.asked else "done", self._last_failure)
+
+    def _fill(self, interrupt: Interrupt) -> bool:
+        """Give every free slot a task, as long as there are any; True: there may be some later although none runs."""
+        unready = False
+        for slot in range(self._workers.slots):
+            if slot in self._running:
+                continue
+            if not self._workers.ready(slot):
+                unready = True
+                continue
+            task = self._again.popleft() if self._again else self._next(interrupt)
+            if task is None:
+                return not self._running and self._client.waits()
+            self._start(slot, task)
+        return unready
+
+    def _next(self, interrupt: Interrupt) -> T | None:
+        while not (interrupt.asked or self._client.over()):
+            found = self._client.next()
+            if not isinstance(found, str):
+                return found
+            self._display.settled(found, self._client.totals())
+        return None
+
+    def _start(self, slot: int, task: T) -> None:
+        task.starts += 1
+        self._client.started(task)
+        self._running[slot] = task
+        self._display.started(slot, task.row)
+        self._workers.submit(slot, task.job)
+
+    def _handle(self, slot: int, message: Message[R], *, ending: bool) -> None:
+        task = self._running[slot]
+        if isinstance(message, Epoch):
+            text = self._after(slot, task, message, ending=ending)
+            if text is None:
+                self._display.epoch(slot, message, self._client.totals())
+                return
+        elif isinstance(message, Failure):
+            text = self._failed(task, message)
+        else:
+            self._failures = 0
+            text = self._client.result(task, message)
+        del self._running[slot]
+        self._display.ended(slot, text, self._client.totals())
+
+    def _after(self, slot: int, task: T, epoch: Epoch, *, ending: bool) -> str | None:
+        """Let a task go on after an epoch, or say how it ends."""
+        if ending:  # its state is saved
+            self._workers.stop(slot)
+            task.starts -= 1
+            self._client.left(task)
+            return "left for the next start"
+        text = self._client.epoch(task, epoch)
+        if text is None:
+            self._workers.go_on(slot)
+        else:
+            self._workers.stop(slot)
+            self._failures = 0  # it trained well enough to be judged
+        return text
+
+    def _failed(self, task: T, failure: Failure) -> str:
+        if failure.reason == "worker_died" and task.starts < STARTS:
+            self._again.append(task)
+            return f"{failure.text}; it starts again"
+        self._failures += 1
+        self._given_up = self._given_up or self._failures >= FAILURES_IN_A_ROW
+        self._last_failure = failure.text
+        return self._client.failure(task, failure)
