@@ -83,8 +83,10 @@ class Scheduler:
         if self._idle_until_one_ends or self._ledger.exhausted():
             return None
         work = self._ledger.ask()
-        if work is None or work.settled is None:
-            return work and self._task(work)
+        if work is None:
+            return None
+        if work.settled is None:
+            return self._task(work)
         # What is left of the space is in training: asking again would only bring more of the same.
         self._idle_until_one_ends = work.waits
         return f"trial {work.number}: {work.settled}"

@@ -3,7 +3,7 @@
 random, tpe, nsga2      Optuna as its documentation shows it: every trial is trained to its end
 tpe_log                 the second objective is the logarithm of the score
 tpe_median, ...         the same, stopped where the best accuracy so far is below the others' median at that epoch
-slimfront               search.coordinator, search.trials and search.judging as they run real searches
+slimfront               search.engine, search.scheduler and search.judging as they run real searches
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,10 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from slimfront.search.coordinator import Coordinator, JobFrame, Limits
+from slimfront.evaluators.job import Job
 from slimfront.search.early_stopping import Rules
+from slimfront.search.engine import Engine
+from slimfront.search.scheduler import Limits, Scheduler
 from slimfront.search.trials import Ledger
 from slimfront.search.workers.local import InProcess
 from slimfront.studies.settings import Settings
@@ -98,7 +101,7 @@ class _Memory(InMemoryStorage):
 
 
 class _Silent:
-    """Shows nothing (`slimfront.search.progress.Show`)."""
+    """Shows nothing (`slimfront.search.display.Display`)."""
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +111,16 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
+
+
+class _Budgeted(Scheduler):
+    """A scheduler whose limit is another than trials or hours."""
+
+    is_over: Callable[[], bool]
+
+    def over(self) -> bool:
+        """See `slimfront.search.engine.Client`."""
+        return self.is_over()
 
 
 @dataclasses.dataclass
@@ -146,10 +159,10 @@ def slimfront(table: Table, seed: int, budget: int, rules: dict[str, Any] | None
         rules=Rules.from_dict(chosen.early_stopping),
     )
     with tempfile.TemporaryDirectory() as folder:
-        frame = JobFrame("cifar10", seed, None, None, "cpu", 1, "", Path(folder), None)
-        coordinator = Coordinator(ledger, InProcess(spending.evaluate), frame, Limits(None, None), _Silent())
-        coordinator._out_of_time = lambda: spending.epochs >= budget or ledger.exhausted()  # type: ignore[method-assign]
-        coordinator.run()
+        make_job = partial(Job, dataset="cifar10", seed=seed)
+        scheduler = _Budgeted(ledger, make_job, Path(folder), Limits())
+        scheduler.is_over = lambda: spending.epochs >= budget or ledger.exhausted()
+        Engine(scheduler, InProcess(spending.evaluate), _Silent()).run()
     return Played(spending, study.get_trials(deepcopy=False))
 
 
