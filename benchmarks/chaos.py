@@ -36,7 +36,8 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
-from slimfront.search.trials import STARTS
+from slimfront.search.engine import STARTS
+from slimfront.search.workers.local import start_forkserver
 from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
@@ -86,7 +87,7 @@ def search(folder: Path, trials: int, workers: int, pause: float, name: str = "s
 def _search_quietly(folder: Path, trials: int, workers: int, pause: float, name: str) -> None:
     """In a forked process: with its parent's helper that makes workers, and nothing drawn or said."""
     helper: Any = forkserver._forkserver  # type: ignore[attr-defined]
-    helper.ensure_running = lambda: None  # it runs, as our parent's child
+    forkserver.ensure_running = helper.ensure_running = lambda: None  # it runs, as our parent's child
     launching._Refresh._panels = lambda self: None  # type: ignore[method-assign]
     launching._Refresh.now = lambda self: {}  # type: ignore[method-assign]
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -194,8 +195,7 @@ def chaos(
 ) -> dict[str, Any]:
     """Search until so many processes were killed and all trials have ended; compare with an undisturbed search."""
     context = multiprocessing.get_context("fork")
-    multiprocessing.set_forkserver_preload(["slimfront.evaluators.evaluate", "slimfront.evaluators.data.splits"])
-    forkserver.ensure_running()  # one for all coordinators, as importing torch takes seconds
+    start_forkserver()  # one for all coordinators, as importing torch takes seconds
     count = max(6, kills * 3 // 2)  # trials; each dies at most twice
     killer, drawn = Killer(folder, "disturbed", seed), random.Random(seed + 1)
 

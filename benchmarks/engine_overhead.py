@@ -164,7 +164,7 @@ def worker_peak() -> float:
     """Peak memory, in megabytes, of a process that trains a small network on CIFAR-10 for one epoch."""
     code = (
         "import resource, dataclasses; from slimfront.evaluators.job import Job;"
-        "from slimfront.search.workers.local import evaluate_job;"
+        "from slimfront.search.job import evaluate_job;"
         "from slimfront.spaces import presets; c = presets['resnet8'];"
         "c = dataclasses.replace(c, recipe=dataclasses.replace(c.recipe, epochs=1));"
         "list(evaluate_job(Job(c, 'cifar10', 0))); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)"

@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from slimfront.evaluators.job import Job, Result  # noqa: E402
 from slimfront.search.commands.show import read_candidate  # noqa: E402
-from slimfront.search.workers.local import InProcess, evaluate_job  # noqa: E402
+from slimfront.search.job import evaluate_job  # noqa: E402
+from slimfront.search.workers.local import InProcess  # noqa: E402
 from slimfront.spaces import Bits, Candidate  # noqa: E402
 from slimfront.studies.environment import environment  # noqa: E402
 

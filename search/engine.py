@@ -41,13 +41,14 @@ class Task:
 
 T = TypeVar("T", bound=Task)
 R = TypeVar("R")
+R_in = TypeVar("R_in", contravariant=True)
 
 
-class Client(Protocol[T, R]):
+class Client(Protocol[T, R_in]):
     """Who decides what is done, and keeps what comes of it. Texts are for the display."""
 
     def next(self) -> T | str | None:
-        """A task for a free slot; None: there is none now. A text: something was settled without a worker; ask again."""
+        """A task for a free slot; None: none now; a text: something was settled without a worker, ask again."""
 
     def waits(self) -> bool:
         """Whether a task may still come although none is there and none is running."""
@@ -61,7 +62,7 @@ class Client(Protocol[T, R]):
     def epoch(self, task: T, epoch: Epoch) -> str | None:
         """None: it goes on. Otherwise it ends here, is recorded, and the text says how."""
 
-    def result(self, task: T, result: R) -> str:
+    def result(self, task: T, result: R_in) -> str:
         """It has come to its end; says how."""
 
     def failure(self, task: T, failure: Failure) -> str:

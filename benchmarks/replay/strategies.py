@@ -3,7 +3,7 @@
 random, tpe, nsga2      Optuna as its documentation shows it: every trial is trained to its end
 tpe_log                 the second objective is the logarithm of the score
 tpe_median, ...         the same, stopped where the best accuracy so far is below the others' median at that epoch
-slimfront               search.coordinator, search.trials and search.judging as they run real searches
+slimfront               search.engine, search.scheduler and search.judging as they run real searches
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
-from slimfront.search.coordinator import Coordinator, JobFrame, Limits
-from slimfront.search.early_stopping import Rules
-from slimfront.search.trials import Ledger
+from optuna.trial import FrozenTrial
+from slimfront.evaluators.job import Job
+from slimfront.search.endings import Circumstances
+from slimfront.search.engine import Engine
+from slimfront.search.launch import make_desk
+from slimfront.search.scheduler import Scheduler
 from slimfront.search.workers.local import InProcess
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
-from slimfront.studies.store.records import read_trials
-from slimfront.studies.store.storage import create_or_load
+from slimfront.studies.store.storage import open_storage
+from slimfront.studies.store.study import open_study
 
 from benchmarks.replay.table import Row, Spending, Table
 
@@ -75,32 +76,8 @@ def optuna_plain(
     return spending
 
 
-class _Memory(InMemoryStorage):
-    """Optuna's storage without a database, with what the ledger needs besides (`search.transactions.StudyStorage`)."""
-
-    begun = 0
-    ended = 0
-
-    def together(self) -> AbstractContextManager[None]:
-        """What is written is there at once."""
-        return nullcontext()
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """See optuna.storages.BaseStorage."""
-        state = TrialState.RUNNING if template_trial is None else template_trial.state
-        self.begun += state == TrialState.RUNNING
-        self.ended += state.is_finished()
-        return super().create_new_trial(study_id, template_trial)
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """See optuna.storages.BaseStorage."""
-        self.begun += state == TrialState.RUNNING
-        self.ended += state.is_finished()
-        return super().set_trial_state_values(trial_id, state, values)
-
-
 class _Silent:
-    """Shows nothing (`slimfront.search.progress.Show`)."""
+    """Shows nothing (`slimfront.search.display.Display`)."""
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +87,16 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
+
+
+class _Budgeted(Scheduler):
+    """A scheduler whose limit is another than trials or hours."""
+
+    is_over: Callable[[], bool]
+
+    def over(self) -> bool:
+        """See `slimfront.search.engine.Client`."""
+        return self.is_over()
 
 
 @dataclasses.dataclass
@@ -137,22 +124,14 @@ def slimfront(table: Table, seed: int, budget: int, rules: dict[str, Any] | None
     spending = Spending(table, share=True)
     written = {"name": "replay", "dataset": "cifar10", "space": table.written["space"], "bar": table.bar}
     chosen = Settings(**{**written, "seed": seed, "early_stopping": rules or {}, **settings})
-    study = create_or_load(_Memory(), chosen.name)
-    ledger = Ledger(
-        study,
-        chosen,
-        rate=table.rate,
-        data_digest=table.written["data"],
-        device="cpu",
-        threads=1,
-        rules=Rules.from_dict(chosen.early_stopping),
-    )
+    store = open_study(open_storage("sqlite://"), chosen.name)  # in memory
+    desk = make_desk(store, chosen, Circumstances(table.written["data"], "cpu", 1), table.rate)
     with tempfile.TemporaryDirectory() as folder:
-        frame = JobFrame("cifar10", seed, None, None, "cpu", 1, "", Path(folder), None)
-        coordinator = Coordinator(ledger, InProcess(spending.evaluate), frame, Limits(None, None), _Silent())
-        coordinator._out_of_time = lambda: spending.epochs >= budget or ledger.exhausted()  # type: ignore[method-assign]
-        coordinator.run()
-    return Played(spending, read_trials(study))
+        make_job = partial(Job, dataset="cifar10", seed=seed)
+        scheduler = _Budgeted(desk, make_job, Path(folder), lambda: None)
+        scheduler.is_over = lambda: spending.epochs >= budget or desk.intake.exhausted()
+        Engine(scheduler, InProcess(spending.evaluate), _Silent()).run()
+    return Played(spending, store.trials)
 
 
 STRATEGIES: dict[str, Callable[[Table, int, int], Spending]] = {

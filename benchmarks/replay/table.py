@@ -130,7 +130,7 @@ class Spending:
         return next((float(e) for e, value in self.history if value >= share * self.table.best - 1e-9), float("inf"))
 
     def evaluate(self, job: Job) -> Generator[Epoch, None, Result]:
-        """In place of the evaluator that trains (`slimfront.search.workers.local.evaluate_job`)."""
+        """In place of the evaluator that trains (`slimfront.search.job.evaluate_job`)."""
         row = self.table.rows[job.candidate.digest]
         curve = []
         for stage, epoch, epochs, accuracy in row.curve:

@@ -215,8 +215,7 @@ def print_source(found: dict[str, Any]) -> None:
 
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
-    """Run `slimfront.search.sweep.run.sweep` with a progress bar; `ratios` as the command line gives them."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Run `slimfront.search.sweep.run.sweep`; `ratios` as the command line gives them."""
     from slimfront.search.launch import Options, resources
     from slimfront.search.sweep import run as sweeps
     from slimfront.studies.store.storage import typed_command
@@ -228,29 +227,8 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     if not all(0 < number < 1 for number in numbers):
         raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("sweep", total=None)
-        last = ""
-
-        def show(progress: sweeps.Progress) -> None:
-            nonlocal last
-            bar.update(task, total=progress.total, completed=progress.done, description=progress.text)
-            if not console.is_terminal and progress.text != last:
-                console.print(
-                    f"{progress.done:.0f}/{progress.total:.0f}  {progress.text}", markup=False, soft_wrap=True
-                )
-            last = progress.text
-
-        return sweeps.sweep(
-            candidate,
-            methods=methods or sweeps.DEFAULT_METHODS,
-            ratios=numbers,
-            command=typed_command(),
-            progress=show,
-            **other,
-        )
+    chosen = methods or sweeps.DEFAULT_METHODS
+    return sweeps.sweep(candidate, methods=chosen, ratios=numbers, command=typed_command(), **other)
 
 
 def print_sweep(summary: dict[str, Any], out: Path) -> None:

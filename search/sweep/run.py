@@ -11,21 +11,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self
 
 import safetensors
 import safetensors.torch
-from slimfront.evaluators.job import Failure
+from rich.console import Console
 from slimfront.evaluators.pruning import CONTROLS, LAB_METHODS, PruningError, method
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models import build
-from slimfront.search.interrupt import Interrupt
+from slimfront.search import engine
+from slimfront.search.display import Row as ShownRow
+from slimfront.search.display import Totals, make_display
 from slimfront.search.sweep.journal import Journal, SweepError
 from slimfront.search.sweep.results import summarise, write
 from slimfront.search.sweep.tasks import (
     SENSITIVITY_METHODS,
     DenseTask,
     PointTask,
+    Row,
     SensitivityTask,
     Setting,
     Task,
@@ -34,7 +37,8 @@ from slimfront.search.sweep.tasks import (
     load_data,
     run_task,
 )
-from slimfront.search.workers.local import InProcess, LocalProcesses, Workers
+from slimfront.search.task_list import TaskList
+from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate
 
 DEFAULT_METHODS = (*LAB_METHODS, *CONTROLS.values())
@@ -51,9 +55,69 @@ class Progress:
         text: What was finished last, or is going on.
     """
 
-    done: float
-    total: float
+    done: int
+    total: int
     text: str
+
+
+@dataclass(eq=False, kw_only=True)
+class Piece(engine.Task):
+    """A piece of the sweep that is not finished yet."""
+
+    job: Task
+
+
+class Pieces(TaskList[Piece, list[Row]]):
+    """A sweep's pieces for the engine: those that prune begin when the networks that they start from are there."""
+
+    def __init__(self, pieces: Sequence[Piece], slots: int, journal: Journal) -> None:
+        super().__init__(pieces, slots)
+        self._journal = journal
+        self._dense = {piece for piece in pieces if isinstance(piece.job, DenseTask)}
+
+    def next(self) -> Piece | str | None:
+        """See Client; the dense networks come first, and where one of them failed there is nothing to prune."""
+        pruning = self._waiting and not isinstance(self._waiting[0].job, DenseTask)
+        return None if pruning and not self._dense <= self.results.keys() else super().next()
+
+    def result(self, task: Piece, result: list[Row]) -> str:
+        """See Client: it is noted in the journal."""
+        self._journal.add(task.job.name, result)
+        return super().result(task, result)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them are done."""
+        return len(self.results) == len(self.tasks)
+
+
+class _Listener:
+    """A display that calls a function instead; see `slimfront.search.display.Display`."""
+
+    def __init__(self, told: Callable[[Progress], None]) -> None:
+        self._told = told
+        self._names: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def started(self, slot: int, row: ShownRow) -> None:
+        self._names[slot] = row.name
+
+    def epoch(self, slot: int, epoch: Epoch, totals: Totals) -> None:
+        self.settled(f"{self._names[slot]}: epoch {epoch.epoch} of {epoch.epochs}", totals)
+
+    def ended(self, slot: int, text: str, totals: Totals) -> None:
+        self.settled(f"{self._names[slot]}: {text}", totals)
+
+    def settled(self, text: str, totals: Totals) -> None:
+        self._told(Progress(totals.done, totals.of or 0, text))
+
+    def say(self, text: str) -> None:
+        pass
 
 
 def sweep(
@@ -92,7 +156,7 @@ def sweep(
         dense: safetensors file of a trained network of this architecture, to be taken instead of training one.
             Methods with a penalty in the dense training train their own all the same.
         command: Command line, for `summary.json`.
-        progress: Is told after every epoch and every finished piece.
+        progress: Is told after every epoch and every finished piece; default: they are shown on standard error.
 
     Returns:
         What is in `summary.json`; its key "complete" is False after an interruption (the first Ctrl-C).
@@ -106,11 +170,18 @@ def sweep(
     journal = Journal(setting, load_data(setting).digest, taken=dense is not None)
     if dense is not None:
         _take(dense, setting, journal)
-    failures: list[dict[str, str]] = []
     start = time.perf_counter()
-    complete = _run(_tasks(setting, methods, ratios, journal), workers, journal, failures, progress)
+    pieces = Pieces(_pieces(setting, methods, ratios, journal), workers, journal)
+    if pieces.tasks:
+        display = _Listener(progress) if progress is not None else make_display(Console(stderr=True))
+        with local_workers(workers, run_task) as pool, display:
+            engine.Engine(pieces, pool, display).run()
+    failures = [
+        {"piece": piece.job.name, "reason": failure.reason, "text": failure.text}
+        for piece, failure in pieces.failures.items()
+    ]
     summary = summarise(setting, name, command, journal, failures)
-    summary |= {"complete": complete and not failures, "seconds": round(time.perf_counter() - start, 1)}
+    summary |= {"complete": pieces.complete, "seconds": round(time.perf_counter() - start, 1)}
     write(summary, out)
     return summary
 
@@ -133,78 +204,20 @@ def _check(
             raise SweepError(f"A sweep's {what} must be at least {least}, but got {value}.")
 
 
-def _tasks(setting: Setting, methods: Sequence[str], ratios: Sequence[float], journal: Journal) -> list[list[Task]]:
-    # Two waves: the second starts from what the first leaves.
-    penalties = sorted({0.0} | {method(chosen, 0.5).penalty for chosen in methods})
-    waves: list[list[Task]] = [
-        [DenseTask(setting, penalty) for penalty in penalties],
-        [
-            # Ratio by ratio, so that an early look shows all methods at some ratios.
-            *(PointTask(setting, chosen, ratio) for ratio in ratios for chosen in methods),
-            *(SensitivityTask(setting, granularity) for granularity in SENSITIVITY_METHODS),
-        ],
+def _pieces(setting: Setting, methods: Sequence[str], ratios: Sequence[float], journal: Journal) -> list[Piece]:
+    tasks: list[Task] = [
+        *(DenseTask(setting, penalty) for penalty in sorted({0.0} | {method(name, 0.5).penalty for name in methods})),
+        # Ratio by ratio, so that an early look shows all methods at some ratios.
+        *(PointTask(setting, chosen, ratio) for ratio in ratios for chosen in methods),
+        *(SensitivityTask(setting, granularity) for granularity in SENSITIVITY_METHODS),
     ]
-    return [[task for task in wave if _todo(task, journal)] for wave in waves]
+    return [Piece(job=task, row=ShownRow(task.name, epochs=task.effort)) for task in tasks if _todo(task, journal)]
 
 
 def _todo(task: Task, journal: Journal) -> bool:
     if isinstance(task, DenseTask) and not task.setting.dense_file(task.penalty).exists():
         return True
     return task.name not in journal.rows
-
-
-def _run(
-    waves: list[list[Task]],
-    workers: int,
-    journal: Journal,
-    failures: list[dict[str, str]],
-    progress: Callable[[Progress], None] | None,
-) -> bool:
-    """Do all tasks; False where it was interrupted."""
-    total = sum(task.effort for wave in waves for task in wave)
-    if total == 0:
-        return True
-    done = 0.0
-    # The workers carry whatever a generator function takes and returns; their types speak of jobs.
-    evaluate = cast(Any, run_task)
-    pool: Workers = InProcess(evaluate) if workers == 1 else LocalProcesses(workers, evaluate)
-    try:
-        with Interrupt() as interrupt:
-            for wave in waves:
-                waiting, running = list(wave), cast(dict[int, Task], {})
-                part: dict[int, float] = {}
-                while waiting or running:
-                    if interrupt.asked:
-                        return False
-                    for slot in set(range(pool.slots)) - running.keys():
-                        if waiting:
-                            running[slot], part[slot] = waiting.pop(0), 0.0
-                            pool.submit(slot, cast(Any, running[slot]))
-                    message = pool.next(timeout=1.0)
-                    if message is None:
-                        continue
-                    slot, news = message[0], cast(Any, message[1])
-                    task = running[slot]
-                    if isinstance(news, Epoch):
-                        part[slot] += 1
-                        pool.go_on(slot)
-                        text = f"{task.name}: epoch {news.epoch} of {news.epochs}"
-                    else:
-                        del running[slot], part[slot]
-                        done += task.effort
-                        text = task.name
-                        if isinstance(news, Failure):
-                            failures.append({"piece": task.name, "reason": news.reason, "text": news.text})
-                            text += f" failed: {news.text}"
-                        else:
-                            journal.add(task.name, news)
-                    if progress is not None:
-                        progress(Progress(min(total, done + sum(part.values())), total, text))
-                if failures and isinstance(wave[0], DenseTask):
-                    return False  # nothing to prune
-    finally:
-        pool.close()
-    return True
 
 
 def _take(path: Path, setting: Setting, journal: Journal) -> None:

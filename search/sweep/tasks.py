@@ -9,12 +9,12 @@ import dataclasses
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from slimfront.evaluators.data.splits import SearchData, search_data
+from slimfront.evaluators.data import loaded
+from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.pruning import Report, SlimmingPenalty, account, method, prune_stage, sensitivity
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training import checkpoint as files
@@ -66,10 +66,25 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class DenseTask:
-    """Train a dense network; gives one row: what the networks that are pruned start from."""
+class _Placed:
+    """What all pieces have in common."""
 
     setting: Setting
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.setting.device
+
+    def on(self, device: str) -> Self:
+        """The same piece on another device."""
+        return dataclasses.replace(self, setting=dataclasses.replace(self.setting, device=device))
+
+
+@dataclass(frozen=True)
+class DenseTask(_Placed):
+    """Train a dense network; gives one row: what the networks that are pruned start from."""
+
     penalty: float
 
     @property
@@ -105,10 +120,9 @@ class DenseTask:
 
 
 @dataclass(frozen=True)
-class PointTask:
+class PointTask(_Placed):
     """One method at one ratio; gives the row before retraining and, where there is any, the one after it."""
 
-    setting: Setting
     method: str
     ratio: float
 
@@ -167,10 +181,9 @@ class PointTask:
 
 
 @dataclass(frozen=True)
-class SensitivityTask:
+class SensitivityTask(_Placed):
     """Accuracy when only one layer is pruned, for every layer; gives a row for each layer and ratio."""
 
-    setting: Setting
     granularity: str
 
     @property
@@ -207,8 +220,7 @@ def run_task(task: Task) -> Generator[Epoch, None, list[Row]]:
     """What a worker does with a task."""
     keep_freed_memory()
     torch.set_num_threads(task.setting.threads)
-    rows = yield from task.run()
-    return rows
+    return (yield from task.run())
 
 
 def keep_dense(network: Network, setting: Setting, penalty: float) -> None:
@@ -244,11 +256,6 @@ def _counts(counted: Any) -> Row:
     return {key: getattr(counted, key) for key in ("weights", "stored_weights", "macs", "score", "strict_score")}
 
 
-@lru_cache(maxsize=1)
-def _load(dataset: str, data_dir: Path | None) -> SearchData:
-    return search_data(dataset, data_dir=data_dir)
-
-
 def load_data(setting: Setting) -> SearchData:
     """The data set, read once a process. Raises DataError where it cannot be had."""
-    return _load(setting.dataset, setting.data_dir)
+    return loaded.search_data(setting.dataset, setting.data_dir)

@@ -1,1 +1,1 @@
-"""Where evaluators run: in this process, in local processes, on a Ray cluster."""
+"""Where tasks run: in this process, in local processes, on a Ray cluster."""

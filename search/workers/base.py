@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Generator
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
@@ -31,7 +31,7 @@ TaskIn = TypeVar("TaskIn", bound=Placeable, contravariant=True)
 Result = TypeVar("Result")
 ResultOut = TypeVar("ResultOut", covariant=True)
 
-Message = Epoch | Failure | Result
+Message: TypeAlias = Epoch | Failure | Result
 """An epoch has ended, or the task, in one of two ways. A result is of any other type."""
 
 

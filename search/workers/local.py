@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Generic
 
 from slimfront.evaluators.job import Failure
@@ -105,21 +106,27 @@ class _Slot:
     busy: bool = False
 
 
+def start_forkserver() -> None:
+    """Start the helper that workers are forked from, which imports torch, as that takes seconds, once.
+
+    The helper looks for modules where an interpreter looks by default, and says nothing where it finds none. So it is
+    given this process's path, which need not begin with the current folder.
+    """
+    multiprocessing.set_forkserver_preload(["slimfront.search.workers.preload"])
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"):
+        forkserver.ensure_running()
+
+
 def _context() -> Any:
-    """How worker processes are made: forked from a helper that has imported torch, which takes seconds, once.
+    """How worker processes are made.
 
     A plain fork of this process would copy its threads' locks and its database connections; the helper has neither.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")  # Windows
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["slimfront.search.workers.preload"])
-    # The helper looks for modules where an interpreter looks by default, and says nothing where it finds none.
-    # So it is started with this process's path, whose first entry need not be the current folder.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"):
-        forkserver.ensure_running()
-    return context
+    start_forkserver()
+    return multiprocessing.get_context("forkserver")
 
 
 @contextlib.contextmanager
