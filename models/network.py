@@ -65,7 +65,7 @@ def build(architecture: Architecture, classes: int, channels: int = 3, seed: int
     Raises:
         ValueError: fewer than 2 classes or less than 1 channel.
 
-    >>> from spaces import presets
+    >>> from slimfront.spaces import presets
     >>> network = build(presets["resnet20"].architecture, classes=10, seed=0)
     >>> sum(parameter.numel() for parameter in network.parameters())
     269722

@@ -1,8 +1,10 @@
 """What a trial decides: a Candidate and its five parts.
 
-Everything here is a frozen dataclass that refuses bad values when it is made, turns into JSON and back without loss,
-and has a digest that is the same on every machine. A candidate says *what* is trained, never with which seed, on which
-data or on which device: those belong to the job (`slimfront.evaluators.job`).
+A candidate says *what* is trained, never with which seed, on which data or on which device: those belong to the job
+(`slimfront.evaluators.job`). How parts are checked, written, read and named by a digest is in `slimfront.spaces.part`.
+
+A field that is new in a part is written `name: type = added(default)`: it is left out of the JSON while it has its
+default, so that the digests of all older candidates stay. The fields without that mark are always in the JSON.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
+
+from slimfront.spaces.part import CandidateError as CandidateError
+from slimfront.spaces.part import Part, one_of, require
 
 FAMILIES = ("residual", "inverted", "dense")
 SHORTCUTS = ("projection", "padding")
@@ -28,166 +31,8 @@ DENSE_TEACHER = "dense"  # a teacher's name: the candidate's own network as it w
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 
 
-class CandidateError(ValueError):
-    """A candidate that cannot be: the text names the field, the value and what is allowed."""
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise CandidateError(f"{name} must be {allowed}, but got {value!r}.")
-
-
-def _one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:  # the sentence takes longer than the question
-        _require(False, name, value, "one of " + ", ".join(str(item) for item in allowed))
-
-
-_KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-
-
-def _read_fields(part: Any) -> tuple[tuple[str, str, bool], ...]:
-    """(name, declared type, whether it may be left out) of each field."""
-    missing = dataclasses.MISSING
-    return tuple(
-        (item.name, str(item.type), item.default is not missing or item.default_factory is not missing)
-        for item in dataclasses.fields(part)
-    )
-
-
-# Asked for at every trial of a long study, several times.
-_fields: Callable[[Any], tuple[tuple[str, str, bool], ...]] = functools.cache(_read_fields)
-
-
-def _name_field(part: Any, name: str) -> str:
-    return f"{part.__name__.lower()}.{name}"
-
-
-_label: Callable[[Any, str], str] = functools.cache(_name_field)  # asked for as often
-
-
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-def _plain(value: Any) -> Any:
-    """A part, or a value in one, as JSON would give it back."""
-    if value is None or type(value) in (int, float, str, bool):
-        return value
-    if isinstance(value, _Part):
-        return {name: _plain(getattr(value, name)) for name, *_ in _fields(type(value))}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
-
-
-class _Part:
-    """Shared by the parts: exact dictionaries and JSON, a canonical digest, and coercion of the JSON types."""
-
-    def __post_init__(self) -> None:
-        # JSON knows lists, and writes 1.0 as 1 in some hands: a tuple stays a tuple, a float a float, so that
-        # equal candidates have equal digests.
-        for name, declared, _ in _fields(type(self)):
-            value = given = getattr(self, name)
-            kind = _KINDS.get(declared)
-            if type(value) is kind and (type(value) is not float or abs(value) < float("inf")):
-                continue  # as nearly all are; the sentences below cost time even where they are not said
-            if isinstance(value, list):
-                value = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
-            if isinstance(value, bool):
-                _require("bool" in declared, self._label(name), value, f"a {declared}")
-            elif isinstance(value, int) and declared == "float":
-                value = float(value)
-            if declared.startswith("tuple[float") and isinstance(value, tuple):
-                value = tuple(float(entry) for entry in value)
-            if kind is not None:
-                _require(type(value) is kind, self._label(name), value, f"a {declared}")
-            if declared == "float":
-                _require(abs(value) < float("inf"), self._label(name), value, "a finite number")
-            if declared.startswith("tuple"):
-                _require(isinstance(value, tuple), self._label(name), value, "a list")
-            if declared == "tuple[int, ...]":
-                whole = all(type(entry) is int for entry in value)
-                _require(whole, self._label(name), value, "a list of whole numbers")
-            if value is not given:
-                object.__setattr__(self, name, value)
-        self._validate()
-
-    def _validate(self) -> None:
-        raise NotImplementedError
-
-    def _label(self, name: str) -> str:
-        return _label(type(self), name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain dictionaries, lists, strings, numbers, booleans and None: what JSON holds."""
-        result: dict[str, Any] = _plain(self)
-        return result
-
-    def to_json(self) -> str:
-        """Canonical JSON: keys sorted, no spaces, shortest exact floats."""
-        return self._json
-
-    @functools.cached_property
-    def _json(self) -> str:
-        # Part by part, as candidates share parts, and a search asks for the digests of thousands.
-        values = {name: getattr(self, name) for name, *_ in _fields(type(self))}
-        if not any(isinstance(value, _Part) for value in values.values()):
-            return _encode(values)
-        entries = (
-            f'"{name}":{value._json if isinstance(value, _Part) else _encode(value)}'
-            for name, value in sorted(values.items())
-        )
-        return "{" + ",".join(entries) + "}"
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Raises CandidateError for unknown, missing or impossible fields."""
-        name = cls.__name__.lower()
-        _require(isinstance(data, Mapping), name, data, "an object with named fields")
-        known = [field for field, *_ in _fields(cls)]
-        for key in data:
-            if key not in known:
-                raise CandidateError(f"{name}.{key} is unknown; known are {', '.join(known)}.")
-        for key, _, optional in _fields(cls):
-            if key not in data and not optional:
-                raise CandidateError(f"{name}.{key} must be given.")
-        values = {}
-        for key, value in data.items():
-            values[key] = value if value is None or (name, key) not in _PARTS else _read_part((name, key), value)
-        return cls(**values)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`. Raises CandidateError for text that is not JSON, too."""
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise CandidateError(f"{cls.__name__.lower()} is not valid JSON: {error}.") from None
-        try:
-            return cls.from_dict(data)
-        except RecursionError:  # few frames were left when it was read, and fewer are for saying what is wrong
-            raise CandidateError(f"{cls.__name__.lower()} is nested too deeply.") from None
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
-
-
-def _read_part(which: tuple[str, str], value: Any) -> _Part:
-    try:
-        return _same_part(which, json.dumps(value))
-    except (TypeError, ValueError, RecursionError):  # not JSON, or no such part: its own words, about what was given
-        return _PARTS[which].from_dict(value)
-
-
-@functools.lru_cache(maxsize=4096)
-def _same_part(which: tuple[str, str], written: str) -> _Part:
-    """One object for parts that are written alike: thousands of candidates have a few hundred of them."""
-    return _PARTS[which].from_dict(json.loads(written))
-
-
 @dataclass(frozen=True)
-class Architecture(_Part):
+class Architecture(Part):
     """A network: a 3x3 stem, stages of equal blocks, an optional 1x1 head, global average pooling, a classifier.
 
     `widths`, `depths` and `strides` have one entry a stage. A width is the number of channels of the stage's blocks;
@@ -214,35 +59,35 @@ class Architecture(_Part):
 
     def _validate(self) -> None:
         label = self._label
-        _one_of(label("family"), self.family, FAMILIES)
-        _require(1 <= self.stem_width <= 4096, label("stem_width"), self.stem_width, "in 1..4096")
-        _one_of(label("stem_stride"), self.stem_stride, (1, 2, 4))
+        one_of(label("family"), self.family, FAMILIES)
+        require(1 <= self.stem_width <= 4096, label("stem_width"), self.stem_width, "in 1..4096")
+        one_of(label("stem_stride"), self.stem_stride, (1, 2, 4))
         stages = len(self.widths)
-        _require(1 <= stages <= 8, label("widths"), self.widths, "a list of 1 to 8 stages")
+        require(1 <= stages <= 8, label("widths"), self.widths, "a list of 1 to 8 stages")
         per_stage = {"widths": (1, 4096), "depths": (1, 64), "strides": (1, 2)}
         if self.family == "inverted":
             per_stage |= {"kernels": (1, 7), "expansions": (1, 12)}
         for name, (low, high) in per_stage.items():
             values = getattr(self, name)
-            _require(len(values) == stages, label(name), values, f"a list of {stages}, as many as widths")
-            _require(all(low <= v <= high for v in values), label(name), values, f"within {low}..{high}")
-        _require(all(k % 2 == 1 for k in self.kernels), label("kernels"), self.kernels, "odd")
+            require(len(values) == stages, label(name), values, f"a list of {stages}, as many as widths")
+            require(all(low <= v <= high for v in values), label(name), values, f"within {low}..{high}")
+        require(all(k % 2 == 1 for k in self.kernels), label("kernels"), self.kernels, "odd")
         if self.family == "residual":
-            _one_of(label("shortcut"), self.shortcut, SHORTCUTS)
+            one_of(label("shortcut"), self.shortcut, SHORTCUTS)
         else:
-            _require(self.shortcut is None, label("shortcut"), self.shortcut, "absent outside residual")
+            require(self.shortcut is None, label("shortcut"), self.shortcut, "absent outside residual")
         if self.family == "dense":
-            _require(0 < self.compression <= 1, label("compression"), self.compression, "in (0, 1]")
+            require(0 < self.compression <= 1, label("compression"), self.compression, "in (0, 1]")
         else:
-            _require(self.compression == 0, label("compression"), self.compression, "absent outside dense")
+            require(self.compression == 0, label("compression"), self.compression, "absent outside dense")
         if self.family != "inverted":
-            _require(not self.kernels, label("kernels"), self.kernels, "absent outside inverted")
-            _require(not self.expansions, label("expansions"), self.expansions, "absent outside inverted")
-        _require(0 <= self.head_width <= 8192, label("head_width"), self.head_width, "in 0..8192")
+            require(not self.kernels, label("kernels"), self.kernels, "absent outside inverted")
+            require(not self.expansions, label("expansions"), self.expansions, "absent outside inverted")
+        require(0 <= self.head_width <= 8192, label("head_width"), self.head_width, "in 0..8192")
 
 
 @dataclass(frozen=True)
-class Augmentation(_Part):
+class Augmentation(Part):
     """Random changes of a training batch: mirror, shift, and at most one policy on top.
 
     policy   strength
@@ -260,17 +105,17 @@ class Augmentation(_Part):
 
     def _validate(self) -> None:
         label = self._label
-        _require(0 <= self.crop <= 16, label("crop"), self.crop, "in 0..16")
-        _one_of(label("policy"), self.policy, POLICIES)
+        require(0 <= self.crop <= 16, label("crop"), self.crop, "in 0..16")
+        one_of(label("policy"), self.policy, POLICIES)
         if self.policy == "none":
-            _require(self.strength == 0, label("strength"), self.strength, "0 where policy is none")
+            require(self.strength == 0, label("strength"), self.strength, "0 where policy is none")
         else:
             high = 4.0 if self.policy in ("mixup", "cutmix") else 1.0
-            _require(0 < self.strength <= high, label("strength"), self.strength, f"in (0, {high:g}]")
+            require(0 < self.strength <= high, label("strength"), self.strength, f"in (0, {high:g}]")
 
 
 @dataclass(frozen=True)
-class Sparsity(_Part):
+class Sparsity(Part):
     """One step of pruning as a choice on four axes; `evaluators.pruning.methods` names the well-known combinations.
 
     `ratio` is the share removed of what is there when the step begins: of the weights of convolutions and linear
@@ -289,29 +134,29 @@ class Sparsity(_Part):
 
     def _validate(self) -> None:
         label = self._label
-        _one_of(label("granularity"), self.granularity, GRANULARITIES)
-        _one_of(label("criterion"), self.criterion, CRITERIA)
-        _one_of(label("scope"), self.scope, SCOPES)
-        _one_of(label("schedule"), self.schedule, SCHEDULES)
-        _require(0 <= self.ratio < 1, label("ratio"), self.ratio, "in [0, 1)")
-        _require(all(0 <= r < 1 for r in self.ratios), label("ratios"), self.ratios, "in [0, 1) each")
+        one_of(label("granularity"), self.granularity, GRANULARITIES)
+        one_of(label("criterion"), self.criterion, CRITERIA)
+        one_of(label("scope"), self.scope, SCOPES)
+        one_of(label("schedule"), self.schedule, SCHEDULES)
+        require(0 <= self.ratio < 1, label("ratio"), self.ratio, "in [0, 1)")
+        require(all(0 <= r < 1 for r in self.ratios), label("ratios"), self.ratios, "in [0, 1) each")
         if self.scope == "stage":
-            _require(len(self.ratios) > 0, label("ratios"), self.ratios, "one a stage where scope is stage")
-            _require(self.ratio == 0, label("ratio"), self.ratio, "absent where scope is stage")
+            require(len(self.ratios) > 0, label("ratios"), self.ratios, "one a stage where scope is stage")
+            require(self.ratio == 0, label("ratio"), self.ratio, "absent where scope is stage")
         else:
-            _require(not self.ratios, label("ratios"), self.ratios, "absent unless scope is stage")
-        _require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
-        _require(1 <= self.rounds <= 100, label("rounds"), self.rounds, "in 1..100")
-        _require(0 <= self.penalty <= 1, label("penalty"), self.penalty, "in [0, 1]")
+            require(not self.ratios, label("ratios"), self.ratios, "absent unless scope is stage")
+        require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
+        require(1 <= self.rounds <= 100, label("rounds"), self.rounds, "in 1..100")
+        require(0 <= self.penalty <= 1, label("penalty"), self.penalty, "in [0, 1]")
         if self.granularity == "weights":
             weightwise = ("l1", "l2", "taylor", "random")
-            _one_of(label("criterion"), self.criterion, weightwise)
+            one_of(label("criterion"), self.criterion, weightwise)
         if self.schedule == "layerwise":
-            _require(self.scope != "global", label("scope"), self.scope, "layer or stage where layerwise")
+            require(self.scope != "global", label("scope"), self.scope, "layer or stage where layerwise")
 
 
 @dataclass(frozen=True)
-class Pruning(_Part):
+class Pruning(Part):
     """Structured pruning, then unstructured pruning of what is left; either may be absent."""
 
     filters: Sparsity | None = None
@@ -321,12 +166,12 @@ class Pruning(_Part):
         for name in ("filters", "weights"):
             step = getattr(self, name)
             if step is not None:
-                _require(isinstance(step, Sparsity), self._label(name), step, "a Sparsity")
-                _one_of(f"pruning.{name}.granularity", step.granularity, (name,))
+                require(isinstance(step, Sparsity), self._label(name), step, "a Sparsity")
+                one_of(f"pruning.{name}.granularity", step.granularity, (name,))
 
 
 @dataclass(frozen=True)
-class Bits(_Part):
+class Bits(Part):
     """Bit-widths. `weights` and `activations` hold one entry for the whole network, or one a stage.
 
     Stem and classifier stand apart. 32 is float32, 16 float16, 1 to 8 integers with a learned step (LSQ,
@@ -348,23 +193,23 @@ class Bits(_Part):
         label = self._label
         for name in ("weights", "activations"):
             values = getattr(self, name)
-            _require(len(values) > 0, label(name), values, "one entry, or one a stage")
+            require(len(values) > 0, label(name), values, "one entry, or one a stage")
             for value in values:
-                _one_of(label(name), value, BIT_WIDTHS)
-        _one_of(label("stem"), self.stem, BIT_WIDTHS)
-        _one_of(label("classifier"), self.classifier, BIT_WIDTHS)
+                one_of(label(name), value, BIT_WIDTHS)
+        one_of(label("stem"), self.stem, BIT_WIDTHS)
+        one_of(label("classifier"), self.classifier, BIT_WIDTHS)
         for entry in self.layers:
             right = len(entry) == 3 and isinstance(entry[0], str)
-            _require(right, label("layers"), entry, "(name, weight bits, activation bits)")
-            _one_of(f"{label('layers')} {entry[0]}", entry[1], BIT_WIDTHS)
-            _one_of(f"{label('layers')} {entry[0]}", entry[2], BIT_WIDTHS)
-        _require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
+            require(right, label("layers"), entry, "(name, weight bits, activation bits)")
+            one_of(f"{label('layers')} {entry[0]}", entry[1], BIT_WIDTHS)
+            one_of(f"{label('layers')} {entry[0]}", entry[2], BIT_WIDTHS)
+        require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
         for value in self.path:
-            _one_of(label("path"), value, BIT_WIDTHS[:8])
+            one_of(label("path"), value, BIT_WIDTHS[:8])
         falling = all(a > b for a, b in zip(self.path, self.path[1:], strict=False))
-        _require(falling, label("path"), self.path, "falling")
+        require(falling, label("path"), self.path, "falling")
         if self.ternary:
-            _require(2 in self.weights, label("ternary"), self.ternary, "false unless weights are at 2 bits")
+            require(2 in self.weights, label("ternary"), self.ternary, "false unless weights are at 2 bits")
 
     @classmethod
     def uniform(cls, weights: int, activations: int, *, edges: int | None = None, **other: Any) -> Bits:
@@ -385,7 +230,7 @@ class Bits(_Part):
 
 
 @dataclass(frozen=True)
-class Recipe(_Part):
+class Recipe(Part):
     """How a network is trained. Learning rate and weight decay are nuisance parameters: searched, never the aim.
 
     The learning rate rises linearly over the share `warmup` of all steps and then falls to zero by `decay`.
@@ -411,20 +256,20 @@ class Recipe(_Part):
 
     def _validate(self) -> None:
         label = self._label
-        _one_of(label("optimizer"), self.optimizer, OPTIMIZERS)
-        _require(0 < self.learning_rate <= 10, label("learning_rate"), self.learning_rate, "in (0, 10]")
-        _require(0 <= self.weight_decay <= 1, label("weight_decay"), self.weight_decay, "in [0, 1]")
-        _require(0 <= self.momentum < 1, label("momentum"), self.momentum, "in [0, 1)")
-        _require(1 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 1..10000")
-        _require(2 <= self.batch_size <= 65_536, label("batch_size"), self.batch_size, "in 2..65536")
-        _require(0 <= self.warmup < 1, label("warmup"), self.warmup, "in [0, 1)")
-        _one_of(label("decay"), self.decay, DECAYS)
-        _require(0 <= self.label_smoothing < 1, label("label_smoothing"), self.label_smoothing, "in [0, 1)")
-        _require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
-        _require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
-        _require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
+        one_of(label("optimizer"), self.optimizer, OPTIMIZERS)
+        require(0 < self.learning_rate <= 10, label("learning_rate"), self.learning_rate, "in (0, 10]")
+        require(0 <= self.weight_decay <= 1, label("weight_decay"), self.weight_decay, "in [0, 1]")
+        require(0 <= self.momentum < 1, label("momentum"), self.momentum, "in [0, 1)")
+        require(1 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 1..10000")
+        require(2 <= self.batch_size <= 65_536, label("batch_size"), self.batch_size, "in 2..65536")
+        require(0 <= self.warmup < 1, label("warmup"), self.warmup, "in [0, 1)")
+        one_of(label("decay"), self.decay, DECAYS)
+        require(0 <= self.label_smoothing < 1, label("label_smoothing"), self.label_smoothing, "in [0, 1)")
+        require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
+        require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
+        require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
         if self.distillation > 0:
-            _require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
+            require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
 
     @property
     def dense(self) -> Recipe:
@@ -435,10 +280,10 @@ class Recipe(_Part):
 
 
 @dataclass(frozen=True)
-class Candidate(_Part):
+class Candidate(Part):
     """All that a trial decides.
 
-    >>> from spaces import presets
+    >>> from slimfront.spaces import presets
     >>> candidate = presets["resnet20"]
     >>> Candidate.from_json(candidate.to_json()) == candidate
     True
@@ -453,15 +298,15 @@ class Candidate(_Part):
     def _validate(self) -> None:
         kinds = (Architecture, Augmentation, Pruning, Bits, Recipe)
         for name, kind in zip(("architecture", "augmentation", "pruning", "bits", "recipe"), kinds, strict=True):
-            _require(isinstance(getattr(self, name), kind), f"candidate.{name}", getattr(self, name), f"a {kind}")
+            require(isinstance(getattr(self, name), kind), f"candidate.{name}", getattr(self, name), f"a {kind}")
         stages = len(self.architecture.widths)
         for name in ("weights", "activations"):
             values = getattr(self.bits, name)
-            _require(len(values) in (1, stages), f"bits.{name}", values, f"1 or {stages} entries, one a stage")
+            require(len(values) in (1, stages), f"bits.{name}", values, f"1 or {stages} entries, one a stage")
         for step in (self.pruning.filters, self.pruning.weights):
             if step is not None and step.scope == "stage":
                 right = len(step.ratios) == stages
-                _require(right, f"pruning.{step.granularity}.ratios", step.ratios, f"{stages} entries")
+                require(right, f"pruning.{step.granularity}.ratios", step.ratios, f"{stages} entries")
 
     @functools.cached_property
     def dense_digest(self) -> str:
@@ -488,14 +333,3 @@ class Candidate(_Part):
     def is_compressed(self) -> bool:
         """Whether anything follows the dense training."""
         return self.pruning.filters is not None or self.pruning.weights is not None or not self.bits.is_float
-
-
-_PARTS: dict[tuple[str, str], type[_Part]] = {
-    ("candidate", "architecture"): Architecture,
-    ("candidate", "augmentation"): Augmentation,
-    ("candidate", "pruning"): Pruning,
-    ("candidate", "bits"): Bits,
-    ("candidate", "recipe"): Recipe,
-    ("pruning", "filters"): Sparsity,
-    ("pruning", "weights"): Sparsity,
-}

@@ -1,144 +1,24 @@
 """The space: bounds and choices for every field of a candidate, written in TOML, sampled define-by-run.
 
 A domain is written as the value itself (fixed), a list (one of these), or a table with `low`, `high` and optionally
-`step` or `log = true` (a number in between). A parameter exists only where it means something: a third stage's width
-only where there are three stages, a mixup strength only with mixup; and each branch has names of its own
-("residual.width.2", "mixup.strength"), because within one study a name always means the same.
-
-Sampling and its inverse are one walk: `sample` asks an Optuna trial at every turn, `parameters` asks a candidate.
+`step` or `log = true` (a number in between). Which parameters a candidate has, and in which order they are chosen, is
+in `slimfront.spaces.walk`. Each branch has names of its own ("residual.width.2", "mixup.strength"), because within one
+study a name always means the same.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from slimfront.spaces.candidate import DENSE_TEACHER, FAMILIES, OPTIMIZERS, POLICIES, Candidate, CandidateError
-from slimfront.spaces.methods import METHODS, method_name, sparsity
+from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
+from slimfront.spaces.methods import METHODS
 from slimfront.spaces.presets import presets
-
-Value = int | float | str | bool
-
-
-class SpaceError(ValueError):
-    """A space that cannot be, or a candidate outside of it: the text names the key."""
-
-
-class Trial(Protocol):
-    """What a space needs of an Optuna trial."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of `choices`."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A whole number."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """A number."""
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What one parameter may be: `choices` (a single one: fixed), or a range `low`..`high`."""
-
-    choices: tuple[Value, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    step: float | None = None
-    log: bool = False
-    whole: bool = False
-
-    @classmethod
-    def parse(cls, key: str, written: object) -> Domain:
-        """From TOML. Raises SpaceError naming `key`."""
-        if isinstance(written, list):
-            if not written:
-                raise SpaceError(f"{key} has no choices: give at least one.")
-            if len(set(map(repr, written))) < len(written):
-                raise SpaceError(f"{key} names a choice twice: {written}.")
-            if not all(isinstance(item, bool | int | float | str) for item in written):
-                raise SpaceError(f"{key} must list numbers, words or booleans, but got {written}.")
-            return cls(choices=tuple(written))
-        if isinstance(written, Mapping):
-            return cls._parse_range(key, written)
-        if isinstance(written, bool | int | float | str):
-            return cls(choices=(written,))
-        raise SpaceError(f"{key} must be a value, a list or a table with low and high, but got {written!r}.")
-
-    @classmethod
-    def _parse_range(cls, key: str, written: Mapping[str, Any]) -> Domain:
-        unknown = set(written) - {"low", "high", "step", "log"}
-        if unknown:
-            raise SpaceError(f"{key}.{min(unknown)} is unknown: a range has low, high, step, log.")
-        for name in ("low", "high"):
-            value = written.get(name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise SpaceError(f"{key}.{name} must be a number, but got {value!r}.")
-        low, high, step = written["low"], written["high"], written.get("step")
-        log = written.get("log", False)
-        if low > high:
-            raise SpaceError(f"{key} has its bounds reversed: low {low} is above high {high}.")
-        if not isinstance(log, bool):
-            raise SpaceError(f"{key}.log must be true or false, but got {log!r}.")
-        if log and low <= 0:
-            raise SpaceError(f"{key}.low must be above 0 on a log scale, but got {low}.")
-        if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step <= 0):
-            raise SpaceError(f"{key}.step must be a number above 0, but got {step!r}.")
-        if step is not None and log:
-            raise SpaceError(f"{key} cannot have both step and log.")
-        whole = all(isinstance(item, int) for item in (low, high) + (() if step is None else (step,)))
-        return cls(low=low, high=high, step=step, log=log, whole=whole)
-
-    @property
-    def fixed(self) -> bool:
-        """Whether there is nothing to choose."""
-        return len(self.choices) == 1
-
-    def suggest(self, trial: Trial, name: str) -> Value:
-        """Let `trial` choose."""
-        if self.fixed:
-            return self.choices[0]
-        if self.choices:
-            return trial.suggest_categorical(name, self.choices)  # type: ignore[no-any-return]
-        if self.whole:
-            step = int(self.step or 1)
-            return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
-
-    def __contains__(self, value: object) -> bool:
-        if self.choices:
-            return any(value == choice and type(value) is type(choice) for choice in self.choices) or (
-                isinstance(value, int | float) and not isinstance(value, bool) and value in self.choices
-            )
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
-            return False
-        steps = (value - self.low) / self.step if self.step else 0.0
-        return (not self.whole or value == int(value)) and abs(steps - round(steps)) < 1e-9
-
-    @property
-    def extremes(self) -> tuple[Value, ...]:
-        """All choices; of a range both ends."""
-        if self.choices:
-            return self.choices
-        ends = (self.low, self.high)
-        return tuple(int(end) for end in ends) if self.whole else ends
-
-    @property
-    def most(self) -> Value:
-        """The largest number; of words the last."""
-        numbers = [item for item in self.extremes if isinstance(item, int | float) and not isinstance(item, bool)]
-        return max(numbers, default=self.extremes[-1])
-
-
-Choose = Callable[[str, str], Any]
-"""(key of the domain, name of the parameter) -> value"""
+from slimfront.spaces.walk import chosen_in, walk
 
 # key -> default as it would be written in TOML; None: has to be given (where the branch is open).
 _DEFAULTS: dict[str, Any] = {
@@ -295,7 +175,7 @@ class Space:
             return domain.most if asked.endswith(".stages") else domain.extremes[0]
 
         try:
-            Candidate.from_dict(self._walk(choose))
+            Candidate.from_dict(walk(choose))
         except CandidateError as error:
             raise SpaceError(str(error)) from None
 
@@ -340,7 +220,7 @@ class Space:
         def choose(key: str, name: str) -> Value:
             return self.domain(key).suggest(trial, name)
 
-        return self._walk(choose)
+        return walk(choose)
 
     def parameters(self, candidate: Candidate) -> dict[str, Value]:
         """The trial parameters that sample to `candidate`: what is enqueued for it.
@@ -348,7 +228,7 @@ class Space:
         Raises SpaceError naming the first key whose domain does not hold the candidate's value.
         """
         asked: dict[str, Value] = {}
-        source = _flat(candidate)
+        source = chosen_in(candidate)
 
         def choose(key: str, name: str) -> Value:
             domain = self.domain(key)
@@ -361,142 +241,9 @@ class Space:
                 asked[name] = next((choice for choice in domain.choices if choice == value), value)
             return value
 
-        if Candidate.from_dict(self._walk(choose)) != candidate:
+        if Candidate.from_dict(walk(choose)) != candidate:
             raise SpaceError("The candidate has settings that this space cannot express.")
         return asked
-
-    def _walk(self, choose: Choose) -> dict[str, Any]:
-        """Choose everything, in a fixed order; returns the candidate as nested dictionaries."""
-        architecture = self._architecture(choose)
-        return {
-            "architecture": architecture,
-            "augmentation": _augmentation(choose),
-            "pruning": {kind: _sparsity(choose, kind) for kind in ("filters", "weights")},
-            "bits": _bits(choose, stages=len(architecture["widths"])),
-            "recipe": _recipe(choose),
-        }
-
-    def _architecture(self, choose: Choose) -> dict[str, Any]:
-        family = choose("architecture.family", "family")
-        base = f"architecture.{family}."
-
-        def one(key: str) -> Any:
-            return choose(base + key, f"{family}.{key}")
-
-        result = {key: one(key) for key in ("stem_width", "stem_stride")}
-        stages = one("stages")
-        result["widths"] = [one(f"width.{i}") for i in range(stages)]
-        result["depths"] = [one(f"depth.{i}") for i in range(stages)]
-        result["strides"] = [one("first_stride")] + [one(f"stride.{i}") for i in range(1, stages)]
-        if family == "residual":
-            result["shortcut"] = one("shortcut")
-        if family == "inverted":
-            result["kernels"] = [one(f"kernel.{i}") for i in range(stages)]
-            result["expansions"] = [one(f"expansion.{i}") for i in range(stages)]
-        if family == "dense":
-            result["compression"] = one("compression")
-        return {"family": family, **result, "head_width": one("head_width")}
-
-
-def _augmentation(choose: Choose) -> dict[str, Any]:
-    result = {key: choose(f"augmentation.{key}", f"augmentation.{key}") for key in ("flip", "crop", "policy")}
-    policy = result["policy"]
-    if policy != "none":
-        result["strength"] = choose(f"augmentation.{policy}.strength", f"{policy}.strength")
-    return result
-
-
-def _sparsity(choose: Choose, kind: str) -> dict[str, Any] | None:
-    method = choose(f"pruning.{kind}.method", f"pruning.{kind}.method")
-    if method == "none":
-        return None
-    ratio, epochs = (choose(f"pruning.{kind}.{key}", f"pruning.{kind}.{key}") for key in ("ratio", "epochs"))
-    return dict(_sparsity_dict(method, ratio, epochs))
-
-
-@functools.lru_cache(maxsize=1024)
-def _sparsity_dict(method: str, ratio: float, epochs: int) -> dict[str, Any]:
-    return sparsity(method, ratio, epochs).to_dict()
-
-
-def _bits(choose: Choose, stages: int) -> dict[str, Any]:
-    per_stage = choose("bits.per_stage", "bits.per_stage")
-    result: dict[str, Any] = {}
-    for kind in ("weights", "activations"):
-        names = [f"bits.{kind}.{i}" for i in range(stages)] if per_stage else [f"bits.{kind}"]
-        values = [choose(name, name) for name in names]
-        result[kind] = values if len(set(values)) > 1 else values[:1]  # one spelling, one digest
-    # Stem and classifier stay at least as wide as the rest, and are rounded only where the rest is.
-    widest = max(result["weights"] + result["activations"])
-    edges = widest if widest > 8 else max(choose("bits.edges", "bits.edges"), widest)
-    result |= {"stem": edges, "classifier": edges}
-    if widest < 32:
-        result["epochs"] = choose("bits.epochs", "bits.epochs")
-        result["path"] = [] if result["epochs"] == 0 else _falling(result["weights"])
-    return result
-
-
-def _falling(weights: list[int]) -> list[int]:
-    """The widths to pass through on the way down to the lowest of `weights`: 8, 4, 3, 2 as far as they lie above."""
-    return [width for width in (8, 4, 3, 2) if width > min(weights)] if min(weights) < 4 else []
-
-
-def _recipe(choose: Choose) -> dict[str, Any]:
-    optimizer = choose("recipe.optimizer", "optimizer")
-    result = {"optimizer": optimizer}
-    result["learning_rate"] = choose(f"recipe.{optimizer}.learning_rate", f"{optimizer}.learning_rate")
-    for key in ("weight_decay", "momentum", "epochs", "batch_size", "warmup", "decay", "label_smoothing", "averaging"):
-        result[key] = choose(f"recipe.{key}", key)
-    result["distillation"] = choose("recipe.distillation", "distillation")
-    if result["distillation"] > 0:
-        result["teacher"] = choose("recipe.teacher", "teacher")
-        result["temperature"] = choose("recipe.temperature", "temperature")
-    return result
-
-
-def _flat(candidate: Candidate) -> Callable[[str], Any]:
-    """The inverse of `_walk`: gives the value that the walk would have had to choose for a key."""
-    data = candidate.to_dict()
-    architecture, bits = data["architecture"], data["bits"]
-    lists = {"width": "widths", "depth": "depths", "stride": "strides", "kernel": "kernels", "expansion": "expansions"}
-
-    def of_architecture(parts: list[str]) -> Any:
-        if parts == ["family"]:
-            return architecture["family"]
-        key = parts[1]
-        if key in lists:
-            return architecture[lists[key]][int(parts[2])]
-        if key == "stages":
-            return len(architecture["widths"])
-        return architecture["strides"][0] if key == "first_stride" else architecture[key]
-
-    def of_bits(parts: list[str]) -> Any:
-        if parts[0] == "per_stage":
-            return len(set(bits["weights"])) > 1 or len(set(bits["activations"])) > 1
-        if parts[0] == "edges":
-            return bits["stem"]
-        if parts[0] == "epochs":
-            return bits["epochs"]
-        values = bits[parts[0]]
-        return values[int(parts[1]) % len(values)] if len(parts) > 1 else values[0]
-
-    def source(key: str) -> Any:
-        table, *parts = key.split(".")
-        if table == "architecture":
-            return of_architecture(parts)
-        if table == "bits":
-            return of_bits(parts)
-        if table == "pruning":
-            step = getattr(candidate.pruning, parts[0])
-            if parts[1] == "method":
-                return "none" if step is None else method_name(step)
-            return getattr(step, parts[1])
-        value = data[table]
-        # "recipe.sgd.learning_rate" and "mixup.strength" carry their branch in the middle.
-        value = value[parts[-1]]
-        return "" if key == "recipe.teacher" and value is None else value
-
-    return source
 
 
 def _base(key: str) -> str:

@@ -2,15 +2,14 @@
 
 thop looks its rules up by a module's exact type and counts nothing for a type that it does not know: a subclass of
 nn.Conv2d, a parametrized one and F.conv2d are free of charge. So every convolution and linear layer gets our rule,
-whatever its exact type; torch's FlopCounterMode counts the operations that really run; where the two differ, or where
-a module owns parameters that no rule knows, that is an error.
+whatever its exact type; torch's formulas (`torch.utils.flop_counter.flop_registry`) count the operations that really
+run; where the two differ, or where a module owns parameters that no rule knows, that is an error.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -19,8 +18,8 @@ from slimfront.models.network import WeightLayer, weight_layers
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.utils import flop_counter
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # thop's distutils
@@ -79,14 +78,15 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
     layers = weight_layers(network)
     names = {module: name for name, module in layers.items()}
     macs_of_output = {module: module.weight[0].numel() for module in names}  # one dot product for every output value
-    ours, torchs = dict.fromkeys(layers, 0), dict.fromkeys(layers, 0)
-    counter = FlopCounterMode(display=False)
+    ours = dict.fromkeys(layers, 0)
+    flops: dict[nn.Module, int] = dict.fromkeys(network.modules(), 0)  # by torch's formulas, with what is inside
+    counter = _OperationCounter()
 
     def begin(module: nn.Module, _inputs: Any) -> None:
-        torchs[names[cast(WeightLayer, module)]] -= counter.get_total_flops()
+        flops[module] -= counter.flops
 
     def end(module: nn.Module, _inputs: Any, _output: Any) -> None:
-        torchs[names[cast(WeightLayer, module)]] += counter.get_total_flops()
+        flops[module] += counter.flops
 
     def rule(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         macs = output.numel() * macs_of_output[cast(WeightLayer, module)]
@@ -99,30 +99,61 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
         # the second one torch's counter stands still.
         with one_thread(), unchanged(network):
             network.eval()
-            for module in names:
+            for module in flops:
                 module.register_forward_pre_hook(begin)
                 module.register_forward_hook(end)
-            with _no_compiler(), counter:
+            with counter:
                 network(image)
             total, _ = thop.profile(network, inputs=(image,), custom_ops=_rules(network, rule), verbose=False)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ScoreError(f"the network cannot take an image of shape {input_shape}: {reason}") from error
-    torchs = {name: flops // 2 for name, flops in torchs.items()}  # torch counts a multiply-add as two
+    torchs = {name: flops[layer] // 2 for name, layer in layers.items()}  # torch counts a multiply-add as two
     for name in layers:
         if ours[name] != torchs[name]:
             raise ScoreError(
                 f"{name} ({type(layers[name]).__name__}) does {torchs[name]:,} multiply-adds by torch's count, but a "
                 f"layer of its shape needs {ours[name]:,}: put what it does beyond that into layers of its own."
             )
-    everything = counter.get_total_flops() // 2
+    everything = counter.flops // 2
     if not sum(ours.values()) == int(total) == everything:
         raise ScoreError(
-            f"{_culprit(network, counter)} multiplies outside of convolution and linear layers: torch counts "
+            f"{_culprit(network, flops)} multiplies outside of convolution and linear layers: torch counts "
             f"{everything:,} multiply-adds, the layers have {sum(ours.values()):,} (thop {int(total):,}). "
             "Use nn.Conv2d or nn.Linear there."
         )
     return ours
+
+
+class _Formulas:
+    """Counts the floating-point operations of every torch operation that passes, by torch's own formulas.
+
+    A class beside the mode: torch wraps the method of a class that is itself a dispatch mode, so that torch.compile
+    leaves it alone, and imports the whole compiler for it at the first operation. That takes seconds, of a command that
+    takes two.
+    """
+
+    flops = 0
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, taken apart into those that there are formulas for where it has none itself."""
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is None:
+            with cast(TorchDispatchMode, self):
+                taken_apart = func.decompose(*args, **kwargs)
+            if taken_apart is not NotImplemented:
+                return taken_apart
+        out = func(*args, **kwargs)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+class _OperationCounter(_Formulas, TorchDispatchMode):
+    """The formulas as a mode: `with` it, every operation is counted."""
 
 
 @contextmanager
@@ -134,27 +165,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _no_compiler() -> Iterator[None]:
-    """Spare the import of torch's compiler, two seconds of the command `score`, where nothing else has imported it.
-
-    torch keeps its compiler out of every dispatch mode, and at a mode's first operation imports it to tell it so. As
-    long as it is not imported there is nobody to tell. Where torch does this in another way, the import happens again
-    and nothing else.
-    """
-    mode = getattr(flop_counter, "_FlopCounterMode", None)
-    dispatch = getattr(getattr(mode, "__torch_dispatch__", None), "__wrapped__", None)
-    told = "__dynamo_disable"  # torch/_compile.py: the function as the compiler leaves it alone
-    if dispatch is None or hasattr(dispatch, told) or "torch._dynamo" in sys.modules:
-        yield
-        return
-    setattr(dispatch, told, dispatch)
-    try:
-        yield
-    finally:
-        delattr(dispatch, told)
 
 
 @contextmanager
@@ -213,14 +223,11 @@ def _blank(network: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
     return torch.zeros((1, *input_shape), dtype=parameter.dtype, device=parameter.device)
 
 
-def _culprit(network: nn.Module, counter: FlopCounterMode) -> str:
+def _culprit(network: nn.Module, done: Mapping[nn.Module, int]) -> str:
     """The deepest module that does more than its children and is no layer: 'NAME (TYPE)'."""
-    root = type(network).__name__
-    done = {key: sum(count.values()) for key, count in counter.get_flop_counts().items()}
-    found = root
+    found = type(network).__name__
     for name, module in network.named_modules():
-        key = f"{root}.{name}" if name else root
-        children = sum(done.get(f"{key}.{child}", 0) for child, _ in module.named_children())
-        if not isinstance(module, WeightLayer) and done.get(key, 0) > children:
+        children = sum(done.get(child, 0) for child in module.children())
+        if not isinstance(module, WeightLayer) and done.get(module, 0) > children:
             found = f"{name or 'the network itself'} ({type(module).__name__})"
     return found

@@ -238,7 +238,7 @@ class _Step:
         logits = self._forward(inputs)
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         if self._teacher is not None and recipe.distillation > 0:
-            with torch.no_grad(), quick_answers():
+            with torch.no_grad(), quick_answers(self._teacher):
                 answers = self._teacher(inputs)
         if answers is not None and recipe.distillation > 0:
             wanted = F.log_softmax(answers.float() / recipe.temperature, dim=1)
@@ -263,7 +263,7 @@ def judge(network: nn.Module, validation: Images, device: torch.device, *, last:
     exact = last or bool(quantized_layers(network))
     half = None if exact else half_precision(device)
     precision = torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
-    with precision, nullcontext() if exact else quick_answers():
+    with precision, nullcontext() if exact else quick_answers(network):
         return accuracy(network, validation, device)
 
 

@@ -73,6 +73,6 @@ def ask(
             part = slice(start, start + batch)
             inputs, _ = augment(images.images[part], images.labels[part], augmentation, classes, generator, moves[part])
             precision = torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None)
-            with precision, quick_answers():
+            with precision, quick_answers(teacher):
                 logits[part] = teacher(inputs)
         yield moves.to(torch.uint8), logits

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Any
 
 import torch
-from slimfront.models.kernels.library import has_weight_gradient, has_winograd, library, pointers
+from slimfront.models.kernels.guard import is_channels_last, kernels_serve
+from slimfront.models.kernels.library import compiled, has_weight_gradient, has_winograd, pointers
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -32,12 +32,16 @@ _TILE, _LEAST_FILLED = 4, 0.5  # of winograd.c: its side, and the share of the t
 class Convolution(nn.Conv2d):
     """nn.Conv2d, the same but for the speed of its training on a CPU, the last digits, and second derivatives.
 
-    Outside of training torch computes it, so that no accuracy that is reported depends on our kernels.
+    Attributes:
+        exact: Whether torch computes it outside of training, so that no accuracy that is reported depends on our
+            kernels. False: they compute it wherever no gradient is asked for, too (see `quick_answers`).
     """
 
+    exact = True
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        quick = _quick.get() and not torch.is_grad_enabled()
-        if bias is None and (quick or (self.training and torch.is_grad_enabled())) and _fits(self, input, weight):
+        wanted = self.training if torch.is_grad_enabled() else not self.exact
+        if wanted and bias is None and _fits(self, input, weight):
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
             function = _function(self, input, dtype)
             if function is not None:
@@ -47,17 +51,20 @@ class Convolution(nn.Conv2d):
         return plain
 
 
-_quick: ContextVar[bool] = ContextVar("quick", default=False)
-
-
 @contextlib.contextmanager
-def quick_answers() -> Iterator[None]:
-    """Networks asked without gradients are as quick as in training: teachers, whose last digit does not matter."""
-    token = _quick.set(True)
+def quick_answers(network: nn.Module) -> Iterator[None]:
+    """Within the block the convolutions of `network` are not `exact`, and as quick without gradients as in training.
+
+    For answers whose last digits do not matter: a teacher's, and an accuracy that only guides early stopping.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Convolution) and module.exact]
+    for layer in layers:
+        layer.exact = False
     try:
         yield
     finally:
-        _quick.reset(token)
+        for layer in layers:
+            layer.exact = True
 
 
 def _function(layer: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> type[Function] | None:
@@ -93,16 +100,10 @@ def _fits(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> bool:
     """Whether the kernels could compute the layer; what is wrong with x or weight otherwise, torch says."""
     return (
         _is_square(layer)
-        and type(x) is Tensor
-        and x.device.type == weight.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
-        and weight.dtype == torch.float32
-        and x.dim() == 4
+        and is_channels_last(x)
         and x.numel() > 0
         and x.shape[1] == layer.in_channels
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not torch.compiler.is_compiling()
-        and library() is not None
+        and kernels_serve(x, weight)
     )
 
 
@@ -118,8 +119,7 @@ class _Depthwise(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kernels = library()
-        assert kernels is not None
+        kernels = compiled()
         x, weight = ctx.saved_tensors
         gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
         gradient_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
@@ -150,8 +150,7 @@ class _Whole(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kernels = library()
-        assert kernels is not None
+        kernels = compiled()
         x, weight = ctx.saved_tensors
         kernel, stride = weight.shape[2], ctx.stride
         gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
@@ -187,8 +186,7 @@ class _Winograd(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kernels = library()
-        assert kernels is not None
+        kernels = compiled()
         x, weight = ctx.saved_tensors
         gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
         gradient_x = None
@@ -208,8 +206,7 @@ class _Winograd(Function):
 
 def _winograd(x: Tensor, weight: Tensor, y: Tensor, *, turned: bool) -> None:
     """Writes y, or where the kernel is turned the gradient of what x is the gradient of."""
-    kernels = library()
-    assert kernels is not None
+    kernels = compiled()
     outputs, channels, threads = len(weight), weight.shape[1], torch.get_num_threads()
     room = torch.empty(kernels.slimfront_winograd_room(channels, outputs, turned, threads))
     shape = (len(x), channels, outputs, *x.shape[2:])

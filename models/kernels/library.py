@@ -41,6 +41,13 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def compiled() -> ctypes.CDLL:
+    """The compiled kernels, for an operator that has been told that they serve."""
+    kernels = library()
+    assert kernels is not None
+    return kernels
+
+
 @functools.cache
 def has_weight_gradient() -> bool:
     """Whether the kernels were compiled for a processor that multiplies bfloat16."""

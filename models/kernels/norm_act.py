@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from slimfront.models.kernels.library import library, pointers
+from slimfront.models.kernels.guard import is_channels_last, kernels_serve
+from slimfront.models.kernels.library import compiled, pointers
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -38,7 +39,7 @@ def norm_act(x: Tensor, norm: nn.Module, act: nn.Module, shortcut: Tensor | None
 
 
 def _fits(x: Tensor, norm: nn.Module, act: nn.Module) -> bool:
-    """Whether the kernels compute the same: training on the CPU, with plain modules that nobody watches."""
+    """Whether the kernels compute the same: in training, with plain modules."""
     return (
         norm.training
         and torch.is_grad_enabled()
@@ -47,17 +48,10 @@ def _fits(x: Tensor, norm: nn.Module, act: nn.Module) -> bool:
         and norm.affine
         and norm.running_mean is not None
         and norm.momentum is not None
-        and not (norm._forward_hooks or norm._forward_pre_hooks or act._forward_hooks or act._forward_pre_hooks)
-        and type(x) is Tensor
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
-        and norm.weight.dtype == torch.float32
-        and x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
+        and is_channels_last(x)
         and x.shape[1] <= MOST_CHANNELS
         and x.numel() > x.shape[1]  # of one value there is no variance: the module says so
-        and not torch.compiler.is_compiling()
-        and library() is not None
+        and kernels_serve(x, norm.weight, replaced=(norm, act))
     )
 
 
@@ -84,8 +78,7 @@ class _NormAct(Function):
         eps: float,
         momentum: float,
     ) -> Tensor:
-        kernels = library()
-        assert kernels is not None
+        kernels = compiled()
         channels = x.shape[1]
         y = torch.empty_like(x)
         mean, inverse = torch.empty(2, channels).unbind()
@@ -109,8 +102,7 @@ class _NormAct(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kernels = library()
-        assert kernels is not None
+        kernels = compiled()
         x, y, weight, bias, mean, inverse = ctx.saved_tensors
         channels = x.shape[1]
         gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)

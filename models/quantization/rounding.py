@@ -8,9 +8,9 @@ same, and only the result is rounded.
 from __future__ import annotations
 
 import torch
-from slimfront.models.kernels.library import library, pointers
+from slimfront.models.kernels.guard import kernels_serve
+from slimfront.models.kernels.library import compiled, pointers
 from torch import Tensor
-from torch.compiler import is_compiling
 
 
 def round_tensor(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
@@ -18,25 +18,23 @@ def round_tensor(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
 
     Clamped first: what is negative on an unsigned grid is a plain 0, as after a ReLU.
     """
-    kernels = library() if _fits(x) else None
-    if kernels is None:
+    if not kernels_serve(x):
         return _rounded(x, step, low, high)
     y = torch.empty_like(x)
     half, threads = x.dtype == torch.bfloat16, torch.get_num_threads()
-    kernels.slimfront_round(*pointers(x, y), x.numel(), half, float(step), low, high, threads)
+    compiled().slimfront_round(*pointers(x, y), x.numel(), half, float(step), low, high, threads)
     return y
 
 
 def round_tensor_backward(gradient: Tensor, x: Tensor, step: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     """Gradients of `round_tensor` of x, of its shape and type, and of the step, ()."""
-    kernels = library() if _fits(x) else None
-    if kernels is None:
+    if not kernels_serve(x):
         gradient_x, change = _rounded_backward(gradient, x, step, low, high)
         return gradient_x, change.sum()
     gradient = _laid_out_as(gradient, x)
     gradient_x = torch.empty_like(x)
     half, threads = x.dtype == torch.bfloat16, torch.get_num_threads()
-    total = kernels.slimfront_round_backward(
+    total = compiled().slimfront_round_backward(
         *pointers(gradient, x, gradient_x), x.numel(), half, float(step), low, high, threads
     )
     return gradient_x, torch.tensor(total, dtype=step.dtype)
@@ -44,12 +42,11 @@ def round_tensor_backward(gradient: Tensor, x: Tensor, step: Tensor, low: int, h
 
 def round_rows(x: Tensor, steps: Tensor, low: int, high: int) -> Tensor:
     """`round_tensor` of every x[i] with its own steps[i]; `x` is (rows, ...), `steps` (rows,)."""
-    kernels = library() if _fits(x) and x.dtype == torch.float32 else None
-    if kernels is None:
+    if not kernels_serve(x, x):
         return _rounded(x, _columns(steps, x), low, high)
     y, steps = torch.empty_like(x), steps.contiguous()
     rows = x.shape[0]
-    kernels.slimfront_round_rows(
+    compiled().slimfront_round_rows(
         x.data_ptr(), y.data_ptr(), rows, x.numel() // max(1, rows), steps.data_ptr(), low, high
     )
     return y
@@ -57,15 +54,14 @@ def round_rows(x: Tensor, steps: Tensor, low: int, high: int) -> Tensor:
 
 def round_rows_backward(gradient: Tensor, x: Tensor, steps: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     """Gradients of `round_rows`: of x, of its shape, and of the steps, (rows,)."""
-    kernels = library() if _fits(x) and x.dtype == torch.float32 else None
-    if kernels is None:
+    if not kernels_serve(x, x):
         gradient_x, change = _rounded_backward(gradient, x, _columns(steps, x), low, high)
         return gradient_x, change.flatten(1).sum(1)
     gradient, steps = _laid_out_as(gradient, x), steps.contiguous()
     gradient_x, totals = torch.empty_like(x), torch.empty_like(steps)
     rows = x.shape[0]
     pointers = (gradient.data_ptr(), x.data_ptr(), gradient_x.data_ptr())
-    kernels.slimfront_round_rows_backward(
+    compiled().slimfront_round_rows_backward(
         *pointers, rows, x.numel() // max(1, rows), steps.data_ptr(), low, high, totals.data_ptr()
     )
     return gradient_x, totals
@@ -91,15 +87,6 @@ def _wide(x: Tensor) -> Tensor:
 
 def _columns(steps: Tensor, x: Tensor) -> Tensor:
     return steps.view(-1, *([1] * (x.dim() - 1)))
-
-
-def _fits(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _is_dense(x) and not is_compiling()
-
-
-def _is_dense(x: Tensor) -> bool:
-    """Without gaps, the first dimension outermost."""
-    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
 
 def _laid_out_as(gradient: Tensor, x: Tensor) -> Tensor:

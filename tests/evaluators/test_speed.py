@@ -19,10 +19,9 @@ from slimfront.evaluators.training import allocator, augmentation
 from slimfront.evaluators.training import loop as training
 from slimfront.evaluators.training.loop import accuracy, half_precision, train
 from slimfront.models import build
-from slimfront.models.kernels import convolution, norm_act
+from slimfront.models.kernels import convolution, guard
 from slimfront.models.kernels import library as kernels
 from slimfront.models.network import weight_layers
-from slimfront.models.quantization import rounding
 from slimfront.models.quantization.calibration import observe
 from slimfront.models.quantization.conversion import convert
 from slimfront.search.job import evaluate_job
@@ -173,8 +172,7 @@ class _Waits(TorchDispatchMode):
 def test_nothing_waits_for_the_device_within_an_epoch(
     policy: str, quantized: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (rounding, norm_act, convolution):  # a GPU has none of our kernels
-        monkeypatch.setattr(module, "library", lambda: None)
+    monkeypatch.setattr(guard, "library", lambda: None)  # a GPU has none of our kernels
     monkeypatch.setattr(training, "half_precision", lambda device: torch.bfloat16)
     network = build(ARCHITECTURE, 2, seed=0).to(memory_format=torch.channels_last)
     if quantized:

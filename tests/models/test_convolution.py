@@ -261,7 +261,7 @@ def test_a_network_that_is_only_asked_may_be_quick(monkeypatch: pytest.MonkeyPat
     with torch.no_grad():
         exact = network(images)
         assert not calls
-        with convolution.quick_answers():
+        with convolution.quick_answers(network):
             quick = network(images)
         layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
         whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slimfront.models.kernels import guard
 from slimfront.models.kernels import library as kernels
 from slimfront.models.quantization import rounding
 
@@ -16,7 +17,7 @@ def compiled():
 
 def without_kernels(function, *arguments):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounding, "library", lambda: None)
+        patch.setattr(guard, "library", lambda: None)
         return function(*arguments)
 
 

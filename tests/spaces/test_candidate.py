@@ -79,7 +79,7 @@ def test_whole_numbers_and_floats_have_one_digest() -> None:
 
 
 def test_digest_is_the_same_in_another_process() -> None:
-    code = "from spaces import presets; print(presets['resnet18'].digest)"
+    code = "from slimfront.spaces import presets; print(presets['resnet18'].digest)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == presets["resnet18"].digest
     # Fixed for good: caches and published results are found by it.
