@@ -109,8 +109,8 @@ class Endings:
             self._end(work, origin.state, record)
         return number
 
-    def without_candidate(self, number: int, reason: str, text: str) -> None:
-        """A trial of which no candidate is known has failed."""
+    def given_up(self, number: int, reason: str, text: str) -> None:
+        """A trial has failed before its training could begin."""
         self._store.end(number, State.FAILED, {"reason": reason, "text": text})
         self._ownership.drop(number)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.exceptions import OptunaError
 from slimfront.search.endings import Endings
+from slimfront.search.engine import STARTS
 from slimfront.search.judging import Judge
 from slimfront.search.proposals.ahead import Proposals
 from slimfront.search.proposals.drafts import Draft, Drafts
@@ -76,10 +77,14 @@ class Intake:
         self._store.refresh()
         found = []
         for record in self._running():
-            if self._ownership.is_abandoned(record) and self._ownership.claim(record):
-                work = self._worked_out(record.number)
-                if work is not None and self._settled(work) is None:
-                    found.append(work)
+            if not (self._ownership.is_abandoned(record) and self._ownership.claim(record)):
+                continue
+            if record.starts >= STARTS:
+                self._endings.given_up(record.number, "worker_died", f"whoever ran it died {record.starts} times")
+                continue
+            work = self._worked_out(record.number)
+            if work is not None and self._settled(work) is None:
+                found.append(work)
         return found
 
     def in_doubt(self) -> bool:
@@ -171,7 +176,7 @@ class Intake:
             raise
         except Exception as error:  # no network, or a bug of ours that one candidate has found
             self.last_problem = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
-            self._endings.without_candidate(number, "impossible", self.last_problem)
+            self._endings.given_up(number, "impossible", self.last_problem)
             self._impossible += 1
             if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
                 raise

@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from slimfront.spaces import Candidate, CandidateError, Space
-from slimfront.spaces.space import Trial
+from slimfront.spaces.domain import Trial
 
 Parameters = Mapping[str, Any]
 

@@ -44,7 +44,7 @@ class Sampling:
                 self._copy.add_trial(
                     create_trial(
                         state=_STATES[record.state],
-                        values=[record.accuracy, record.score] if complete else None,
+                        values=record.point if complete else None,
                         params=dict(record.parameters),
                         distributions=dict(record.distributions),
                         system_attrs=dict(record.sampler),

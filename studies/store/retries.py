@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy.exc
 import tenacity
@@ -26,6 +26,7 @@ _TRANSIENT = (
     sqlalchemy.exc.PendingRollbackError,
 )
 
+Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 
 
@@ -64,23 +65,26 @@ class Retries:
         self.say: Callable[[str], None] = lambda text: None
         self.interrupted: Callable[[], bool] = lambda: False
 
-    def __call__(self, function: Callable[[], Returned]) -> Returned:
+    def __call__(self, function: Callable[Given, Returned], *args: Given.args, **kwargs: Given.kwargs) -> Returned:
         """What `function` returns. Raises DatabaseGoneError, and whatever it raises that is not transient."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-            stop=tenacity.stop_any(tenacity.stop_before_delay(self._seconds), lambda _: self.interrupted()),
+            stop=self._give_up,
             sleep=self._sleep,
             before_sleep=self._begin_waiting,
         )
         try:
-            result = retrying(function)
+            result = retrying(function, *args, **kwargs)
         except tenacity.RetryError as failed:
             raise self._gone(failed.last_attempt.exception(), retrying) from None
         if retrying.statistics["attempt_number"] > 1:
             waited = time.monotonic() - retrying.statistics["start_time"]
             self.say(f"the database answers again after {waited:.1f} s")
         return result
+
+    def _give_up(self, state: tenacity.RetryCallState) -> bool:
+        return self.interrupted() or tenacity.stop_before_delay(self._seconds)(state)
 
     def _begin_waiting(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None

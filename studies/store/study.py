@@ -81,7 +81,7 @@ class StudyStore:
     def __init__(self, storage: RDBStorage, name: str) -> None:
         self.name, self.storage = name, storage
         self.retries = Retries(storage.url)
-        self.study_id = self.retries(lambda: storage.get_study_id_from_name(name))
+        self.study_id = self.retries(storage.get_study_id_from_name, name)
         self.details = DetailsTable(storage.engine, self.study_id)
         self.attributes = StudyAttributes(storage, self.study_id, self.retries)
         self.trials: list[TrialRecord] = []
@@ -92,12 +92,12 @@ class StudyStore:
     def refresh(self) -> None:
         """Read what has been begun or ended since, by us or by others."""
         if not self.trials:
-            found = self.retries(lambda: self.storage.get_all_trials(self.study_id, deepcopy=False))
+            found = self.retries(self.storage.get_all_trials, self.study_id, deepcopy=False)
             self.trials = [self._typed(frozen) for frozen in found]
             return
-        open_ones = self.retries(lambda: self.storage.get_all_trials(self.study_id, deepcopy=False, states=_UNFINISHED))
+        open_ones = self.retries(self.storage.get_all_trials, self.study_id, deepcopy=False, states=_UNFINISHED)
         known = {frozen.number: frozen for frozen in open_ones}
-        count = self.retries(lambda: self.storage.get_n_trials(self.study_id))
+        count = self.retries(self.storage.get_n_trials, self.study_id)
         for number in range(count):
             if number in known:
                 self._keep(self._typed(known[number]))
@@ -110,11 +110,11 @@ class StudyStore:
 
     def read(self, number: int) -> TrialRecord:
         """A trial as it is in the database now. Raises KeyError for one that is not there."""
-        return self._typed(self.retries(lambda: self.storage.get_trial(self.trial_id(number))))
+        return self._typed(self.retries(self.storage.get_trial, self.trial_id(number)))
 
     def waiting(self) -> bool:
         """Whether somebody has enqueued a trial that has not begun."""
-        return bool(self.retries(lambda: self.storage.get_n_trials(self.study_id, TrialState.WAITING)))
+        return bool(self.retries(self.storage.get_n_trials, self.study_id, TrialState.WAITING))
 
     def begin(
         self,
@@ -134,13 +134,11 @@ class StudyStore:
 
     def take_waiting(self) -> int | None:
         """Begin the first enqueued trial; returns its number. None: there is none."""
-        waiting = self.retries(
-            lambda: self.storage.get_all_trials(self.study_id, deepcopy=False, states=(TrialState.WAITING,))
-        )
+        waiting = self.retries(self.storage.get_all_trials, self.study_id, deepcopy=False, states=(TrialState.WAITING,))
         for frozen in waiting:
             trial_id = self.trial_id(frozen.number)
             # Of several who try, the database lets one.
-            begun = self.retries(lambda key=trial_id: self.storage.set_trial_state_values(key, TrialState.RUNNING))
+            begun = self.retries(self.storage.set_trial_state_values, trial_id, TrialState.RUNNING)
             if begun:
                 self._keep(self.read(frozen.number))
                 return frozen.number
@@ -148,7 +146,7 @@ class StudyStore:
 
     def given(self, number: int) -> Mapping[str, Any]:
         """Parameters that a trial was enqueued with; {} for one that was not."""
-        frozen = self.retries(lambda: self.storage.get_trial(self.trial_id(number)))
+        frozen = self.retries(self.storage.get_trial, self.trial_id(number))
         return dict(frozen.system_attrs.get(FIXED, {}))
 
     def complete_parameters(
@@ -160,9 +158,7 @@ class StudyStore:
             if name not in there:
                 kind = distributions[name]
                 self.retries(
-                    lambda name=name, kind=kind, value=value: self.storage.set_trial_param(
-                        self.trial_id(number), name, kind.to_internal_repr(value), kind
-                    )
+                    self.storage.set_trial_param, self.trial_id(number), name, kind.to_internal_repr(value), kind
                 )
         self._keep(self.read(number))
 
@@ -170,13 +166,11 @@ class StudyStore:
         """Set attributes of a running trial; those that it has with the same value are not written again."""
         light, heavy = split(attributes)
         if heavy:
-            self.retries(lambda: self.details.write(number, heavy))
+            self.retries(self.details.write, number, heavy)
         written = self._written.setdefault(number, {})
         for key, value in light.items():
             if key not in written or written[key] != value:
-                self.retries(
-                    lambda key=key, value=value: self.storage.set_trial_user_attr(self.trial_id(number), key, value)
-                )
+                self.retries(self.storage.set_trial_user_attr, self.trial_id(number), key, value)
                 written[key] = value
 
     def end(
@@ -221,10 +215,10 @@ class StudyStore:
     def add(self, template: FrozenTrial) -> int:
         """A trial as Optuna's `create_trial` makes it, of any state; returns its number."""
         template.user_attrs, heavy = split(template.user_attrs)
-        trial_id = self.retries(lambda: self.storage.create_new_trial(self.study_id, template))
-        number = self.retries(lambda: self.storage.get_trial_number_from_id(trial_id))
+        trial_id = self.retries(self.storage.create_new_trial, self.study_id, template)
+        number = self.retries(self.storage.get_trial_number_from_id, trial_id)
         if heavy:
-            self.retries(lambda: self.details.write(number, heavy))
+            self.retries(self.details.write, number, heavy)
         self._keep(self.read(number))
         return number
 
@@ -256,7 +250,7 @@ class StudyStore:
 
     def _heavy(self, number: int) -> Mapping[str, Any]:
         found = self._at_once.pop(number, None)
-        return found if found is not None else self.retries(lambda: self.details.read(number))
+        return found if found is not None else self.retries(self.details.read, number)
 
     def _keep(self, record: TrialRecord) -> None:
         """Put a trial in its place; those before it that nobody has read yet are read."""
@@ -275,11 +269,11 @@ class StudyAttributes:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value as it is now; `default` where there is none."""
-        return self._retries(lambda: self._storage.get_study_user_attrs(self._study_id)).get(key, default)
+        return self._retries(self._storage.get_study_user_attrs, self._study_id).get(key, default)
 
     def set(self, key: str, value: Any) -> None:
         """Write what JSON can hold."""
-        self._retries(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        self._retries(self._storage.set_study_user_attr, self._study_id, key, value)
 
 
 @contextlib.contextmanager
@@ -293,7 +287,7 @@ def study_lock(store: StudyStore) -> Iterator[None]:
     if engine.name != "postgresql":
         yield
         return
-    connection = store.retries(lambda: _locked(engine, store.study_id))
+    connection = store.retries(_locked, engine, store.study_id)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from test_search import SPACE, _options, _settings
 
 @pytest.fixture(autouse=True)
 def _no_panels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slimfront.search.launch._Refresh._panels", lambda self: None)
+    monkeypatch.setattr("slimfront.search.refresh.Refresh._panels", lambda self: None)
 
 
 def _study(folder: Path, name: str) -> optuna.Study:
