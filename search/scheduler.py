@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
 from slimfront.evaluators.job import Failure, Job, Result
 from slimfront.evaluators.training.loop import TEACHER, Epoch
 from slimfront.search.display import Row, Totals
@@ -79,17 +80,21 @@ class Scheduler:
         if found:
             return f"taking up {found} trial(s) that were running when their search stopped"
         if self._taken_up:
-            return self._task(self._taken_up.popleft())
-        if self._idle_until_one_ends or self._ledger.exhausted():
+            work: Work | None = self._taken_up.popleft()
+        elif self._idle_until_one_ends or self._ledger.exhausted():
             return None
-        work = self._ledger.ask()
+        else:
+            work = self._ledger.ask()
         if work is None:
             return None
-        if work.settled is None:
-            return self._task(work)
-        # What is left of the space is in training: asking again would only bring more of the same.
-        self._idle_until_one_ends = work.waits
-        return f"trial {work.number}: {work.settled}"
+        if work.settled is not None:
+            # What is left of the space is in training: asking again would only bring more of the same.
+            self._idle_until_one_ends = work.waits
+            return f"trial {work.number}: {work.settled}"
+        self._open += 1
+        job = self._make_job(candidate=work.candidate, folder=self._work / f"trial-{work.number}")
+        row = Row(f"trial {work.number}", {"network": work.what, "score": f"{work.score:.4g}"})
+        return TrialTask(job=job, row=row, starts=work.starts, work=work)
 
     def waits(self) -> bool:
         """See Client: another search's trial may stir, or be known to be abandoned."""
@@ -145,20 +150,12 @@ class Scheduler:
             shares.append(seconds / (hours * 3600))
             left.append(hours * 3600 - seconds)
         share = min(1.0, max(shares))
-        return Totals(done, trials, "trials", share, max(0.0, min(left)) if left else None, self._best())
+        return Totals(done, trials, "trials", share, max(0.0, min(left)) if left else None, _best(self._ledger.front()))
 
     def close(self) -> None:
         """See Client: what is left belongs to whoever comes next."""
         self._ledger.ownership.leave()
         self._ledger.worked(self._seconds())
-
-    def _best(self) -> str:
-        front = self._ledger.front()
-        if not front:
-            return "nothing at the bar yet"
-        accuracy, score = front[0].values
-        name = f"trial {front[0].number}"
-        return f"best so far: {name}, {percent_number(accuracy)}%, score {score:.4g} ({len(front)} on the front)"
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
@@ -174,19 +171,19 @@ class Scheduler:
         self._taken_up.extend(found)
         return len(found)
 
-    def _task(self, work: Work) -> TrialTask:
-        self._open += 1
-        facts = {"network": work.what, "score": f"{work.score:.4g}"}
-        job = self._make_job(candidate=work.candidate, folder=self._folder(work))
-        return TrialTask(job=job, row=Row(f"trial {work.number}", facts), starts=work.starts, work=work)
-
-    def _folder(self, work: Work) -> Path:
-        return self._work / f"trial-{work.number}"
-
     def _ended(self, task: TrialTask, text: str, kept: bool) -> str:
         """A trial of ours is over: its checkpoints go, unless another search has it now."""
         self._open -= 1
         self._idle_until_one_ends = False
-        if kept:
-            shutil.rmtree(self._folder(task.work), ignore_errors=True)
+        if kept and task.job.folder is not None:
+            shutil.rmtree(task.job.folder, ignore_errors=True)
         return text if kept else TAKEN_OVER
+
+
+def _best(front: Sequence[FrozenTrial]) -> str:
+    """The cheapest network on the front, in a sentence."""
+    if not front:
+        return "nothing at the bar yet"
+    accuracy, score = front[0].values
+    name = f"trial {front[0].number}"
+    return f"best so far: {name}, {percent_number(accuracy)}%, score {score:.4g} ({len(front)} on the front)"
