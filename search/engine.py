@@ -2,8 +2,8 @@
 
 Three rooms with three small interfaces: the loop is here, decisions are a `Client`'s, and where tasks run is the
 `Workers`' affair (`slimfront.search.workers`). The engine knows neither studies nor seeds nor ratios. It keeps the
-slots busy, starts a task again whose worker died, gives up after many failures in a row, listens to interrupts, and
-feeds the display.
+slots busy, asks for the next task while all of them train, starts a task again whose worker died, gives up after many
+failures in a row, listens to interrupts, and feeds the display.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Engine(Generic[T, R]):
     def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
         self._client, self._workers, self._display = client, workers, display
         self._running: dict[int, T] = {}  # by slot
-        self._again: deque[T] = deque()
+        self._at_hand: deque[T] = deque()  # asked for ahead, or to be started again
+        self._asked_ahead = False  # since a task last ended
         self._failures = 0  # in a row
         self._given_up = False
         self._last_failure: str | None = None
@@ -107,9 +108,13 @@ class Engine(Generic[T, R]):
                 ending = interrupt.asked or self._client.over()
                 waiting = not (ending or self._given_up) and self._fill(interrupt)
                 if self._running:
-                    event = self._workers.next(_PULSE)
+                    ahead = not (ending or self._given_up) and self._may_ask_ahead()
+                    event = self._workers.next(0.0 if ahead else _PULSE)
                     if event is not None:
                         self._handle(*event, ending=interrupt.asked or self._client.over())
+                    elif ahead:  # choosing takes a while; now nobody waits for it
+                        self._asked_ahead = True
+                        self._at_hand.extend(task for task in [self._next(interrupt)] if task is not None)
                 elif waiting:
                     time.sleep(_PULSE)  # until a slot is ready, say
                 else:
@@ -129,11 +134,14 @@ class Engine(Generic[T, R]):
             if not self._workers.ready(slot):
                 unready = True
                 continue
-            task = self._again.popleft() if self._again else self._next(interrupt)
+            task = self._at_hand.popleft() if self._at_hand else self._next(interrupt)
             if task is None:
                 return not self._running and self._client.waits()
             self._start(slot, task)
         return unready
+
+    def _may_ask_ahead(self) -> bool:
+        return len(self._running) == self._workers.slots and not (self._asked_ahead or self._at_hand)
 
     def _next(self, interrupt: Interrupt) -> T | None:
         while not (interrupt.asked or self._client.over()):
@@ -163,6 +171,7 @@ class Engine(Generic[T, R]):
             self._failures = 0
             text = self._client.result(task, message)
         del self._running[slot]
+        self._asked_ahead = False
         self._display.ended(slot, text, self._client.totals())
 
     def _after(self, slot: int, task: T, epoch: Epoch, *, ending: bool) -> str | None:
@@ -182,7 +191,7 @@ class Engine(Generic[T, R]):
 
     def _failed(self, task: T, failure: Failure) -> str:
         if failure.reason == "worker_died" and task.starts < STARTS:
-            self._again.append(task)
+            self._at_hand.append(task)
             return f"{failure.text}; it starts again"
         self._failures += 1
         self._given_up = self._given_up or self._failures >= FAILURES_IN_A_ROW

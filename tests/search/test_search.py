@@ -343,7 +343,7 @@ def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Sig
     code = process.wait(20)
     assert code == (130 if how != signal.SIGKILL else -9)
     running = _study(tmp_path).get_trials(states=(TrialState.RUNNING,))
-    assert len(running) == 2
+    assert sum("starts" in trial.user_attrs for trial in running) == 2  # one more was chosen ahead
     _, summary, _ = launch(_settings(trials=4), _options(tmp_path), stub_evaluator.evaluate)
     assert summary["trials"] == {"complete": 4, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
 
