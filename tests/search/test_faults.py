@@ -39,7 +39,7 @@ from test_search import _options, _settings, _study, _trials
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drawn, as that takes longer than these searches."""
     monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda *arguments: None)
 
 
 def _raises(error: Exception, at: str = "trial-1") -> Callable[[Job], Generator[Epoch, None, Result]]:

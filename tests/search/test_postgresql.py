@@ -56,7 +56,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "STALE_SECONDS", 1.5)
     monkeypatch.setattr("slimfront.search.coordinator._PULSE", 0.1)
     monkeypatch.setattr("slimfront.studies.pictures.plots.front_plot", lambda trials, bar, path, **more: path)
-    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda study, bar: None)
+    monkeypatch.setattr("slimfront.studies.dashboard.server.update_panels", lambda *arguments: None)
 
 
 Evaluate = Callable[[Job], Generator[Epoch, None, Result]]
