@@ -36,6 +36,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
+from slimfront.search import refresh as refreshing
 from slimfront.search.engine import STARTS
 from slimfront.search.workers.local import start_forkserver
 from slimfront.studies.environment import commit, machine
@@ -88,8 +89,8 @@ def _search_quietly(folder: Path, trials: int, workers: int, pause: float, name:
     """In a forked process: with its parent's helper that makes workers, and nothing drawn or said."""
     helper: Any = forkserver._forkserver  # type: ignore[attr-defined]
     forkserver.ensure_running = helper.ensure_running = lambda: None  # it runs, as our parent's child
-    launching._Refresh._panels = lambda self: None  # type: ignore[method-assign]
-    launching._Refresh.now = lambda self: {}  # type: ignore[method-assign]
+    refreshing.Refresh._panels = lambda self: None  # type: ignore[method-assign]
+    refreshing.Refresh.now = lambda self: {}  # type: ignore[method-assign]
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
     search(folder, trials, workers, pause, name)

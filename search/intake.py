@@ -13,7 +13,6 @@ from optuna.exceptions import OptunaError
 from slimfront.search.endings import Endings
 from slimfront.search.engine import STARTS
 from slimfront.search.judging import Judge
-from slimfront.search.proposals.ahead import Proposals
 from slimfront.search.proposals.drafts import Draft, Drafts
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.work import Work
@@ -48,7 +47,6 @@ class Intake:
         endings: Ends trials.
         judge: Knows what cannot matter.
         rate: Counts.
-        ahead: Whether the next proposal is made while workers train; see `Proposals`.
     """
 
     def __init__(
@@ -59,14 +57,11 @@ class Intake:
         endings: Endings,
         judge: Judge,
         rate: Rate,
-        *,
-        ahead: bool = False,
     ) -> None:
         self._store, self._ownership, self._settings = store, ownership, settings
         self._endings, self._judge, self._rate = endings, judge, rate
         self._drafts = Drafts(settings.make_space())
-        proposer = Proposer(settings, self._drafts, lambda candidate: float(rate(candidate)["score"]))
-        self.proposals = Proposals(store, proposer, ahead=ahead)
+        self._proposer = Proposer(settings, self._drafts, lambda candidate: float(rate(candidate)["score"]))
         self._copies = self._impossible = 0
         self.in_training: dict[str, Work] = {}
         self.saturated = False
@@ -114,12 +109,6 @@ class Intake:
         self.in_training.pop(work.candidate.digest, None)
         self.saturated = False
 
-    def look_ahead(self) -> None:
-        """Choose the next trial while others train, if there will be one."""
-        limit = self._settings.trials
-        if (limit is None or self._begun() < limit) and not self.exhausted():
-            self.proposals.look_ahead(len(self._store.trials))
-
     def _running(self) -> list[TrialRecord]:
         return [record for record in self._store.trials if record.state == State.RUNNING]
 
@@ -132,7 +121,8 @@ class Intake:
             draft = None
             if not self._store.waiting():
                 number = len(self._store.trials)
-                draft = self.proposals.next(number)
+                self._proposer.learn(self._store.trials)
+                draft = self._proposer.propose(number, self._running())
                 attributes = self._attributes(draft, number)
             with study_lock(self._store):  # the count is for the whole study, so nobody else may begin one in between
                 self._store.refresh()
@@ -158,7 +148,7 @@ class Intake:
             rated = self._rate(draft.candidate)
         except Exception:  # a network that cannot be built: `_worked_out` finds it again, and says so of the trial
             return notes
-        work = Work(number, draft.candidate, rated, self.proposals.origin(draft.candidate))
+        work = Work(number, draft.candidate, rated, self._proposer.origin(draft.candidate))
         return self._endings.record(work).to_attributes() | notes
 
     def _worked_out(self, number: int) -> Work | None:
@@ -168,7 +158,7 @@ class Intake:
             candidate = record.candidate
             if candidate is None:
                 candidate = self._sampled(record)
-            work = Work(number, candidate, self._rate(candidate), self.proposals.origin(candidate), record.starts)
+            work = Work(number, candidate, self._rate(candidate), self._proposer.origin(candidate), record.starts)
             work.spared = record.spared is not None
             if record.candidate is None or not record.totals:
                 self._store.write(number, self._endings.record(work).to_attributes())

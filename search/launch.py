@@ -101,7 +101,7 @@ def launch(
         )
         circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes)
-        desk = make_desk(store, settings, circumstances, rate, shared=not alone, ahead=workers > 1)
+        desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
         scheduler = Scheduler(desk, make_job, out / "work", refresh.if_due)
         if cluster is None:
@@ -129,14 +129,13 @@ def make_desk(
     rate: Rate,
     *,
     shared: bool = False,
-    ahead: bool = False,
 ) -> Desk:
     """What a search works with; see `Desk` and `Intake`."""
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
     rules = dataclasses.replace(Rules.from_dict(settings.early_stopping), max_score=settings.max_score)
     judge = Judge(settings.bar, rules, circumstances.data_digest)
-    intake = Intake(store, ownership, settings, endings, judge, rate, ahead=ahead)
+    intake = Intake(store, ownership, settings, endings, judge, rate)
     clock = StudyClock(store.attributes, settings.hours, shared=shared)
     store.load_details()  # of every trial, as judge and proposer are about to look at each
     return Desk(settings, store, ownership, intake, endings, judge, clock)

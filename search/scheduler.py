@@ -120,7 +120,6 @@ class Scheduler:
         """See Client."""
         task.began, task.curve, task.work.starts = time.monotonic(), [], task.starts
         self._desk.store.write(task.work.number, {"starts": task.starts})
-        self._desk.intake.look_ahead()
 
     def epoch(self, task: TrialTask, epoch: Epoch) -> str | None:
         """See Client: early stopping decides.
@@ -184,7 +183,6 @@ class Scheduler:
 
     def close(self) -> None:
         """See Client: what is left belongs to whoever comes next."""
-        self._desk.intake.proposals.close()
         self._desk.ownership.leave()
         self._desk.clock.note(now=True)
 

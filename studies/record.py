@@ -19,7 +19,7 @@ from slimfront.studies.details import CurvePoint, Details, Row, finite, mapping,
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial
 
 REASONS = {
     "below_bar": "could no longer reach the bar",
@@ -289,14 +289,6 @@ class TrialRecord:
         pruning = mapping(candidate.get("pruning"))
         parts = [candidate.get("recipe"), candidate.get("bits"), pruning.get("filters"), pruning.get("weights")]
         return sum(_whole(mapping(part).get("epochs")) or 0 for part in parts)
-
-
-def write(trial: Trial, record: TrialRecord) -> None:
-    """Store the record in a running trial. What is stored already and has not changed is not written again."""
-    known = trial.user_attrs
-    for key, value in record.to_attributes().items():
-        if key not in known or known[key] != value:
-            trial.set_user_attr(key, value)
 
 
 def _text(value: Any) -> str | None:

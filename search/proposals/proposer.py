@@ -105,17 +105,20 @@ class Proposer:
         self._sampling = Sampling(settings, drafts)
         self._bar, limit = settings.bar, settings.max_score
         self._limit, self._limited = min(REFERENCE_SCORE, limit or REFERENCE_SCORE), limit is not None
+        self._known: set[int] = set()  # trials that were taken in
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
         self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
         self._front: list[Point] = []
 
-    def learn(self, records: Sequence[TrialRecord]) -> None:
-        """Take in trials that have ended since."""
-        self._sampling.learn(records)
+    def learn(self, records: Iterable[TrialRecord]) -> None:
+        """Take in trials that have ended and are new."""
+        news = [record for record in records if record.state.is_over and record.number not in self._known]
+        self._known.update(record.number for record in news)
+        self._sampling.learn(news)
         complete: list[Point] = []
-        for record in records:
+        for record in news:
             if record.state == State.FAILED and record.reason in REPEATABLE:
                 self._digests.add(str(record.digest))  # it would only fail again
             found = _read(record) if record.state in (State.COMPLETE, State.STOPPED) else None

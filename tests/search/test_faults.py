@@ -34,7 +34,7 @@ from slimfront.studies.record import REASONS, State
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.retries import DatabaseGoneError, Retries, is_transient
 from slimfront.studies.store.study import open_study
-from test_search import _options, _records, _settings, _study
+from test_search import _options, _settings, _study, _trials
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +176,7 @@ def test_a_trial_that_was_cut_short_while_it_was_sampled_is_sampled_again(
     assert len(trial.params) == parameters
     _, summary, _ = launch(settings, _options(tmp_path / "cut"), stub_evaluator.evaluate)
     assert summary["trials"]["complete"] == 4
-    record = _records(tmp_path / "cut")[2]
+    record = _trials(tmp_path / "cut")[2]
     kept = list(whole[2].params)[:parameters]
     assert {key: record.parameters[key] for key in kept} == {key: whole[2].params[key] for key in kept}
     assert settings.make_space().sample(optuna.trial.FixedTrial(dict(record.parameters))) == record.candidate

@@ -61,7 +61,7 @@ def _study(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="s", storage=f"sqlite:///{folder}/s.db")
 
 
-def _records(folder: Path) -> list[TrialRecord]:
+def _trials(folder: Path) -> list[TrialRecord]:
     return find_study(open_storage(f"sqlite:///{folder}/s.db"), "s").trials
 
 
@@ -78,7 +78,7 @@ def test_a_search_ends_with_a_front(tmp_path: Path, workers: int) -> None:
     assert Path(files["csv"]).read_text().count("\n") == 13
     # Optuna's own idea of feasibility is the same.
     study = _study(tmp_path)
-    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(_records(tmp_path), 0.9)}
+    assert {trial.number for trial in study.best_trials} >= {trial.number for trial in front(_trials(tmp_path), 0.9)}
     assert all(trial.values[0] >= 0.9 for trial in study.best_trials)
 
 
@@ -113,7 +113,7 @@ def test_what_is_enqueued_in_a_running_search_comes_next(tmp_path: Path, monkeyp
 
 def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
     launch(_settings(trials=3), _options(tmp_path), stub_evaluator.evaluate)
-    for record in _records(tmp_path):
+    for record in _trials(tmp_path):
         assert record.candidate is not None
         assert record.candidate.digest == record.digest
         assert record.data_digest
@@ -209,7 +209,7 @@ def test_hopeless_trials_stop_early_and_never_stand_on_the_front(tmp_path: Path)
     assert stopped
     assert {trial.user_attrs["reason"] for trial in stopped} <= {"below_bar", "dominated"}
     for trial in stopped:
-        record = _records(tmp_path)[trial.number]
+        record = _trials(tmp_path)[trial.number]
         assert record.bound is not None
         assert 0 < len(record.curve) < stub_evaluator.EPOCHS
         assert trial.constraints == {"0": pytest.approx(0.9 - record.bound)}
@@ -274,7 +274,7 @@ def test_presets_are_tried_first(tmp_path: Path) -> None:
         "recipe": {"epochs": 100},
     }
     launch(_settings(space=space, presets=("resnet8",), trials=2), _options(tmp_path), stub_evaluator.evaluate)
-    candidate = _records(tmp_path)[0].candidate
+    candidate = _trials(tmp_path)[0].candidate
     assert candidate is not None
     assert candidate.architecture.widths == (16, 32, 64)
 

@@ -6,7 +6,6 @@ import ast
 import inspect
 from pathlib import Path
 
-import optuna
 import pytest
 import stub_evaluator
 from slimfront.search.commands.show import read_candidate
@@ -15,6 +14,8 @@ from slimfront.spaces import CandidateError
 from slimfront.studies.dashboard import server as dashboard
 from slimfront.studies.pictures.figures import front_figure
 from slimfront.studies.settings import Settings, SettingsError
+from slimfront.studies.store.storage import open_storage
+from slimfront.studies.store.study import find_study
 from test_search import _options, _settings, _study
 
 import run_search
@@ -73,7 +74,7 @@ def test_a_study_name_stays_in_its_folder_and_out_of_html(tmp_path: Path, monkey
     assert made.name.count("/") == 0
     assert "<" not in made.name
     assert not list(tmp_path.glob("*img*"))
-    study = optuna.load_study(study_name=name, storage=options.storage)
+    study = find_study(open_storage(options.storage), name)
     assert "<img" not in front_figure(study.trials, 0.9).to_json()
 
 

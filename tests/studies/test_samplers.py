@@ -6,7 +6,6 @@ import optuna
 import pytest
 from slimfront.studies.errors import StudyError
 from slimfront.studies.samplers import SAMPLERS, make_sampler
-from slimfront.studies.store.constraint import set_feasibility
 
 
 def proposals(name: str, seed: int, known: int = 0, count: int = 6) -> list[float]:
@@ -16,7 +15,7 @@ def proposals(name: str, seed: int, known: int = 0, count: int = 6) -> list[floa
     for _ in range(count):
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
-        set_feasibility(study, trial, x, 0.5)
+        trial.set_constraint("bar", 0.5 - x)
         study.tell(trial, [x, 1 - x])
         found.append(x)
     return found
