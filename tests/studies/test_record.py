@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from made_trials import BAR, CANDIDATE, CURVE, made_trial
 from optuna.distributions import FloatDistribution
@@ -216,13 +215,14 @@ def test_a_result_says_nothing_of_how_its_trial_was_run() -> None:
 
 
 def test_only_changes_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    trial = study.ask()
-    trial.set_user_attr("starts", 1)
-    write(trial, made_trial(0, None, 0.05, curve=()))
+    storage = open_storage("sqlite://")
+    store = open_study(storage, "a")
+    number = store.begin({}, {}, made_trial(0, None, 0.05, curve=()).to_attributes() | {"starts": 1})
     written: list[str] = []
-    original = trial.set_user_attr
-    monkeypatch.setattr(trial, "set_user_attr", lambda key, value: (written.append(key), original(key, value)))
-    write(trial, made_trial(0, 0.91, 0.05))
-    assert set(written) == {"accuracy", "curve"}
-    assert trial.user_attrs["starts"] == 1
+    original = storage.set_trial_user_attr
+    monkeypatch.setattr(
+        storage, "set_trial_user_attr", lambda trial, key, value: (written.append(key), original(trial, key, value))
+    )
+    store.write(number, made_trial(0, 0.91, 0.05).to_attributes())
+    assert set(written) == {"accuracy"}
+    assert (store.read(number).starts, len(store.read(number).curve)) == (1, len(CURVE))

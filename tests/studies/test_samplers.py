@@ -77,7 +77,7 @@ def test_tpe_handles_a_conditional_space_and_parallel_proposals() -> None:
         waiting.append((trial, width))
         if index % 3 == 2:  # three at a time
             for asked, value in waiting:
-                set_feasibility(study, asked, value / 64, 0.5)
+                asked.set_constraint("bar", 0.5 - value / 64)
                 study.tell(asked, [value / 64, value])
             waiting = []
     assert len({trial.params.get("residual.width", 0) for trial in study.trials}) > 2
