@@ -193,7 +193,7 @@ def chaos(
 ) -> dict[str, Any]:
     """Search until so many processes were killed and all trials have ended; compare with an undisturbed search."""
     context = multiprocessing.get_context("fork")
-    multiprocessing.set_forkserver_preload(["slimfront.evaluators.evaluate", "slimfront.evaluators.data.splits"])
+    multiprocessing.set_forkserver_preload(["slimfront.evaluators.pipeline", "slimfront.evaluators.data.splits"])
     forkserver.ensure_running()  # one for all coordinators, as importing torch takes seconds
     count = max(6, kills * 3 // 2)  # trials; each dies at most twice
     killer, drawn = Killer(folder, "disturbed", seed), random.Random(seed + 1)

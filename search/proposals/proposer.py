@@ -138,7 +138,7 @@ class Proposer:
 
     def origin(self, candidate: Candidate) -> int | None:
         """Number of the first trial that trained the candidate's dense network; None: it has not been trained yet."""
-        return self._origins.get(candidate.dense_digest)
+        return self._origins.get(candidate.uncompressed_digest)
 
     def propose(
         self, study: optuna.Study, sampler: BaseSampler, trial: FrozenTrial, seed: int, open_work: Sequence[Candidate]
@@ -156,7 +156,7 @@ class Proposer:
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
-        busy = {candidate.dense_digest for candidate in open_work} - set(trained)
+        busy = {candidate.uncompressed_digest for candidate in open_work} - set(trained)
         if len(seen) < self._startup or len(trained) < LEAST_DENSE:
             found = self._begin(ask, sampler, trained, taken, busy, open_work)
             # In a space with a dense network or two, which are known soon, what is left to choose is predicted.
@@ -182,7 +182,7 @@ class Proposer:
     ) -> Parameters | None:
         """Before there is enough to predict from: a few compressions of each dense network, then another one."""
         tries = Counter(one.dense for one in self._seen.values())
-        tries.update(candidate.dense_digest for candidate in open_work)
+        tries.update(candidate.uncompressed_digest for candidate in open_work)
         for one in trained.values():
             if tries[one.dense] < COMPRESSIONS:
                 fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
@@ -224,7 +224,7 @@ class Proposer:
             if proposal is None:
                 continue
             parameters, candidate = proposal
-            digest, dense = candidate.digest, candidate.dense_digest
+            digest, dense = candidate.digest, candidate.uncompressed_digest
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
@@ -291,7 +291,7 @@ def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
 
 def compression_epochs(candidate: Candidate) -> int:
     """Epochs of everything after the dense training."""
-    return sum(candidate.stages.values()) - candidate.recipe.epochs
+    return sum(candidate.phases.values()) - candidate.recipe.epochs
 
 
 def _read(trial: FrozenTrial, candidate: Candidate | None) -> Seen | None:
@@ -306,7 +306,7 @@ def _read(trial: FrozenTrial, candidate: Candidate | None) -> Seen | None:
         trial=trial.number,
         parameters=dict(trial.params),
         digest=candidate.digest,
-        dense=candidate.dense_digest,
+        dense=candidate.uncompressed_digest,
         dense_accuracy=dense[0] if dense else None,
         accuracy=trial.values[0] if complete else attributes.get("bound"),
         score=float(trial.values[1] if complete else attributes["score"]["score"]),

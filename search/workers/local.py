@@ -62,7 +62,7 @@ class Workers(Protocol):
 def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
     """The real evaluator: loads the data set (once a process) and trains."""
     import torch
-    from slimfront.evaluators.evaluate import evaluate
+    from slimfront.evaluators.pipeline import evaluate
     from slimfront.evaluators.training.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -209,7 +209,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")  # Windows
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["slimfront.evaluators.evaluate", "slimfront.evaluators.data.splits"])
+    context.set_forkserver_preload(["slimfront.evaluators.pipeline", "slimfront.evaluators.data.splits"])
     return context
 
 
