@@ -17,7 +17,8 @@ from slimfront.evaluators.data.splits import DataError, FinalData, Images, final
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training import views
 from slimfront.evaluators.training.augmentation import augment
-from slimfront.evaluators.training.loop import Epoch, Teacher, TrainingError
+from slimfront.evaluators.training.context import Teacher
+from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.evaluators.training.views import Views
 from slimfront.models import build
 from slimfront.search.launch import Options
