@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from slimfront.evaluators.data.splits import SearchData, search_data
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import half_precision, train
 from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
 from slimfront.models import build
@@ -49,16 +50,16 @@ def recipe_of(epochs: int) -> Recipe:
 def ours(data: SearchData, epochs: int, seed: int, work: Path) -> list[float]:
     network = build(presets[NETWORK].architecture, data.classes, seed=seed)
     curve = []
-    for epoch in train(
-        network,
-        data.train,
-        data.validation,
+    context = TrainContext(
+        images=data.train,
+        validation=data.validation,
         recipe=recipe_of(epochs),
         augmentation=AUGMENTATION,
         classes=data.classes,
         seed=seed,
         checkpoint=work / f"ours-{seed}.safetensors",
-    ):
+    )
+    for epoch in train(network, context):
         assert epoch.accuracy is not None
         curve.append(epoch.accuracy)
         print(f"ours, seed {seed}, epoch {epoch.epoch}: {epoch.accuracy:.2%}", file=sys.stderr, flush=True)

@@ -37,6 +37,7 @@ from slimfront.evaluators.data.splits import search_data  # noqa: E402
 from slimfront.evaluators.quantization import fine_tuning  # noqa: E402
 from slimfront.evaluators.training.allocator import keep_freed_memory  # noqa: E402
 from slimfront.evaluators.training.augmentation import normalise  # noqa: E402
+from slimfront.evaluators.training.context import TrainContext  # noqa: E402
 from slimfront.evaluators.training.loop import accuracy, train  # noqa: E402
 from slimfront.models import build, layer_bits  # noqa: E402
 from slimfront.models.network import Network, weight_layers  # noqa: E402
@@ -151,7 +152,7 @@ def main() -> None:
     data = search_data("cifar10", data_dir=arguments.data_dir)
     network, dense = dense_network(arguments.table, candidate.architecture, data.classes)
     reference = accuracy(network, data.validation)
-    widths = layer_bits(network, Bits.uniform(WIDTH, WIDTH, edges=EDGES))
+    widths = layer_bits(network, Bits.uniform(WIDTH, WIDTH, outer=EDGES))
     order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(arguments.seed))[:512]
     batches = normalise(data.train.images[order]).split(128)
     convert(network, widths, observe(network, weight_layers(network), batches), arguments.style)
@@ -159,17 +160,17 @@ def main() -> None:
     images = data.train if arguments.images is None else data.train.subset(torch.arange(arguments.images))
     start = time.perf_counter()
     curve = []
-    for epoch in train(
-        wrapped,
-        images,
-        data.validation,
+    context = TrainContext(
+        images=images,
+        validation=data.validation,
         recipe=fine_tuning(candidate.recipe, widths),
         augmentation=candidate.augmentation,
         classes=data.classes,
         seed=arguments.seed,
         epochs=arguments.epochs,
-        stage="brevitas",
-    ):
+        phase="brevitas",
+    )
+    for epoch in train(wrapped, context):
         print(epoch, file=sys.stderr, flush=True)
         curve.append(dataclasses.asdict(epoch))
     found = {

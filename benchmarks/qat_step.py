@@ -42,7 +42,7 @@ def networks(name: str, bits: int, inputs: Tensor) -> tuple[Network, Network]:
         with torch.no_grad():  # batch statistics, so that calibration sees sensible numbers
             network(inputs)
         if width < 32:
-            widths = layer_bits(network, Bits.uniform(width, width, edges=8))
+            widths = layer_bits(network, Bits.uniform(width, width, outer=8))
             convert(network, widths, observe(network, weight_layers(network), [inputs[:32]]))
             network.to(memory_format=torch.channels_last)
         pair.append(network.train())

@@ -36,8 +36,8 @@ def rows_of(candidate: Candidate, aware_epochs: int) -> dict[tuple[int, str], Ca
     rows = {(32, "float"): Bits(), (16, "aware"): Bits.uniform(16, 16, epochs=aware_epochs)}
     for width in WIDTHS:
         path = tuple(higher for higher in WIDTHS if higher > width) if width < 4 else ()
-        rows[(width, "rounding")] = Bits.uniform(width, width, edges=8)
-        rows[(width, "aware")] = Bits.uniform(width, width, edges=8, epochs=aware_epochs, path=path)
+        rows[(width, "rounding")] = Bits.uniform(width, width, outer=8)
+        rows[(width, "aware")] = Bits.uniform(width, width, outer=8, epochs=aware_epochs, path=path)
     return {key: dataclasses.replace(candidate, bits=bits) for key, bits in rows.items()}
 
 

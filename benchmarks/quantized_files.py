@@ -32,8 +32,8 @@ from slimfront.evaluators.artifacts.artifact import load, save  # noqa: E402
 from slimfront.evaluators.artifacts.onnx_export import agreement, export, latency  # noqa: E402
 from slimfront.evaluators.artifacts.verify import verify  # noqa: E402
 from slimfront.evaluators.data.splits import Images, SearchData, final_data, search_data  # noqa: E402
-from slimfront.evaluators.evaluate import Pipeline  # noqa: E402
 from slimfront.evaluators.job import Job  # noqa: E402
+from slimfront.evaluators.pipeline import Pipeline  # noqa: E402
 from slimfront.evaluators.scoring.score import score  # noqa: E402
 from slimfront.evaluators.training.allocator import keep_freed_memory  # noqa: E402
 from slimfront.evaluators.training.augmentation import normalise  # noqa: E402
@@ -85,18 +85,21 @@ def through_files(network: Network, data: SearchData, test: Images, folder: Path
 
 
 def finished(job: Job, data: SearchData) -> tuple[Network, dict[str, float]]:
-    """The network of a job in its final form, and the accuracy after each stage."""
+    """The network of a job in its final form, and the accuracy after each phase."""
     pipeline = Pipeline(job, data)
+    accuracies: dict[str, float] = {}
     for epoch in pipeline.run():
         print(epoch, file=sys.stderr, flush=True)
-    return pipeline.network, pipeline.accuracies
+        if epoch.accuracy is not None:
+            accuracies[epoch.stage] = epoch.accuracy
+    return pipeline.network, accuracies
 
 
 def pruned_candidate(base: Candidate) -> Candidate:
     """Filters, then weights, then bits."""
     filters = Sparsity("filters", "l1", "layer", "once", ratio=0.25, epochs=2)
     weights = Sparsity("weights", "l1", "global", "once", ratio=0.5, epochs=1)
-    bits = Bits.uniform(WIDTH, WIDTH, edges=8, epochs=2)
+    bits = Bits.uniform(WIDTH, WIDTH, outer=8, epochs=2)
     return dataclasses.replace(base, pruning=Pruning(filters, weights), bits=bits)
 
 

@@ -69,8 +69,8 @@ def chosen_of(rows: Sequence[dict[str, str]]) -> list[tuple[dict[str, str], Cand
     best: dict[str, tuple[dict[str, str], Candidate]] = {}
     for row in sorted((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["accuracy"])):
         found = candidate(row)
-        best.pop(found.dense_digest, None)
-        best[found.dense_digest] = row, found
+        best.pop(found.uncompressed_digest, None)
+        best[found.uncompressed_digest] = row, found
     if len(best) < 3:
         raise SystemExit("A rank correlation needs three dense networks or more.")
     return list(best.values())
@@ -159,7 +159,7 @@ def main() -> None:
     if correlation is None:
         raise SystemExit("All networks came to the same accuracy: there is no order to compare.")
     found = lines(chosen, summary)
-    dense = {candidate(row).dense_digest for row in rows if row["state"] in ("complete", "pruned")}
+    dense = {candidate(row).uncompressed_digest for row in rows if row["state"] in ("complete", "pruned")}
     epochs = choices[0].candidate.recipe.epochs, plan.trained(choices[0]).recipe.epochs
     kept = {key: summary[key] for key in ("commit", "machine", "date", "study", "rank_correlation", "data")}
     gains = [100 * (line["final_accuracy"] - line["search_accuracy"]) for line in found]

@@ -29,6 +29,7 @@ from slimfront.evaluators.data.splits import Images
 from slimfront.evaluators.scoring.counting import count_macs
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.augmentation import normalise
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import half_precision, train
 from slimfront.evaluators.training.optimizers import make_optimizer
 from slimfront.models import build
@@ -54,7 +55,7 @@ def our_rounds(name: str, recipe: Recipe, images: Images, threads: int) -> Itera
     torch.set_num_threads(threads)
     network = build(presets[name].architecture, CLASSES, seed=0)
     recipe = dataclasses.replace(recipe, epochs=10_000)
-    for _ in train(network, images, None, recipe=recipe, augmentation=AUGMENTATION, classes=CLASSES, seed=0):
+    for _ in train(network, TrainContext(images, None, recipe, AUGMENTATION, CLASSES, seed=0)):
         yield
 
 

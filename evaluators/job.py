@@ -23,7 +23,7 @@ class Job:
         device: "cpu", "cuda" or "cuda:1".
         threads: Of this training.
         folder: Where the checkpoints of this job lie; None: it cannot be resumed.
-        store: Where dense networks are kept for other jobs; None: nowhere.
+        store: Where uncompressed networks are kept for other jobs; None: nowhere.
         data_digest: Of the data that the study was begun with; "": not checked.
     """
 
@@ -50,8 +50,8 @@ class Result:
     Attributes:
         accuracy: Share of the validation images that the finished network classifies right.
         score: `Score.to_dict()` of the finished network.
-        curve: Every epoch of every stage, in order.
-        accuracies: Accuracy after each stage, by the stage's name.
+        curve: Every epoch of every phase, in order.
+        accuracies: Accuracy after each phase, by the phase's name.
         seconds: Wall time in all, replayed epochs left out.
         notes: Remarks that a reader of the record should see, such as a ratio that could not be met.
     """

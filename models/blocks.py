@@ -187,7 +187,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Norm-act-1x1 between dense stages, and 2x2 average pooling where the stride is 2."""
+    """Norm-act-1x1 between the stages of a DenseNet, and 2x2 average pooling where the stride is 2."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class Transition(nn.Module):
 
 
 class NormAct(nn.Module):
-    """The batch norm and activation that end a dense network."""
+    """The batch norm and activation that end a DenseNet."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 norm(conv(x)) = gamma / sqrt(variance + eps) * (conv(x) - mean) + beta is a convolution again: its filters are scaled by
 gamma / sqrt(variance + eps), its bias is beta - mean times that scale (Jacob et al. 2017, arXiv:1712.05877, section
-3.2). A norm whose input is not one convolution's output (a concatenation in the dense family) stays.
+3.2). A norm whose input is not one convolution's output (a concatenation in a DenseNet) stays.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ def evaluate_job(job: Job) -> Generator[Epoch, None, Result]:
     """Train and compress `job.candidate`; the counterpart for final numbers is `search.retrain.job.retrain_job`."""
     import torch
     from slimfront.evaluators.data import loaded
-    from slimfront.evaluators.evaluate import evaluate
+    from slimfront.evaluators.pipeline import evaluate
     from slimfront.evaluators.training.allocator import keep_freed_memory
 
     keep_freed_memory()

@@ -18,7 +18,9 @@ from slimfront.studies.record import State, TrialRecord
 def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
     """By stage, what has to be equal for two of its curves to compare: the data, and how long and how it trains."""
     recipe, pruning, bits = candidate.recipe, candidate.pruning, candidate.bits
-    stages: dict[str, object] = {"dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.dense.distillation > 0)}
+    stages: dict[str, object] = {
+        "dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.uncompressed.distillation > 0)
+    }
     for step in (pruning.filters, pruning.weights):
         if step is not None:
             stages[step.granularity] = (step.epochs, step.schedule, step.rounds)
@@ -105,15 +107,15 @@ class Judge:
             schedule=schedules_of(candidate, self._data_digest),
             curve=curve,
             traits=traits_of(candidate),
-            network=candidate.dense_digest,
+            network=candidate.uncompressed_digest,
             complete=complete,
         )
 
 
 def _trains_after(candidate: Candidate, stage: str) -> bool:
     """Whether a stage behind this one trains."""
-    names = list(candidate.stages)
-    return any(candidate.stages[name] for name in names[names.index(stage) + 1 :])
+    names = list(candidate.phases)
+    return any(candidate.phases[name] for name in names[names.index(stage) + 1 :])
 
 
 def _is_last(candidate: Candidate, epoch: Epoch) -> bool:

@@ -13,9 +13,10 @@ from slimfront.spaces.candidate import (
     Recipe,
     Sparsity,
 )
+from slimfront.spaces.domain import SpaceError
 from slimfront.spaces.methods import METHODS, method_name, sparsity
 from slimfront.spaces.presets import presets
-from slimfront.spaces.space import Space, SpaceError
+from slimfront.spaces.space import Space
 
 __all__ = [
     "METHODS",

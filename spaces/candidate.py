@@ -27,7 +27,7 @@ SCOPES = ("global", "layer", "stage")
 SCHEDULES = ("once", "iterative", "gradual", "layerwise")
 OPTIMIZERS = ("sgd", "adamw", "muon")
 DECAYS = ("cosine", "linear")
-DENSE_TEACHER = "dense"  # a teacher's name: the candidate's own network as it was before compression
+UNCOMPRESSED_TEACHER = "dense"  # a teacher's name: the candidate's own network, uncompressed
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 
 
@@ -36,8 +36,8 @@ class Architecture(Part):
     """A network: a 3x3 stem, stages of equal blocks, an optional 1x1 head, global average pooling, a classifier.
 
     `widths`, `depths` and `strides` have one entry a stage. A width is the number of channels of the stage's blocks;
-    in the dense family it is the growth rate: the channels that each block adds. The first block of a stage has its
-    stride (in the dense family the transition before the stage has it).
+    in the family "dense" (DenseNet) it is the growth rate: the channels that each block adds. The first block of a
+    stage has its stride (in a DenseNet the transition before the stage has it).
 
     family      blocks                                                             source
     residual    two 3x3 convolutions and a shortcut                                He et al. 2015, arXiv:1512.03385
@@ -130,7 +130,7 @@ class Sparsity(Part):
     ratios: tuple[float, ...] = ()
     epochs: int = 0  # fine-tuning in all, shared by the rounds; 0: none
     rounds: int = 1  # of the schedules that repeat
-    penalty: float = 0.0  # L1 on batch-norm scales while the dense network trains (network slimming)
+    penalty: float = 0.0  # L1 on batch-norm scales during the uncompressed training (network slimming)
 
     def _validate(self) -> None:
         label = self._label
@@ -212,13 +212,13 @@ class Bits(Part):
             require(2 in self.weights, label("ternary"), self.ternary, "false unless weights are at 2 bits")
 
     @classmethod
-    def uniform(cls, weights: int, activations: int, *, edges: int | None = None, **other: Any) -> Bits:
-        """The same width everywhere; stem and classifier at `edges` bits, or as the rest where that is None."""
+    def uniform(cls, weights: int, activations: int, *, outer: int | None = None, **other: Any) -> Bits:
+        """The same width everywhere; stem and classifier at `outer` bits, or as the rest where that is None."""
         return cls(
             weights=(weights,),
             activations=(activations,),
-            stem=weights if edges is None else edges,
-            classifier=weights if edges is None else edges,
+            stem=weights if outer is None else outer,
+            classifier=weights if outer is None else outer,
             **other,
         )
 
@@ -236,8 +236,8 @@ class Recipe(Part):
     The learning rate rises linearly over the share `warmup` of all steps and then falls to zero by `decay`.
     `averaging` is the decay per step of an exponential moving average of the weights; 0: none.
     `teacher` names a preset whose trained network is distilled into this one with weight `distillation`; "dense" is the
-    network itself before compression, which teaches the stages after the dense training and needs no training of its
-    own.
+    network itself as it is uncompressed, which teaches the phases after the uncompressed training and needs no training
+    of its own.
     """
 
     optimizer: str = "sgd"
@@ -272,9 +272,9 @@ class Recipe(Part):
             require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
 
     @property
-    def dense(self) -> Recipe:
-        """The recipe of the dense training, which has no teacher yet where that is the dense network."""
-        if self.teacher != DENSE_TEACHER:
+    def uncompressed(self) -> Recipe:
+        """The recipe of the uncompressed training, which has no teacher yet where that is the uncompressed network."""
+        if self.teacher != UNCOMPRESSED_TEACHER:
             return self
         return dataclasses.replace(self, teacher=None, distillation=0.0, temperature=Recipe.temperature)
 
@@ -309,17 +309,22 @@ class Candidate(Part):
                 require(right, f"pruning.{step.granularity}.ratios", step.ratios, f"{stages} entries")
 
     @functools.cached_property
-    def dense_digest(self) -> str:
-        """Digest of what the dense network depends on: architecture, augmentation and recipe."""
+    def uncompressed_digest(self) -> str:
+        """Digest of what the uncompressed network depends on: architecture, augmentation and recipe."""
         penalty = self.pruning.filters.penalty if self.pruning.filters is not None else 0.0
-        parts = [self.architecture.to_json(), self.augmentation.to_json(), self.recipe.dense.to_json(), repr(penalty)]
+        parts = [
+            self.architecture.to_json(),
+            self.augmentation.to_json(),
+            self.recipe.uncompressed.to_json(),
+            repr(penalty),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     @property
-    def stages(self) -> dict[str, int]:
-        """Epochs of each stage, in order: "dense", then "filters", "weights" and "bits" where there are such.
+    def phases(self) -> dict[str, int]:
+        """Epochs of each phase, in order: "dense" (uncompressed), then "filters", "weights", "bits" if asked for.
 
-        0: the stage changes the network and trains nothing.
+        0: the phase changes the network and trains nothing.
         """
         found = {"dense": self.recipe.epochs}
         for step in (self.pruning.filters, self.pruning.weights):
@@ -331,5 +336,5 @@ class Candidate(Part):
 
     @property
     def is_compressed(self) -> bool:
-        """Whether anything follows the dense training."""
+        """Whether anything follows the uncompressed training."""
         return self.pruning.filters is not None or self.pruning.weights is not None or not self.bits.is_float

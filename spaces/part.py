@@ -59,7 +59,7 @@ def added(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"added": True})
 
 
-def _read_fields(part: type[Part]) -> tuple[_Field, ...]:
+def _read_fields(part: Any) -> tuple[_Field, ...]:
     return tuple(
         _Field(
             item.name,
@@ -67,19 +67,19 @@ def _read_fields(part: type[Part]) -> tuple[_Field, ...]:
             item.default if item.default_factory is MISSING else item.default_factory(),
             bool(item.metadata.get("added")),
         )
-        for item in dataclasses.fields(part)  # type: ignore[arg-type]
+        for item in dataclasses.fields(part)
     )
 
 
 # Asked for at every trial of a long study, several times.
-_fields: Callable[[type[Part]], tuple[_Field, ...]] = functools.cache(_read_fields)
+_fields: Callable[[Any], tuple[_Field, ...]] = functools.cache(_read_fields)
 
 
-def _name_field(part: type[Part], name: str) -> str:
+def _name_field(part: Any, name: str) -> str:
     return f"{part.__name__.lower()}.{name}"
 
 
-_label: Callable[[type[Part], str], str] = functools.cache(_name_field)  # asked for as often
+_label: Callable[[Any, str], str] = functools.cache(_name_field)  # asked for as often
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -203,6 +203,7 @@ def _read_part(part: type[Part], value: Any) -> Part:
 
 
 @functools.lru_cache(maxsize=4096)
-def _same_part(part: type[Part], written: str) -> Part:
+def _same_part(part: Any, written: str) -> Part:
     """One object for parts that are written alike: thousands of candidates have a few hundred of them."""
-    return part.from_dict(json.loads(written))
+    found: Part = part.from_dict(json.loads(written))
+    return found

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import DENSE_TEACHER, FAMILIES, OPTIMIZERS, POLICIES, Candidate, CandidateError
+from slimfront.spaces.candidate import FAMILIES, OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
 from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
 from slimfront.spaces.methods import METHODS
 from slimfront.spaces.presets import presets
@@ -111,7 +111,7 @@ class Space:
             "architecture.family": FAMILIES,
             "recipe.optimizer": OPTIMIZERS,
             "augmentation.policy": POLICIES,
-            "recipe.teacher": ("", DENSE_TEACHER, *presets),
+            "recipe.teacher": ("", UNCOMPRESSED_TEACHER, *presets),
         }
         for kind in ("filters", "weights"):
             names = (name for name, axes in METHODS.items() if axes["granularity"] == kind)

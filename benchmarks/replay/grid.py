@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -112,5 +113,5 @@ def candidates() -> Iterator[Candidate]:
 
 def dense_networks() -> list[list[Candidate]]:
     """The candidates by dense network."""
-    groups = itertools.groupby(sorted(candidates(), key=lambda c: c.dense_digest), key=lambda c: c.dense_digest)
-    return [list(group) for _, group in groups]
+    network = operator.attrgetter("uncompressed_digest")
+    return [list(group) for _, group in itertools.groupby(sorted(candidates(), key=network), key=network)]

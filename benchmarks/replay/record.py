@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from slimfront.evaluators.data.splits import SearchData
-from slimfront.evaluators.evaluate import evaluate
 from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.pipeline import evaluate
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.spaces import Candidate
@@ -44,7 +44,7 @@ def record_one(candidate: Candidate, data: SearchData, store: Path) -> dict[str,
     rated = expected_score(candidate, data.input_shape, data.classes)
     return {
         "digest": candidate.digest,
-        "dense": candidate.dense_digest,
+        "dense": candidate.uncompressed_digest,
         "candidate": candidate.to_dict(),
         "expected_score": rated.score,
         "score": result.score["score"],

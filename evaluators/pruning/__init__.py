@@ -3,8 +3,8 @@
 from slimfront.evaluators.pruning.accounting import Account, account
 from slimfront.evaluators.pruning.masks import apply_masks, attach_masks, copy_network, finalise, read_masks
 from slimfront.evaluators.pruning.methods import CONTROLS, DESCRIPTIONS, LAB_METHODS, PruningError, control, method
+from slimfront.evaluators.pruning.phase import PruningPhase, fine_tuning
 from slimfront.evaluators.pruning.report import LayerCount, Report
-from slimfront.evaluators.pruning.schedules import fine_tuning, prune_stage
 from slimfront.evaluators.pruning.sensitivity import Sensitivity, sensitivity
 from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.pruning.structure import load_pruned
@@ -18,6 +18,7 @@ __all__ = [
     "Account",
     "LayerCount",
     "PruningError",
+    "PruningPhase",
     "Report",
     "Sensitivity",
     "SlimmingPenalty",
@@ -30,7 +31,6 @@ __all__ = [
     "fine_tuning",
     "load_pruned",
     "method",
-    "prune_stage",
     "read_masks",
     "sensitivity",
 ]

@@ -1,9 +1,10 @@
-"""The books of pruning: shares of the original weights, and the measured score beside the closed formula's.
+"""What pruning removed, as shares of the original weights, and the measured score beside the closed formula's.
 
-p_s and p_u of the formula are both fractions of the weights that the dense network had. The closed formula is often
-filled with the ratios that pruning was *asked* for. That is wrong twice: removing a share r of the filters everywhere
-takes about 1 - (1 - r)^2 of the weights and of the multiply-adds, not r; and single weights are pruned of what is left,
-so that p_u = (1 - p_s) * ratio. An `Account` shows the measured score next to the formula with nominal ratios.
+p_s and p_u of the formula are both fractions of the weights that the uncompressed network had. The closed formula is
+often filled with the ratios that pruning was *asked* for. That is wrong twice: removing a share r of the filters
+everywhere takes about 1 - (1 - r)^2 of the weights and of the multiply-adds, not r; and single weights are pruned of
+what is left, so that p_u = (1 - p_s) * ratio. An `Account` shows the measured score next to the formula with nominal
+ratios.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Account:
     """What pruning came to.
 
     Attributes:
-        weights: Of the dense network's convolutions and linear layers: w.
-        macs: Multiply-adds of the dense network: f.
+        weights: Of the uncompressed network's convolutions and linear layers: w.
+        macs: Multiply-adds of the uncompressed network: f.
         p_s: Share of w that went with whole filters.
         p_u: Share of w that was masked.
         p_f: Share of f that went with whole filters. The formula takes it to be p_s.
@@ -47,31 +48,31 @@ class Account:
         return asdict(self)
 
 
-def account(dense: Score, pruned: Score, pruning: Pruning, *, q_w: int = 32, q_a: int = 32) -> Account:
-    """The account of a network that was `dense` and is now `pruned`.
+def account(uncompressed: Score, pruned: Score, pruning: Pruning, *, q_w: int = 32, q_a: int = 32) -> Account:
+    """The account of a network that was `uncompressed` and is now `pruned`.
 
     Args:
-        dense: Score before pruning.
+        uncompressed: Score before pruning.
         pruned: Score after it, masks attached or finalised.
         pruning: What was asked for.
         q_w: Bits of the weights in the closed formula.
         q_a: Bits of the activations.
     """
-    p_s = 1 - pruned.weights / dense.weights
-    p_u = (pruned.weights - pruned.stored_weights) / dense.weights
+    p_s = 1 - pruned.weights / uncompressed.weights
+    p_u = (pruned.weights - pruned.stored_weights) / uncompressed.weights
     nominal_p_s = _ratio(pruning.filters)
     nominal_p_u = (1 - nominal_p_s) * _ratio(pruning.weights)
     return Account(
-        weights=dense.weights,
-        macs=dense.macs,
+        weights=uncompressed.weights,
+        macs=uncompressed.macs,
         p_s=p_s,
         p_u=p_u,
-        p_f=1 - pruned.macs / dense.macs,
+        p_f=1 - pruned.macs / uncompressed.macs,
         nominal_p_s=nominal_p_s,
         nominal_p_u=nominal_p_u,
         score=pruned.score,
-        formula=formula(dense.weights, dense.macs, p_s, p_u, q_w, q_a),
-        nominal_formula=formula(dense.weights, dense.macs, nominal_p_s, nominal_p_u, q_w, q_a),
+        formula=formula(uncompressed.weights, uncompressed.macs, p_s, p_u, q_w, q_a),
+        nominal_formula=formula(uncompressed.weights, uncompressed.macs, nominal_p_s, nominal_p_u, q_w, q_a),
     )
 
 

@@ -54,8 +54,8 @@ class Sample:
 def draw_sample(images: Images, seed: int, device: torch.device | str = "cpu") -> Sample:
     """SAMPLE random training images without augmentation."""
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
-    part = images.subset(chosen.to(images.labels.device)).to(device)
-    return Sample(normalise(part.images), part.labels)
+    chosen = chosen.to(images.labels.device)
+    return Sample(normalise(images.images[chosen].to(device)), images.labels[chosen].to(device))
 
 
 def weight_importance(network: nn.Module, criterion: str, sample: Sample, seed: int) -> dict[str, Tensor]:

@@ -6,13 +6,45 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from slimfront.evaluators.pruning.criteria import Sample, filter_importance
-from slimfront.evaluators.pruning.groups import Group, remove_channels
+from slimfront.evaluators.pruning.groups import Group, find_groups, remove_channels
 from slimfront.evaluators.pruning.reconstruction import gram_matrices, rescaling
-from slimfront.evaluators.pruning.weights import rounded
+from slimfront.evaluators.pruning.report import Report, compare, rounded
+from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
 from slimfront.spaces.candidate import Sparsity
 from torch import Tensor, nn
 
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
+
+
+class FilterCutter:
+    """Cuts filters: counts from the beginning of the phase, ratios by group."""
+
+    def __init__(self, network: nn.Module, step: Sparsity, sample: Sample, seed: int) -> None:
+        self._network, self._step, self._sample, self._seed = network, step, sample, seed
+        channels, height, width = sample.inputs.shape[1:]
+        self._shape = (channels, height, width)
+        self._groups: tuple[Group, ...] | None = find_groups(network, self._shape)  # of the network as it is now
+        self._before = find_filters(network, self._groups)
+        self.ratios = layer_ratios(step, list(self._before))
+
+    def cut(self, progress: float, only: str | None = None) -> None:
+        """Remove as much as the schedule says at `progress`."""
+        ratios = {
+            name: share_gone(self._step.schedule, ratio, progress)
+            for name, ratio in self.ratios.items()
+            if only in (None, name)
+        }
+        groups = self._groups or find_groups(self._network, self._shape, remember=False)
+        self._groups = None
+        remove_filters(self._network, self._step, ratios, self._before, groups, self._sample, self._seed)
+
+    def report(self) -> Report:
+        """Before and now."""
+        before = {layer: count for layers in self._before.values() for layer, count in layers.items()}
+        ratios = {layer: self.ratios[group] for group, layers in self._before.items() for layer in layers}
+        after = count_filters(self._network, before)
+        lump = max(len(layers) for layers in self._before.values())
+        return compare("filters", before, after, ratios, by_layer=self._step.scope != "global", lump=lump)
 
 
 def find_filters(network: nn.Module, groups: Iterable[Group]) -> Filters:

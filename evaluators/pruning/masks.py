@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.evaluators.scoring.score import stored_weights
 from slimfront.models.network import WeightLayer, weight_layers
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -64,6 +65,16 @@ def _refresh(layer: nn.Module) -> None:
         assert mask is not None
         original.mul_(mask)
         layer.weight = original.detach() * mask
+
+
+def current_mask(layer: WeightLayer) -> Tensor:
+    """Which weights of `layer` are left (1) and which were removed (0), in the weight's shape."""
+    if is_masked(layer):
+        return layer.get_buffer("weight_mask").detach()
+    weight = layer.get_parameter("weight").detach()
+    if stored_weights(layer) < weight.numel():
+        return (weight != 0).to(weight.dtype)  # finalised before: its removed weights are among its zeros
+    return torch.ones_like(weight)
 
 
 def apply_masks(network: nn.Module) -> None:

@@ -84,6 +84,11 @@ class Report:
         return {**asdict(self), **derived, "asked_ratio": self.asked_ratio, "message": self.message}
 
 
+def rounded(value: float) -> int:
+    """To the nearest whole number, halves up: at most half a weight off, and never falling where `value` rises."""
+    return int(value + 0.5)
+
+
 def compare(
     granularity: str,
     before: Mapping[str, int],

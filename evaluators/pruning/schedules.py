@@ -1,8 +1,7 @@
 """When it is pruned: at once, in rounds, gradually, or layer after layer, with fine-tuning in between.
 
-`prune_stage` is one stage of a job: a generator of the shared training loop's epochs that returns a Report. Every
-round after a change of shape is a training of its own, with an optimizer, an average of weights and a learning-rate
-schedule made for the network as it is then: none of them ever meets a parameter of another shape.
+Plain numbers: which rounds there are (`plan`), how much is gone after each (`share_gone`, `layer_ratios`). The phase
+that carries them out is in `slimfront.evaluators.pruning.phase`.
 
 schedule    share of the ratio that is gone after round k of K                              source
 once        all of it, then fine-tuning
@@ -18,24 +17,11 @@ as in ThiNet, and the other half is spread over the cuts before it.
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning.cuts import make_cutter
-from slimfront.evaluators.pruning.masks import apply_masks
-from slimfront.evaluators.pruning.report import Report
-from slimfront.evaluators.training.loop import Epoch, Hook, Teacher, train, untrained
-from slimfront.spaces.candidate import Augmentation, Recipe, Sparsity
-from torch import nn
-
-FINE_TUNING_RATE = {"sgd": 0.2, "adamw": 0.3, "muon": 0.3}  # of the dense training's learning rate
-UPDATES = 40  # of the masks, in gradual pruning of weights
-RECOVERY = 0.25  # share of gradual pruning's training that is left to the final masks
+from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.spaces.candidate import Sparsity
 
 
 @dataclass(frozen=True)
@@ -81,108 +67,32 @@ def share_epochs(epochs: int, rounds: int, *, centred: bool = False) -> list[int
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def fine_tuning(recipe: Recipe) -> Recipe:
-    """The recipe for training that goes on from a trained network: the same at a lower learning rate."""
-    factor = FINE_TUNING_RATE[recipe.optimizer]
-    return dataclasses.replace(recipe, learning_rate=recipe.learning_rate * factor)
+def share_gone(schedule: str, ratio: float, progress: float) -> float:
+    """Share of what was there at the beginning that is gone at `progress` in [0, 1]; exactly `ratio` at 1."""
+    if progress >= 1:
+        return ratio
+    if schedule == "iterative":
+        return float(1 - (1 - ratio) ** progress)
+    if schedule == "gradual":
+        return float(ratio * (1 - (1 - progress) ** 3))
+    return ratio
 
 
-def prune_stage(
-    network: nn.Module,
-    step: Sparsity,
-    images: Images,
-    validation: Images | None,
-    *,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    classes: int,
-    seed: int,
-    device: torch.device | str = "cpu",
-    teacher: Teacher | None = None,
-    hooks: Sequence[Hook] = (),
-    checkpoint: Path | None = None,
-    preview: bool = False,
-) -> Generator[Epoch, None, Report]:
-    """Prune `network` in place and fine-tune it; yields every epoch (numbered through) and returns what was removed.
+def layer_ratios(step: Sparsity, layers: Sequence[str]) -> dict[str, float]:
+    """The ratio of each layer (or group of filters, by its first layer).
 
-    Masks stay attached (`masks.finalise` takes them away). At ratio 0 nothing happens at all, not even fine-tuning.
+    With scope "stage" what stands before the stages belongs to the first of them, and what stands behind, to the last.
 
-    Args:
-        network: Trained. For filters it must not have masks yet.
-        step: What, how much, when, and for how many epochs.
-        images: Training images; a few of them serve criteria that look at data.
-        validation: As in `train`.
-        recipe: The dense training's; fine-tuning takes a share of its learning rate (FINE_TUNING_RATE).
-        augmentation: As in `train`.
-        classes: As in `train`.
-        seed: Of the order of images and of everything random in the criteria.
-        device: Where it runs.
-        teacher: As in `train`.
-        hooks: As in `train`.
-        checkpoint: File of the fine-tuning's state; rounds after the first add their number to its name. Run again from
-            the same dense network, the stage repeats its cuts and replays or resumes its trainings.
-        preview: Yield an epoch 0 as well, the accuracy after the first cut, before any training; not where weights go
-            gradually, as there is no such cut.
-
-    Raises:
-        PruningError: Nothing to prune, or masks where filters are to be removed.
-        TrainingError: As `train`.
+    Raises PruningError where a network has more stages than there are ratios.
     """
-    network.to(device)
-    cutter = make_cutter(network, step, images, seed, device)
-    if not any(cutter.ratios.values()):
-        return cutter.report()
-    done = 0
-    start = time.perf_counter()
-    for number, part in enumerate(plan(step, list(cutter.ratios))):
-        more: list[Hook] = []
-        if part.epochs > 0 and step.schedule == "gradual" and step.granularity == "weights":
-            cutter.cut(0.0, None)  # masks of ones: a resumed training has to find them
-            more.append(_GradualMasks(cutter.cut))
-        else:
-            cutter.cut(part.progress, part.only)
-            if preview and number == 0 and validation is not None:
-                yield untrained(network, validation, device, stage=step.granularity, epochs=step.epochs, start=start)
-        if part.epochs == 0:
-            continue
-        for epoch in train(
-            network,
-            images,
-            validation,
-            recipe=fine_tuning(recipe),
-            augmentation=augmentation,
-            classes=classes,
-            seed=seed + 7919 * number,  # another order of the images in every round
-            device=device,
-            epochs=part.epochs,
-            stage=step.granularity,
-            teacher=teacher,
-            hooks=[*hooks, *more],
-            checkpoint=_round_file(checkpoint, number),
-        ):
-            yield dataclasses.replace(epoch, epoch=done + epoch.epoch, epochs=step.epochs)
-        done += part.epochs
-    return cutter.report()
-
-
-def _round_file(checkpoint: Path | None, number: int) -> Path | None:
-    if checkpoint is None or number == 0:
-        return checkpoint
-    return checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
-
-
-class _GradualMasks(Hook):
-    """Raises the share of masked weights along Zhu and Gupta's cubic curve while the training runs."""
-
-    def __init__(self, cut: Callable[[float, str | None], None]) -> None:
-        self._cut = cut
-        self._updates = 0
-
-    def after_step(self, network: nn.Module, progress: float) -> None:
-        """Update the masks where the next update is due; how far they are follows from `progress` alone."""
-        due = min(UPDATES, int(progress / (1 - RECOVERY) * UPDATES + 1e-9))
-        if due > self._updates:
-            self._updates = due
-            self._cut(due / UPDATES, None)
-        # Momentum moves what is masked already, unseen. Without that, a resumed training is the same to the last bit.
-        apply_masks(network)
+    if step.scope != "stage":
+        return dict.fromkeys(layers, step.ratio)
+    result: dict[str, float] = {}
+    for name in layers:
+        part, _, rest = name.partition(".")
+        outside = 0 if part == "stem" else len(step.ratios) - 1
+        stage = int(rest.partition(".")[0]) if part == "stages" else outside
+        if stage >= len(step.ratios):
+            raise PruningError(f"sparsity.ratios must have one entry a stage, but {name!r} has none in {step.ratios}.")
+        result[name] = step.ratios[stage]
+    return result

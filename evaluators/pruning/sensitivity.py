@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.pruning.masks import copy_network
+from slimfront.evaluators.pruning.phase import make_cutter
 from slimfront.evaluators.training.loop import accuracy
 from slimfront.spaces.candidate import Sparsity
 from torch import nn

@@ -1,9 +1,9 @@
-"""Network slimming: L1 on batch-norm scales while the dense network trains (Liu et al. 2017, arXiv:1708.06519)."""
+"""Network slimming: L1 on batch-norm scales during the uncompressed training (Liu et al. 2017, arXiv:1708.06519)."""
 
 from __future__ import annotations
 
 import torch
-from slimfront.evaluators.training.loop import Hook
+from slimfront.evaluators.training.context import Hook
 from torch import Tensor, nn
 
 

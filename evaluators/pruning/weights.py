@@ -6,11 +6,34 @@ from collections.abc import Mapping
 
 import torch
 from slimfront.evaluators.pruning.criteria import Sample, weight_importance
-from slimfront.evaluators.pruning.masks import is_masked, prunable_layers, set_mask
+from slimfront.evaluators.pruning.masks import current_mask, prunable_layers, set_mask
+from slimfront.evaluators.pruning.report import Report, compare, rounded
+from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
 from slimfront.evaluators.scoring.score import stored_weights
-from slimfront.models.network import WeightLayer
 from slimfront.spaces.candidate import Sparsity
-from torch import Tensor, nn
+from torch import nn
+
+
+class WeightCutter:
+    """Cuts single weights: counts from the beginning of the phase, ratios by layer."""
+
+    def __init__(self, network: nn.Module, step: Sparsity, sample: Sample, seed: int) -> None:
+        self._network, self._step, self._sample, self._seed = network, step, sample, seed
+        self._before = count_weights(network)
+        self.ratios = layer_ratios(step, list(self._before))
+
+    def cut(self, progress: float, only: str | None = None) -> None:
+        """Mask as much as the schedule says at `progress`."""
+        ratios = {
+            name: share_gone(self._step.schedule, ratio, progress) if only in (None, name) else 0.0
+            for name, ratio in self.ratios.items()
+        }
+        mask_weights(self._network, self._step, ratios, self._before, self._sample, self._seed)
+
+    def report(self) -> Report:
+        """Before and now."""
+        by_layer = self._step.scope != "global"
+        return compare("weights", self._before, count_weights(self._network), self.ratios, by_layer=by_layer)
 
 
 def count_weights(network: nn.Module) -> dict[str, int]:
@@ -41,7 +64,7 @@ def mask_weights(
     """
     layers = prunable_layers(network)
     importance = weight_importance(network, step.criterion, sample, seed)
-    masks = {name: _mask(layer) for name, layer in layers.items()}
+    masks = {name: current_mask(layer) for name, layer in layers.items()}
     pools = [list(layers)] if step.scope == "global" else [[name] for name in layers]
     for pool in pools:
         asked = sum(before[name] * ratios[name] for name in pool)
@@ -59,17 +82,3 @@ def mask_weights(
             masks[name] = part.view_as(masks[name])
     for name, layer in layers.items():
         set_mask(layer, masks[name])
-
-
-def rounded(value: float) -> int:
-    """To the nearest whole number, halves up: at most half a weight off, and never falling where `value` rises."""
-    return int(value + 0.5)
-
-
-def _mask(layer: WeightLayer) -> Tensor:
-    if is_masked(layer):
-        return layer.get_buffer("weight_mask").detach()
-    weight = layer.get_parameter("weight").detach()
-    if stored_weights(layer) < weight.numel():
-        return (weight != 0).to(weight.dtype)  # finalised before: its removed weights are among its zeros
-    return torch.ones_like(weight)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning import prune_stage
+from slimfront.evaluators.data.images import Images
+from slimfront.evaluators.pruning import PruningPhase
 from slimfront.evaluators.scoring.counting import count_macs, one_thread
 from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.models import build
 from slimfront.models.network import Network, weight_layers
 from slimfront.models.quantization.precision import assign_bits
@@ -79,15 +80,6 @@ def _prune(
     scope = "layer" if step.scope == "global" and step.granularity == "filters" else step.scope
     simple = dataclasses.replace(step, criterion="l1", scope=scope, schedule="once", rounds=1, epochs=0, penalty=0.0)
     blank = Images(torch.zeros(2, *input_shape, dtype=torch.uint8), torch.arange(2) % classes)
-    rounds = prune_stage(
-        network,
-        simple,
-        blank,
-        None,
-        recipe=candidate.recipe,
-        augmentation=candidate.augmentation,
-        classes=classes,
-        seed=0,
-    )
-    for _ in rounds:
+    context = TrainContext(blank, None, candidate.recipe, candidate.augmentation, classes, seed=0)
+    for _ in PruningPhase(simple).run(network, context):
         raise AssertionError("nothing is trained here")

@@ -1,6 +1,6 @@
 """Files that hold tensors and facts: safetensors with JSON, written atomically, checked when read.
 
-Used for checkpoints of running trainings and for stored dense networks. Nothing is ever unpickled.
+Used for checkpoints of running trainings and for stored uncompressed networks. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from slimfront.evaluators.training.averaging import Averaging
+from torch import Tensor, nn
 
 LARGEST_FILE = 8 * 2**30  # bytes; no checkpoint of ours comes near, so a larger file is not one
 
@@ -95,3 +97,56 @@ def restore_optimizer(
     current = optimizer.state_dict()
     current["state"] = state
     optimizer.load_state_dict(current)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What changes in a training from epoch to epoch, and how it is kept in a file and taken up again.
+
+    Attributes:
+        network: Is trained.
+        optimizer: Of its parameters.
+        averaging: Average of its weights, if there is one.
+        identity: What two trainings have to share for one to go on from the other's file; "epochs" is their length.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaging: Averaging | None
+    identity: Mapping[str, Any]
+
+    def keep(self, path: Path | None, done: list[dict[str, Any]]) -> None:
+        """Write the state after the epochs that are `done`; without a path nothing happens."""
+        if path is None:
+            return
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        facts: dict[str, Any] = {**self.identity, "done": done}
+        if len(done) < self.identity["epochs"]:  # a finished training is only replayed: it needs no optimizer
+            optimizer_tensors, facts["optimizer"] = flatten_optimizer(self.optimizer)
+            tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
+            if self.averaging is not None:
+                tensors |= {f"averaging.{name}": tensor for name, tensor in self.averaging.state().items()}
+        save(path, tensors, facts)
+
+    def resume(self, path: Path | None) -> list[dict[str, Any]]:
+        """Take up what `keep` wrote and return the epochs done; none where there is no file of this very training."""
+        found = load(path) if path is not None else None
+        if found is None:
+            return []
+        tensors, facts = found
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        network = part("network.")
+        expected = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
+        same = {name: tensor.shape for name, tensor in network.items()} == expected
+        if not same or any(facts.get(key) != value for key, value in self.identity.items()):
+            return []  # of another training: train from the start and write over it
+        done: list[dict[str, Any]] = facts["done"]
+        self.network.load_state_dict(network)
+        if len(done) < self.identity["epochs"]:
+            restore_optimizer(self.optimizer, part("optimizer."), facts["optimizer"])
+            if self.averaging is not None:
+                self.averaging.restore(part("averaging."))
+        return done

@@ -1,37 +1,35 @@
-"""The one training loop: dense training, fine-tuning, quantization-aware training and retraining all come through here.
+"""The one training loop: uncompressed training, fine-tuning and quantization-aware training all come through here.
 
 Training is a generator: it yields an `Epoch` after every epoch, and whoever consumes it decides whether it goes on;
-closing it is stopping. Images stay on the device as uint8 and are augmented batch by batch; nothing waits for the
-host within an epoch. With a checkpoint file it is resumable, and a finished training is replayed from its file in no
-time, so that a job of several stages resumes by simply running again.
+closing it is stopping. Images stay on the device as uint8 and are augmented batch by batch; the device never waits for
+the host within an epoch. With a checkpoint file it is resumable, and a finished training is replayed from its file in
+no time, so that a job of several phases resumes by simply running again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.training import checkpoint as files
+from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.training.augmentation import augment, normalise
 from slimfront.evaluators.training.averaging import Averaging
+from slimfront.evaluators.training.checkpoint import State
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
 from slimfront.evaluators.training.views import Views
 from slimfront.models.kernels.convolution import quick_answers
 from slimfront.models.quantization.quantizers import quantized_layers
-from slimfront.spaces.candidate import Augmentation, Recipe
 from torch import Tensor, nn
 
 EVALUATION_BATCH = 500
-Teacher = nn.Module | Views  # a network that is asked, or what one said when it was asked before
-TEACHER = "teacher"  # the stage of a teacher's epochs, which are nobody's curve
+TEACHER = "teacher"  # the phase of a teacher's epochs, which are nobody's curve
 
 
 class TrainingError(RuntimeError):
@@ -47,9 +45,9 @@ class Epoch:
     """What one epoch came to.
 
     Attributes:
-        stage: Which stage of the job it belongs to: "dense", "filters", "weights", "bits".
-        epoch: 1-based within this training; 0: what pruning or rounding left, before any fine-tuning (see `untrained`).
-        epochs: Length of this training.
+        stage: Phase of the job that it belongs to: "dense" (the uncompressed training), "filters", "weights", "bits".
+        epoch: 1-based within this phase; 0: what pruning or rounding left, before any fine-tuning (see `untrained`).
+        epochs: Length of this phase.
         loss: Mean training loss; None before training.
         accuracy: Share of the validation images that are classified right (by the averaged weights where there are
             such); None without validation images.
@@ -64,110 +62,64 @@ class Epoch:
     seconds: float
 
 
-class Hook:
-    """Something that takes part in training; both methods do nothing unless overridden."""
-
-    def penalty(self, network: nn.Module) -> Tensor | None:
-        """A scalar that is added to the loss."""
-        return None
-
-    def after_step(self, network: nn.Module, progress: float) -> None:
-        """Called after each optimizer step; `progress` in (0, 1] is the share of this training's steps done."""
-
-
-def train(
-    network: nn.Module,
-    images: Images,
-    validation: Images | None,
-    *,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    classes: int,
-    seed: int,
-    device: torch.device | str = "cpu",
-    epochs: int | None = None,
-    stage: str = "dense",
-    teacher: Teacher | None = None,
-    hooks: Sequence[Hook] = (),
-    checkpoint: Path | None = None,
-) -> Iterator[Epoch]:
+def train(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
     """Train `network` in place and yield after every epoch; at the end it holds the weights that count.
 
     Args:
         network: Takes (B, C, H, W) float, gives logits (B, classes).
-        images: Training images, uint8.
-        validation: Judged after every epoch; None: nothing is judged.
-        recipe: Optimizer, schedule and the rest; its `epochs` are the default for `epochs`.
-        augmentation: Applied to every batch.
-        classes: Number of classes.
-        seed: Order of the images and augmentation. Same seed, machine and number of threads: same numbers.
-        device: Where it runs.
-        epochs: Length of this training.
-        stage: Copied into every Epoch.
-        teacher: Gives logits on the same augmented view, distilled with `recipe.distillation` and `temperature`
-            (Hinton et al. 2015, arXiv:1503.02531). With `Views` the images are moved as they were when it was asked.
-        hooks: Take part in every step.
-        checkpoint: File that the state is kept in after every epoch, and taken up from.
+        context: Data, recipe, seed and all the rest.
 
     Raises:
         TrainingError: The loss is not finite.
     """
-    total = recipe.epochs if epochs is None else epochs
-    device = torch.device(device)
+    recipe, device, total = context.recipe, context.device, context.length
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = images.to(device)
-    if isinstance(teacher, Views):
-        teacher = teacher.to(device)
-    elif teacher is not None:
-        teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    images = context.images.to(device)
     optimizer = make_optimizer(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
-    done = _resume(checkpoint, network, optimizer, averaging, recipe, total, seed) if checkpoint is not None else []
+    state = State(network, optimizer, averaging, {"recipe": recipe.digest, "epochs": total, "seed": context.seed})
+    done = [Epoch(**epoch) for epoch in state.resume(context.checkpoint)]
     yield from done
-    step = _Step(network, recipe, classes, device, teacher, hooks)
-    batch = min(recipe.batch_size, len(images.labels))
-    batches = len(images.labels) // batch  # the rest of an epoch's order is left out: batches of one size only
+    step = _Step(network, optimizer, context)
+    batch = min(recipe.batch_size, len(images))
+    batches = len(images) // batch  # the rest of an epoch's order is left out: batches of one size only
     for number in range(len(done) + 1, total + 1):
         start = time.perf_counter()
         # Seeded anew for each epoch, so that a resumed training needs no generator state.
-        generator = torch.Generator(device).manual_seed(seed * 100_003 + number)
-        order = torch.randperm(len(images.labels), generator=generator, device=device)
+        generator = torch.Generator(device).manual_seed(context.seed * 100_003 + number)
+        order = torch.randperm(len(images), generator=generator, device=device)
         loss_sum = torch.zeros((), device=device)
         network.train()
         for index in range(batches):
             progress = ((number - 1) * batches + index + 1) / (total * batches)
-            rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup, recipe.decay)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             chosen = order[index * batch : (index + 1) * batch]
-            moves, answers = teacher.of(number, chosen) if isinstance(teacher, Views) else (None, None)
+            moves, answers = step.known_answers(number, chosen)
             inputs, targets = augment(
-                images.images[chosen], images.labels[chosen], augmentation, classes, generator, moves
+                images.images[chosen], images.labels[chosen], context.augmentation, context.classes, generator, moves
             )
-            loss_sum += step(optimizer, inputs, targets, answers)
-            for hook in hooks:
-                hook.after_step(network, progress)
+            loss_sum += step(inputs, targets, answers, progress)
             if averaging is not None:
                 averaging.update()
         loss = float(loss_sum) / batches
         if loss != loss or abs(loss) == float("inf"):
             raise TrainingError("loss_not_finite", f"The loss of epoch {number} is {loss}.")
         with averaging.applied() if averaging is not None else nullcontext():
-            judged = judge(network, validation, device, last=number == total) if validation is not None else None
-        done.append(Epoch(stage, number, total, loss, judged, time.perf_counter() - start))
+            judged = judge(network, context, last=number == total)
+        done.append(Epoch(context.phase, number, total, loss, judged, time.perf_counter() - start))
         if number == total and averaging is not None:
             averaging.exchange()
-        if checkpoint is not None:
-            _keep(checkpoint, network, optimizer, averaging, recipe, total, seed, done)
+        state.keep(context.checkpoint, [asdict(epoch) for epoch in done])
         yield done[-1]
 
 
-def untrained(
-    network: nn.Module, validation: Images, device: torch.device | str, *, stage: str, epochs: int, start: float
-) -> Epoch:
-    """Epoch 0 of a stage: the accuracy before its fine-tuning; `start` is when the work on it began."""
-    judged = accuracy(network, validation, device)
-    return Epoch(stage, 0, epochs, None, judged, time.perf_counter() - start)
+def untrained(network: nn.Module, context: TrainContext, epochs: int, start: float) -> Iterator[Epoch]:
+    """Epoch 0 of a phase of `epochs`, where the context wants it: the accuracy before its fine-tuning.
+
+    `start` is when the work on it began.
+    """
+    if context.preview and context.validation is not None:
+        judged = accuracy(network, context.validation, context.device)
+        yield Epoch(context.phase, 0, epochs, None, judged, time.perf_counter() - start)
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
@@ -196,19 +148,18 @@ def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Te
 class _Step:
     """Forward, loss, backward and update of one batch."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        classes: int,
-        device: torch.device,
-        teacher: Teacher | None,
-        hooks: Sequence[Hook],
-    ) -> None:
-        self._network, self._recipe, self._hooks = network, recipe, hooks
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, context: TrainContext) -> None:
+        device = context.device
+        self._network, self._optimizer = network, optimizer
+        self._recipe, self._hooks = context.recipe, context.hooks
         self._forward = _compiled(network, device) if os.environ.get("SLIMFRONT_COMPILE") == "1" else network
-        self._classes = classes
-        self._teacher = None if isinstance(teacher, Views) else teacher
+        self._views: Views | None = None
+        self._teacher: nn.Module | None = None
+        if isinstance(context.teacher, Views):
+            self._views = context.teacher.to(device)
+        elif context.teacher is not None:
+            self._teacher = context.teacher
+            self._teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
         half = half_precision(device)
@@ -217,10 +168,16 @@ class _Step:
             if half == torch.float16:
                 self._scaler = torch.amp.GradScaler("cuda")
 
-    def __call__(
-        self, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor, answers: Tensor | None
-    ) -> Tensor:
+    def known_answers(self, epoch: int, chosen: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """How the images at `chosen` have to be moved, and the teacher's logits for them so; None where it is asked."""
+        return self._views.of(epoch, chosen) if self._views is not None else (None, None)
+
+    def __call__(self, inputs: Tensor, targets: Tensor, answers: Tensor | None, progress: float) -> Tensor:
         """`answers`: the teacher's logits for `inputs`, where they are known already."""
+        recipe, optimizer = self._recipe, self._optimizer
+        rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup, recipe.decay)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         with self._autocast:
             loss = self._loss(inputs, targets, answers)
         optimizer.zero_grad(set_to_none=True)
@@ -231,6 +188,8 @@ class _Step:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self._scaler.step(optimizer)
             self._scaler.update()
+        for hook in self._hooks:
+            hook.after_step(self._network, progress)
         return loss.detach()
 
     def _loss(self, inputs: Tensor, targets: Tensor, answers: Tensor | None) -> Tensor:
@@ -252,19 +211,22 @@ class _Step:
         return loss
 
 
-def judge(network: nn.Module, validation: Images, device: torch.device, *, last: bool) -> float:
-    """Accuracy for the curve.
+def judge(network: nn.Module, context: TrainContext, *, last: bool) -> float | None:
+    """Accuracy on the validation images for the curve; None where there are none.
 
     Before the last epoch it only guides early stopping, and is measured in the precision and by the convolutions of the
     training, which is faster: in half precision up to ten images in 5,000 were judged differently, where chance in
     choosing them moves twenty. The last epoch's, every finished network's and those of quantized networks are measured
     in float32, by torch's own convolutions.
     """
+    if context.validation is None:
+        return None
+    device = context.device
     exact = last or bool(quantized_layers(network))
     half = None if exact else half_precision(device)
     precision = torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
     with precision, nullcontext() if exact else quick_answers(network):
-        return accuracy(network, validation, device)
+        return accuracy(network, context.validation, device)
 
 
 @torch.inference_mode()
@@ -282,58 +244,3 @@ def accuracy(
         right += (logits.argmax(1) == images.labels[start : start + batch_size]).sum()
     network.train(was_training)
     return int(right) / len(images.labels)
-
-
-def _identity(recipe: Recipe, total: int, seed: int) -> dict[str, Any]:
-    return {"recipe": recipe.digest, "epochs": total, "seed": seed}
-
-
-def _keep(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    averaging: Averaging | None,
-    recipe: Recipe,
-    total: int,
-    seed: int,
-    done: list[Epoch],
-) -> None:
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    facts: dict[str, Any] = {**_identity(recipe, total, seed), "done": [asdict(epoch) for epoch in done]}
-    if len(done) < total:  # a finished training is only replayed: it needs its network, not its optimizer
-        optimizer_tensors, facts["optimizer"] = files.flatten_optimizer(optimizer)
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors.items()}
-        if averaging is not None:
-            tensors |= {f"averaging.{name}": tensor for name, tensor in averaging.state().items()}
-    files.save(path, tensors, facts)
-
-
-def _resume(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    averaging: Averaging | None,
-    recipe: Recipe,
-    total: int,
-    seed: int,
-) -> list[Epoch]:
-    found = files.load(path)
-    if found is None:
-        return []
-    tensors, facts = found
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    state = part("network.")
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    same = {name: tensor.shape for name, tensor in state.items()} == expected
-    if not same or any(facts.get(key) != value for key, value in _identity(recipe, total, seed).items()):
-        return []  # of another training: train from the start and write over it
-    done = [Epoch(**epoch) for epoch in facts["done"]]
-    network.load_state_dict(state)
-    if len(done) < total:
-        files.restore_optimizer(optimizer, part("optimizer."), facts["optimizer"])
-        if averaging is not None:
-            averaging.restore(part("averaging."))
-    return done

@@ -1,4 +1,4 @@
-"""The store of dense networks: files named by what they depend on, the least recently used of them dropped first."""
+"""The store of uncompressed networks: files named by what they depend on, the least recently used dropped first."""
 
 from __future__ import annotations
 

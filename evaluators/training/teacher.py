@@ -24,12 +24,13 @@ from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training import views
-from slimfront.evaluators.training.loop import TEACHER, Epoch, Teacher, TrainingError, half_precision, train
+from slimfront.evaluators.training.context import Teacher, TrainContext
+from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, half_precision, train
 from slimfront.evaluators.training.views import Views
 from slimfront.models import build
 from slimfront.models.network import Network
 from slimfront.spaces import Augmentation, Candidate, presets
-from slimfront.spaces.candidate import DENSE_TEACHER
+from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
 
 TEACHER_SEED = 0
 TEACHER_VERSION = 2  # raised whenever a change makes a teacher's training come to other numbers
@@ -60,7 +61,7 @@ def teacher_candidate(job: Job) -> Candidate:
     name = job.candidate.recipe.teacher
     if name is None or name not in presets:
         raise TrainingError(
-            "teacher", f"The teacher {name!r} is neither {DENSE_TEACHER} nor a preset ({', '.join(presets)})."
+            "teacher", f"The teacher {name!r} is neither {UNCOMPRESSED_TEACHER} nor a preset ({', '.join(presets)})."
         )
     own = job.candidate.augmentation
     augmentation = Augmentation(flip=own.flip, crop=own.crop)  # whether a mirrored image is one is up to the data
@@ -70,7 +71,7 @@ def teacher_candidate(job: Job) -> Candidate:
 def teacher_file(job: Job, data: TrainingData) -> Path:
     """Where the teacher lies, or will lie: `~/.cache/slimfront/teachers` (or `$XDG_CACHE_HOME/slimfront/teachers`)."""
     parts = (
-        teacher_candidate(job).dense_digest,
+        teacher_candidate(job).uncompressed_digest,
         data.digest,
         str(len(data.train.labels)),
         str(TEACHER_SEED),
@@ -96,18 +97,18 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, Teacher]
     in_advance = views.can_be_asked_before(job.candidate.augmentation, len(data.train), data.classes)
     rounds = candidate.recipe.epochs + (views.VIEWS if in_advance else 0)
     with _alone(path):
-        for epoch in train(  # finished before: replayed from its file in no time
-            network,
-            data.train,
-            None,
+        context = TrainContext(
+            images=data.train,
+            validation=None,
             recipe=candidate.recipe,
             augmentation=candidate.augmentation,
             classes=data.classes,
             seed=TEACHER_SEED,
-            device=job.device,
-            stage=TEACHER,
+            device=torch.device(job.device),
+            phase=TEACHER,
             checkpoint=path,
-        ):
+        )
+        for epoch in train(network, context):  # finished before: replayed from its file in no time
             yield dataclasses.replace(epoch, epochs=rounds)
         network.requires_grad_(False).eval()
         if in_advance:

@@ -100,10 +100,10 @@ def _fits(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> bool:
     """Whether the kernels could compute the layer; what is wrong with x or weight otherwise, torch says."""
     return (
         _is_square(layer)
+        and kernels_serve(x, weight)
         and is_channels_last(x)
         and x.numel() > 0
         and x.shape[1] == layer.in_channels
-        and kernels_serve(x, weight)
     )
 
 

@@ -3,7 +3,7 @@
 device    everything lies on the CPU
 dtype     numbers are float32 or bfloat16, parameters are float32
 layout    numbers lie in memory without gaps
-tracing   nobody records the operations (torch.compile, torch.jit.trace, tensor subclasses)
+tracing   nobody records the operations (torch.compile, torch.jit.trace, torch.fx, tensor subclasses)
 hooks     nobody watches the modules whose forward pass the kernel would take the place of
 switch    the library could be compiled, and is not switched off (SLIMFRONT_KERNELS=0)
 
@@ -24,7 +24,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 def kernels_serve(x: Tensor, *parameters: Tensor, replaced: tuple[nn.Module, ...] = ()) -> bool:
     """Whether the kernels may compute on `x` with `parameters`, in place of the modules `replaced`."""
     return (
-        type(x) in _PLAIN
+        type(x) in _PLAIN  # first of all: the proxies of a tracer answer no question
         and x.dtype in _DTYPES
         and x.device.type == "cpu"
         and all(parameter.dtype == torch.float32 and parameter.device.type == "cpu" for parameter in parameters)

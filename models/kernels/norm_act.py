@@ -1,8 +1,8 @@
 """Batch norm, sum with a shortcut, ReLU: as one operation in training on a CPU, as the modules they are elsewhere.
 
-A small network's training step on a CPU waits for memory. As operations of their own, norm, sum and activation read or
-write a tensor sixteen times in a step; the kernels of `norm_act.c` do it eight times, and keep nothing for the way back
-but what the convolutions around keep anyway.
+A small network's training step on a CPU is bound by memory traffic. As operations of their own, norm, sum and
+activation read or write a tensor sixteen times in a step; the kernels of `norm_act.c` do it eight times, and keep
+nothing for the backward pass but what the convolutions around keep anyway.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def _fits(x: Tensor, norm: nn.Module, act: nn.Module) -> bool:
         and norm.affine
         and norm.running_mean is not None
         and norm.momentum is not None
+        and kernels_serve(x, norm.weight, replaced=(norm, act))
         and is_channels_last(x)
         and x.shape[1] <= MOST_CHANNELS
         and x.numel() > x.shape[1]  # of one value there is no variance: the module says so
-        and kernels_serve(x, norm.weight, replaced=(norm, act))
     )
 
 

@@ -94,36 +94,22 @@ class _QuantizedLayer(nn.Module):
 
     def set_weight_step(self, step: Tensor) -> None:
         """Set the steps of the weight, (outputs,) and positive, and forget what was learned."""
-        assert self.weight_base is not None
-        self._set("weight", step)
+        _set_step(self.weight_base, self.weight_ratio, step)
 
     def set_input_step(self, step: Tensor, *, signed: bool, learned: bool = True) -> None:
         """Set the step of the input, () and positive. Where it is not `learned` it stays as it is."""
-        assert self.activation_base is not None
         assert self.activation_ratio is not None
-        self._set("activation", step)
+        _set_step(self.activation_base, self.activation_ratio, step)
         self.signed, self.learns_input_step = signed, learned
         self.activation_ratio.requires_grad_(learned)
 
     def weight_step(self) -> Tensor | None:
         """Steps of the output channels, (outputs,); negative where a folded batch norm was. None above 8 bits."""
-        return self._step("weight")
+        return _product(self.weight_base, self.weight_ratio)
 
     def input_step(self) -> Tensor | None:
         """Step of the input, (). None above 8 bits."""
-        return self._step("activation")
-
-    def _set(self, name: str, step: Tensor) -> None:
-        with torch.no_grad():
-            getattr(self, f"{name}_base").copy_(step)
-            getattr(self, f"{name}_ratio").fill_(1.0)
-
-    def _step(self, name: str) -> Tensor | None:
-        base, ratio = getattr(self, f"{name}_base"), getattr(self, f"{name}_ratio")
-        if base is None or ratio is None:
-            return None
-        step: Tensor = base * ratio.detach().clamp(min=SMALLEST_RATIO)
-        return step
+        return _product(self.activation_base, self.activation_ratio)
 
     def latent_weight(self) -> Tensor:
         """The weight that training moves, masked, before it is rounded; without gradient."""
@@ -167,10 +153,10 @@ class _QuantizedLayer(nn.Module):
     def round_scales(self) -> None:
         """Round to float16 whatever is stored beside integers or float16 weights: bias, steps; the weight follows."""
         self.freeze()
-        if self.activation_base is not None:
-            self.set_input_step(
-                round_to_half(self._positive_input_step()), signed=self.signed, learned=self.learns_input_step
-            )
+        step = self.input_step()
+        if step is not None:
+            step = round_to_half(step.clamp(min=2.0**-24))  # the smallest number of float16 above zero
+            self.set_input_step(step, signed=self.signed, learned=self.learns_input_step)
         if self.weight_bits == 32:
             return
         bias = self._parameters.get("bias")
@@ -188,11 +174,6 @@ class _QuantizedLayer(nn.Module):
         self.integers = integers.to(device=self.weight.device, dtype=torch.int8)
         self.frozen = True
         self._write_grid()
-
-    def _positive_input_step(self) -> Tensor:
-        step = self.input_step()
-        assert step is not None
-        return step.clamp(min=2.0**-24)  # the smallest number of float16 above zero
 
     def _write_grid(self) -> None:
         step = self.weight_step()
@@ -214,11 +195,6 @@ class _QuantizedLayer(nn.Module):
             self.integers = torch.zeros_like(integers)
             self.frozen = True
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _describe(self) -> str:
-        sign = "" if self.activation_bits not in INTEGER_WIDTHS else ", signed" if self.signed else ", unsigned"
-        ternary = ", ternary" if self.ternary and self.weight_bits == 2 else ""
-        return f", weight_bits={self.weight_bits}{ternary}, activation_bits={self.activation_bits}{sign}"
 
 
 class QuantConv2d(_QuantizedLayer, Convolution):
@@ -252,7 +228,7 @@ class QuantConv2d(_QuantizedLayer, Convolution):
 
     def extra_repr(self) -> str:
         """What `print` shows."""
-        return f"{super().extra_repr()}{self._describe()}"  # type: ignore[no-untyped-call]
+        return f"{super().extra_repr()}{_describe(self)}"  # type: ignore[no-untyped-call]
 
 
 class QuantLinear(_QuantizedLayer, nn.Linear):
@@ -275,7 +251,7 @@ class QuantLinear(_QuantizedLayer, nn.Linear):
 
     def extra_repr(self) -> str:
         """What `print` shows."""
-        return f"{super().extra_repr()}{self._describe()}"
+        return f"{super().extra_repr()}{_describe(self)}"
 
 
 QuantizedLayer = QuantConv2d | QuantLinear
@@ -308,3 +284,22 @@ def _take_mask(new: nn.Module, layer: nn.Module) -> None:
 
 def _over_outputs(values: Tensor, weight: Tensor) -> Tensor:
     return values.view(-1, *([1] * (weight.dim() - 1)))
+
+
+def _set_step(base: Tensor | None, ratio: Tensor | None, step: Tensor) -> None:
+    assert base is not None
+    assert ratio is not None
+    with torch.no_grad():
+        base.copy_(step)
+        ratio.fill_(1.0)
+
+
+def _product(base: Tensor | None, ratio: Tensor | None) -> Tensor | None:
+    """The step; None above 8 bits."""
+    return None if base is None or ratio is None else base * ratio.detach().clamp(min=SMALLEST_RATIO)
+
+
+def _describe(layer: _QuantizedLayer) -> str:
+    sign = "" if layer.activation_bits not in INTEGER_WIDTHS else ", signed" if layer.signed else ", unsigned"
+    ternary = ", ternary" if layer.ternary and layer.weight_bits == 2 else ""
+    return f", weight_bits={layer.weight_bits}{ternary}, activation_bits={layer.activation_bits}{sign}"

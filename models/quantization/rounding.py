@@ -68,7 +68,7 @@ def round_rows_backward(gradient: Tensor, x: Tensor, steps: Tensor, low: int, hi
 
 
 def _rounded(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-    """In float32, whatever the type of `x`; nothing waits for the device."""
+    """In float32, whatever the type of `x`; the host does not wait for the device."""
     return _wide(x).div(step).clamp_(low, high).round_().mul_(step).to(x.dtype)
 
 

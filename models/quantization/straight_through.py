@@ -1,8 +1,8 @@
 """Rounding with a gradient: the straight-through estimators that quantized layers are trained with.
 
-A training step on a CPU waits for memory, not for arithmetic, and activations are by far the largest tensors. So the
-functions are written by hand on top of `models.quantization.rounding`: one pass over memory each way, and nothing saved
-for the way back but the layer's input.
+A training step on a CPU is bound by memory traffic, not by arithmetic, and activations are by far the largest tensors.
+So the functions are written by hand on top of `models.quantization.rounding`: one pass over memory each way, and
+nothing saved for the backward pass but the layer's input.
 
 Learned steps follow LSQ (Esser et al. 2019, arXiv:1902.08153): with v = x / s, q = round(clamp(v)),
 between -n and p,

@@ -139,7 +139,7 @@ class Proposer:
 
     def origin(self, candidate: Candidate) -> int | None:
         """Number of the first trial that trained the candidate's uncompressed network; None: none has."""
-        return self._origins.get(candidate.dense_digest)
+        return self._origins.get(candidate.uncompressed_digest)
 
     def propose(self, number: int, open_trials: Sequence[TrialRecord]) -> Draft:
         """The next trial, which will have this number, while others are in training.
@@ -160,7 +160,7 @@ class Proposer:
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
-        busy = {candidate.dense_digest for candidate in open_work} - set(trained)
+        busy = {candidate.uncompressed_digest for candidate in open_work} - set(trained)
         if len(seen) < self._settings.startup_trials or len(trained) < LEAST_DENSE:
             found = self._begin(ask, trained, taken, busy, open_work)
             # In a space with a network or two, which are known soon, what is left to choose is predicted.
@@ -185,7 +185,7 @@ class Proposer:
     ) -> Draft | None:
         """Before there is enough to predict from: a few compressions of each network, then another network."""
         tries = Counter(one.dense for one in self._seen.values())
-        tries.update(candidate.dense_digest for candidate in open_work)
+        tries.update(candidate.uncompressed_digest for candidate in open_work)
         for one in trained.values():
             if tries[one.dense] < COMPRESSIONS:
                 fixed = {name: value for name, value in one.parameters.items() if not of_compression(name)}
@@ -226,7 +226,7 @@ class Proposer:
         for draft in proposals:
             if draft is None:
                 continue
-            digest, dense = draft.candidate.digest, draft.candidate.dense_digest
+            digest, dense = draft.candidate.digest, draft.candidate.uncompressed_digest
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
@@ -293,7 +293,7 @@ def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
 
 def compression_epochs(candidate: Candidate) -> int:
     """Epochs of everything after the dense training."""
-    return sum(candidate.stages.values()) - candidate.recipe.epochs
+    return sum(candidate.phases.values()) - candidate.recipe.epochs
 
 
 def _read(record: TrialRecord) -> Seen | None:
@@ -307,7 +307,7 @@ def _read(record: TrialRecord) -> Seen | None:
         trial=record.number,
         parameters=dict(record.parameters),
         digest=candidate.digest,
-        dense=candidate.dense_digest,
+        dense=candidate.uncompressed_digest,
         dense_accuracy=dense[0] if dense else None,
         accuracy=record.accuracy if complete else record.bound,
         score=record.score,

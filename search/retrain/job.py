@@ -51,7 +51,7 @@ def lengthened(candidate: Candidate, epochs: int) -> Candidate:
 
 def expected_epochs(candidate: Candidate) -> int:
     """Epochs of all phases together."""
-    return sum(candidate.stages.values())
+    return sum(candidate.phases.values())
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
 
 
 def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
-    from slimfront.evaluators.evaluate import Pipeline
+    from slimfront.evaluators.pipeline import Pipeline
     from slimfront.evaluators.scoring.score import score
     from slimfront.evaluators.training.loop import TEACHER, accuracy
 

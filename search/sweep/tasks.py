@@ -15,11 +15,13 @@ from typing import Any, Self
 import torch
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.data.splits import SearchData
-from slimfront.evaluators.pruning import Report, SlimmingPenalty, account, method, prune_stage, sensitivity
+from slimfront.evaluators.pipeline import UncompressedPhase
+from slimfront.evaluators.pruning import PruningPhase, account, method, sensitivity
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
-from slimfront.evaluators.training.loop import Epoch, accuracy, train
+from slimfront.evaluators.training.context import TrainContext
+from slimfront.evaluators.training.loop import Epoch, accuracy
 from slimfront.models import Network, build
 from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity
 
@@ -59,6 +61,19 @@ class Setting:
     def recipe(self) -> Recipe:
         """The candidate's, without a teacher: the sweep is about pruning alone."""
         return dataclasses.replace(self.candidate.recipe, epochs=self.epochs, teacher=None, distillation=0.0)
+
+    def context(self, data: SearchData, checkpoint: Path) -> TrainContext:
+        """What every training of the sweep is given, with its state in `checkpoint`."""
+        return TrainContext(
+            images=data.train,
+            validation=data.validation,
+            recipe=self.recipe,
+            augmentation=self.candidate.augmentation,
+            classes=data.classes,
+            seed=self.seed,
+            device=torch.device(self.device),
+            checkpoint=checkpoint,
+        )
 
     def dense_file(self, penalty: float) -> Path:
         """Where the dense network lies that was trained with this L1 penalty on batch-norm scales."""
@@ -102,18 +117,7 @@ class DenseTask(_Placed):
         setting, data = self.setting, load_data(self.setting)
         network = _fresh(setting, data)
         running = setting.out / f"running-dense-{self.penalty:g}.safetensors"
-        yield from train(
-            network,
-            data.train,
-            data.validation,
-            recipe=setting.recipe,
-            augmentation=setting.candidate.augmentation,
-            classes=data.classes,
-            seed=setting.seed,
-            device=setting.device,
-            hooks=[SlimmingPenalty(self.penalty)] if self.penalty else [],
-            checkpoint=running,
-        )
+        yield from UncompressedPhase(self.penalty).run(network, setting.context(data, running))
         keep_dense(network, setting, self.penalty)
         running.unlink(missing_ok=True)
         return [dense_row(network, setting, self.penalty)]
@@ -149,18 +153,7 @@ class PointTask(_Placed):
         network = load_dense(setting, step.penalty)
         dense = score(network, data.input_shape)
         running = setting.out / f"running-{self.method}-{self.ratio:g}.safetensors"
-        report: Report = yield from prune_stage(
-            network,
-            step,
-            data.train,
-            data.validation,
-            recipe=setting.recipe,
-            augmentation=setting.candidate.augmentation,
-            classes=data.classes,
-            seed=setting.seed,
-            device=setting.device,
-            checkpoint=running,
-        )
+        report = yield from PruningPhase(step).run(network, setting.context(data, running))
         counted = score(network, data.input_shape)
         booked = account(dense, counted, Pruning(**{step.granularity: step}))
         row = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import slimfront.evaluators.data.splits
-import slimfront.evaluators.evaluate  # noqa: F401
+import slimfront.evaluators.pipeline  # noqa: F401
 
 IMPORTED_BY = os.getpid()
 """The process that imported this: in a worker another one, or the worker had to import all of it by itself."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from slimfront.spaces import Candidate, method_name
-from slimfront.spaces.candidate import DENSE_TEACHER, Sparsity
+from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER, Sparsity
 
 _FAMILIES = {
     "residual": (
@@ -128,7 +128,7 @@ def _used(candidate: Candidate) -> Iterator[Method]:
     yield Method("training", *_DECAYS[recipe.decay])
     if recipe.distillation:
         source = "Hinton et al. 2015, arXiv:1503.02531"
-        teacher = "itself before compression" if recipe.teacher == DENSE_TEACHER else recipe.teacher
+        teacher = "itself before compression" if recipe.teacher == UNCOMPRESSED_TEACHER else recipe.teacher
         yield Method("training", "Distillation", f"learns the softened outputs of {teacher}", source)
     if recipe.averaging:
         yield Method("training", "Weight averaging", "a moving average of the weights counts", "Polyak, Juditsky 1992")

@@ -22,10 +22,10 @@ from torch import nn
 from tests.evaluators.finished_networks import ALL, DENSE, PADDED, RESIDUAL, SHAPE, finished, images
 from tests.random_architectures import architectures, mixed_bits
 
-FOUR = Bits.uniform(4, 4, edges=8)
+FOUR = Bits.uniform(4, 4, outer=8)
 MIXES = [
     FOUR,
-    Bits.uniform(1, 1, edges=8),
+    Bits.uniform(1, 1, outer=8),
     Bits.uniform(16, 16),
     Bits(),
     Bits(weights=(2, 32), activations=(8, 4), stem=16, classifier=3, ternary=True),

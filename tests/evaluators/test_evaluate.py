@@ -11,11 +11,12 @@ import pytest
 import torch
 from slimfront.evaluators import quantization
 from slimfront.evaluators.data.splits import SearchData, search_data
-from slimfront.evaluators.evaluate import Pipeline, dense_key, evaluate
 from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.pipeline import Pipeline, evaluate, uncompressed_key
 from slimfront.evaluators.scoring import expected as expecting
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, TrainingError, accuracy
 from slimfront.models.quantization.quantizers import quantized_layers
 from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, presets, sparsity
@@ -119,18 +120,19 @@ def test_a_dense_training_is_shared_through_the_store(tmp_path: Path, digits: Se
 
 
 def test_the_key_of_a_dense_training_is_what_it_depends_on() -> None:
-    key = dense_key(_job(PLAIN), "d")
-    assert key == dense_key(_job(COMPRESSED), "d")
-    assert key != dense_key(_job(PLAIN), "e")
-    assert key != dense_key(dataclasses.replace(_job(PLAIN), seed=1), "d")
+    key = uncompressed_key(_job(PLAIN), "d")
+    assert key == uncompressed_key(_job(COMPRESSED), "d")
+    assert key != uncompressed_key(_job(PLAIN), "e")
+    assert key != uncompressed_key(dataclasses.replace(_job(PLAIN), seed=1), "d")
     slower = dataclasses.replace(PLAIN, recipe=dataclasses.replace(PLAIN.recipe, learning_rate=0.01))
-    assert key != dense_key(_job(slower), "d")
+    assert key != uncompressed_key(_job(slower), "d")
 
 
 def test_without_validation_nothing_is_measured(digits: SearchData) -> None:
     pipeline = Pipeline(_job(PLAIN), digits, validate=False)
-    assert all(epoch.accuracy is None for epoch in pipeline.run())
-    assert pipeline.accuracies == {}
+    epochs = list(pipeline.run())
+    assert len(epochs) == PLAIN.recipe.epochs
+    assert all(epoch.accuracy is None for epoch in epochs)
 
 
 def test_half_precision_is_really_rounded(digits: SearchData) -> None:
@@ -152,30 +154,28 @@ def test_the_dense_network_teaches_the_stages_after_it(
     digits: SearchData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = dataclasses.replace(PLAIN.recipe, epochs=1)
-    plain = dataclasses.replace(PLAIN, recipe=recipe, bits=Bits.uniform(2, 2, edges=8, epochs=1))
+    plain = dataclasses.replace(PLAIN, recipe=recipe, bits=Bits.uniform(2, 2, outer=8, epochs=1))
     taught = dataclasses.replace(plain, recipe=dataclasses.replace(recipe, teacher="dense", distillation=1.0))
     teachers: list[nn.Module | None] = []
     real = quantization.train
 
-    def watched(network: nn.Module, *args: object, **options: object) -> Iterator[Epoch]:
-        teacher = options["teacher"]
-        assert teacher is None or isinstance(teacher, nn.Module)
-        teachers.append(teacher)
-        return real(network, *args, **options)  # type: ignore[arg-type]
+    def watched(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
+        assert context.teacher is None or isinstance(context.teacher, nn.Module)
+        teachers.append(context.teacher)
+        return real(network, context)
 
     monkeypatch.setattr(quantization, "train", watched)
-    pipelines = []
+    pipelines, curves = [], []
     for candidate in (plain, taught):
         pipelines.append(Pipeline(_job(candidate, store=tmp_path), digits))
-        for _ in pipelines[-1].run():
-            pass
+        curves.append(list(pipelines[-1].run()))
     assert len(list(tmp_path.glob("dense-*"))) == 1  # one dense training serves both
     assert teachers[0] is None
     teacher = teachers[1]
     assert isinstance(teacher, nn.Module)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert not quantized_layers(teacher)
-    assert accuracy(teacher, digits.validation) == pipelines[0].accuracies["dense"]
+    assert [accuracy(teacher, digits.validation)] == [e.accuracy for e in curves[0] if e.stage == "dense"]
     first, second = (pipeline.network.stem.conv.weight for pipeline in pipelines)
     assert not torch.equal(first, second)
 

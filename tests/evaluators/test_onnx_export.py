@@ -18,10 +18,10 @@ from slimfront.spaces.candidate import Bits  # noqa: E402
 from tests.evaluators.finished_networks import ALL, PADDED, RESIDUAL, SHAPE, finished, images  # noqa: E402
 from tests.random_architectures import architectures  # noqa: E402
 
-FOUR = Bits.uniform(4, 4, edges=8)
+FOUR = Bits.uniform(4, 4, outer=8)
 MIXES = [
     FOUR,
-    Bits.uniform(1, 1, edges=8),
+    Bits.uniform(1, 1, outer=8),
     Bits.uniform(8, 8),
     Bits.uniform(3, 2),
     Bits.uniform(16, 16),
@@ -68,7 +68,7 @@ def test_random_networks_from_artifacts_predict_the_same(tmp_path_factory, archi
 
 
 def test_integers_are_stored_as_integers_in_standard_operators(path):
-    network = finished(PADDED, Bits.uniform(4, 4, edges=8))
+    network = finished(PADDED, Bits.uniform(4, 4, outer=8))
     export(network, path, SHAPE)
     model = onnx.load(path)
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from slimfront.evaluators.data.splits import Images
 from slimfront.evaluators.pruning import PruningError, account, load_pruned, method
 from slimfront.evaluators.pruning.criteria import draw_sample, filter_importance
-from slimfront.evaluators.pruning.cuts import make_cutter
 from slimfront.evaluators.pruning.groups import find_groups
+from slimfront.evaluators.pruning.phase import make_cutter
 from slimfront.evaluators.pruning.reconstruction import removal_errors, rescaling
 from slimfront.evaluators.pruning.report import Report
 from slimfront.evaluators.scoring.score import formula, score

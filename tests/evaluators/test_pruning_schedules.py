@@ -1,4 +1,4 @@
-"""Schedules: who is cut when, epochs that add up, and a stage that resumes."""
+"""Schedules: who is cut when, epochs that add up, and a phase that resumes."""
 
 import dataclasses
 from pathlib import Path
@@ -8,12 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning import METHODS, Report, SlimmingPenalty, finalise, method, prune_stage, sensitivity
-from slimfront.evaluators.pruning.cuts import layer_ratios, share_gone
-from slimfront.evaluators.pruning.schedules import fine_tuning, plan, share_epochs
+from slimfront.evaluators.pruning import METHODS, PruningPhase, Report, SlimmingPenalty, finalise, method, sensitivity
+from slimfront.evaluators.pruning.phase import fine_tuning
+from slimfront.evaluators.pruning.schedules import layer_ratios, plan, share_epochs, share_gone
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training.augmentation import normalise
-from slimfront.evaluators.training.loop import Epoch, Hook
+from slimfront.evaluators.training.context import Hook, TrainContext
+from slimfront.evaluators.training.loop import Epoch
 from slimfront.models import build
 from slimfront.spaces import Augmentation, Recipe, Sparsity
 from test_pruning_groups import ARCHITECTURES, SHAPE, network_of
@@ -38,26 +39,18 @@ def run(
     hooks: tuple[Hook, ...] = (),
     recipe: Recipe = RECIPE,
 ) -> tuple[list[Epoch], Report | None]:
-    stage = prune_stage(
-        network,
-        step,
-        images(),
-        images(10),
-        recipe=recipe,
-        augmentation=AUGMENTATION,
-        classes=5,
-        seed=4,
-        checkpoint=checkpoint,
-        hooks=hooks,
+    context = TrainContext(
+        images(), images(10), recipe, AUGMENTATION, classes=5, seed=4, checkpoint=checkpoint, hooks=hooks
     )
+    phase = PruningPhase(step).run(network, context)
     epochs: list[Epoch] = []
     while True:
         try:
-            epochs.append(next(stage))
+            epochs.append(next(phase))
         except StopIteration as end:
             return epochs, end.value
         if stop_after is not None and len(epochs) == stop_after:
-            stage.close()
+            phase.close()
             return epochs, None
 
 
@@ -144,13 +137,13 @@ def test_gradual_follows_the_cubic_curve() -> None:
 
 @pytest.mark.parametrize("name", ["gradual", "taylor", "li_filters"])
 @pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_stage_resumes_where_it_broke_off(name: str, stop_after: int, tmp_path: Path) -> None:
+def test_a_phase_resumes_where_it_broke_off(name: str, stop_after: int, tmp_path: Path) -> None:
     step = method(name, 0.6, epochs=4)
     whole = network_of("padding")
     wanted, _ = run(whole, step)
-    run(network_of("padding"), step, checkpoint=tmp_path / "stage.safetensors", stop_after=stop_after)
+    run(network_of("padding"), step, checkpoint=tmp_path / "phase.safetensors", stop_after=stop_after)
     resumed = network_of("padding")
-    epochs, report = run(resumed, step, checkpoint=tmp_path / "stage.safetensors")
+    epochs, report = run(resumed, step, checkpoint=tmp_path / "phase.safetensors")
     assert report is not None
     assert report.met
     assert [(epoch.epoch, epoch.loss, epoch.accuracy) for epoch in epochs] == [

@@ -17,7 +17,7 @@ from slimfront.evaluators.pruning import (
     method,
     read_masks,
 )
-from slimfront.evaluators.pruning.cuts import make_cutter
+from slimfront.evaluators.pruning.phase import make_cutter
 from slimfront.evaluators.scoring.score import score
 from slimfront.models import Network, build
 from slimfront.models.network import weight_layers

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slimfront.evaluators.data.splits import search_data
 from slimfront.evaluators.pruning.masks import copy_network
-from slimfront.evaluators.quantization import fine_tuning, path_of, quantize
+from slimfront.evaluators.quantization import QuantizationPhase, fine_tuning, path_of
 from slimfront.evaluators.scoring.score import score
-from slimfront.evaluators.training.loop import Hook, accuracy, train
+from slimfront.evaluators.training.context import Hook, TrainContext
+from slimfront.evaluators.training.loop import accuracy, train
 from slimfront.models import build, layer_bits
 from slimfront.models.network import weight_layers
 from slimfront.models.quantization.precision import PrecisionError, assign_bits
@@ -29,30 +30,26 @@ def data():
 
 @pytest.fixture(scope="module")
 def common(data):
-    return {
-        "recipe": dataclasses.replace(DIGITS.recipe, epochs=8, batch_size=32),
-        "augmentation": DIGITS.augmentation,
-        "classes": data.classes,
-        "seed": 0,
-    }
+    recipe = dataclasses.replace(DIGITS.recipe, epochs=8, batch_size=32)
+    return TrainContext(data.train, None, recipe, DIGITS.augmentation, data.classes, seed=0)
 
 
 @pytest.fixture(scope="module")
 def trained(data, common):
     network = build(DIGITS.architecture, data.classes, channels=1, seed=0)
-    for _ in train(network, data.train, None, **common):
+    for _ in train(network, common):
         pass
     return network
 
 
 def run(network, data, common, bits, validation=False, **options):
     network = copy_network(network)
-    images = data.validation if validation else None
-    return network, list(quantize(network, data.train, images, bits=bits, **(common | options)))
+    context = dataclasses.replace(common, validation=data.validation if validation else None, **options)
+    return network, list(QuantizationPhase(bits).run(network, context))
 
 
 def test_epochs_are_numbered_through_the_path_and_the_network_is_deployed(trained, data, common):
-    bits = Bits.uniform(3, 3, edges=8, epochs=4, path=(8, 4))
+    bits = Bits.uniform(3, 3, outer=8, epochs=4, path=(8, 4))
     network, epochs = run(trained, data, common, bits, validation=True)
     assert [(epoch.stage, epoch.epoch, epoch.epochs) for epoch in epochs] == [("bits", n, 4) for n in (1, 2, 3, 4)]
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
@@ -71,8 +68,8 @@ def test_eight_bits_without_training_cost_little_and_two_bits_are_learned(traine
     rounded, epochs = run(trained, data, common, Bits.uniform(8, 8))
     assert epochs == []
     assert accuracy(rounded, data.validation) > reference - 0.03
-    blunt = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8))[0], data.validation)
-    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, edges=8, epochs=4))[0], data.validation)
+    blunt = accuracy(run(trained, data, common, Bits.uniform(2, 2, outer=8))[0], data.validation)
+    learned = accuracy(run(trained, data, common, Bits.uniform(2, 2, outer=8, epochs=4))[0], data.validation)
     assert learned > blunt + 0.1
 
 
@@ -104,16 +101,18 @@ def test_masks_survive_training_averaging_and_deployment(trained, data, common, 
         masks[name] = mask
         prune.custom_from_mask(layer, "weight", mask.float())
     stored = score(network, data.input_shape).stored_weights
-    common = common | {"recipe": dataclasses.replace(common["recipe"], averaging=0.9)}
-    network, _ = run(network, data, common, Bits.uniform(width, width, edges=8, epochs=1))
+    recipe = dataclasses.replace(common.recipe, averaging=0.9)
+    network, _ = run(
+        network, data, dataclasses.replace(common, recipe=recipe), Bits.uniform(width, width, outer=8, epochs=1)
+    )
     for name, layer in weight_layers(network).items():
         assert (layer.weight[~masks[name]] == 0).all()
         assert not layer.integers[~masks[name]].any()
     assert score(network, data.input_shape).stored_weights == stored
 
 
-def test_a_finished_stage_is_replayed_from_its_files(trained, data, common, tmp_path):
-    bits = Bits.uniform(2, 2, edges=8, epochs=2, path=(4,))
+def test_a_finished_phase_is_replayed_from_its_files(trained, data, common, tmp_path):
+    bits = Bits.uniform(2, 2, outer=8, epochs=2, path=(4,))
     file = tmp_path / "bits.safetensors"
     first, epochs = run(trained, data, common, bits, checkpoint=file)
     again, replayed = run(trained, data, common, bits, checkpoint=file)
@@ -124,7 +123,7 @@ def test_a_finished_stage_is_replayed_from_its_files(trained, data, common, tmp_
 
 
 def test_the_same_seed_gives_the_same_network(trained, data, common):
-    bits = Bits.uniform(3, 3, edges=8, epochs=1)
+    bits = Bits.uniform(3, 3, outer=8, epochs=1)
     batch = torch.randn(4, *data.input_shape)
     assert torch.equal(run(trained, data, common, bits)[0](batch), run(trained, data, common, bits)[0](batch))
 
@@ -137,14 +136,15 @@ def test_teacher_and_hooks_take_part(trained, data, common):
             self.steps += 1
 
     hook = Count()
-    recipe = dataclasses.replace(common["recipe"], teacher="digits", distillation=0.5)
+    recipe = dataclasses.replace(common.recipe, teacher="digits", distillation=0.5)
     _, epochs = run(
         trained,
         data,
-        common | {"recipe": recipe},
+        common,
         Bits.uniform(4, 4, epochs=1),
+        recipe=recipe,
         teacher=copy.deepcopy(trained),
-        hooks=[hook],
+        hooks=(hook,),
     )
     assert len(epochs) == 1
     assert hook.steps == len(data.train) // recipe.batch_size

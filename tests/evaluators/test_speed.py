@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from slimfront.evaluators import evaluate
+from slimfront.evaluators import pipeline
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.data.splits import Images
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training import allocator, augmentation
 from slimfront.evaluators.training import loop as training
+from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import accuracy, half_precision, train
 from slimfront.models import build
 from slimfront.models.kernels import convolution, guard
@@ -43,8 +44,8 @@ def _images(count: int) -> Images:
 
 
 def _train(network: nn.Module, count: int = 48, validation: Images | None = None, **other: object) -> None:
-    values = {"recipe": RECIPE, "augmentation": PLAIN, "classes": 2, "seed": 0} | other
-    list(train(network, _images(count), validation, **values))  # type: ignore[arg-type]
+    context = TrainContext(_images(count), validation, RECIPE, PLAIN, classes=2, seed=0)
+    list(train(network, dataclasses.replace(context, **other)))  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
@@ -84,7 +85,7 @@ def test_workers_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         return iter(())
 
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: order.append("allocator"))
-    monkeypatch.setattr(evaluate, "evaluate", stub)
+    monkeypatch.setattr(pipeline, "evaluate", stub)
     monkeypatch.setattr(loaded, "search_data", lambda *wanted: None)
     list(evaluate_job(Job(candidate=Candidate(ARCHITECTURE), dataset="digits", seed=0)))
     assert order == ["allocator", "training"]
@@ -123,7 +124,7 @@ def test_tensors_stay_channels_last_through_every_layer_and_back(name: str) -> N
     for module in convolutions:
         module.register_forward_hook(watch)
     images = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
-    list(train(network, images, None, recipe=Recipe(epochs=1), augmentation=PLAIN, classes=10, seed=0))
+    list(train(network, TrainContext(images, None, Recipe(epochs=1), PLAIN, classes=10, seed=0)))
     assert len(seen) == 3 * len(convolutions)
     assert all(seen)
 
@@ -142,7 +143,7 @@ def test_float32_trains_with_fewer_multiplications_and_ends_judged_by_torch(monk
 
     monkeypatch.setattr(convolution, "_winograd", watched)
     images = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
-    list(train(network, images, images, recipe=Recipe(epochs=2), augmentation=PLAIN, classes=10, seed=0))
+    list(train(network, TrainContext(images, images, Recipe(epochs=2), PLAIN, classes=10, seed=0)))
     accuracy(network, images)
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
     whole = [layer for layer in layers if layer.stride == (1, 1) and layer.in_channels > 3]

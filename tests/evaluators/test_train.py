@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.training.loop import Epoch, Hook, TrainingError, accuracy, half_precision, train
+from slimfront.evaluators.training.context import Hook, TrainContext
+from slimfront.evaluators.training.loop import Epoch, TrainingError, accuracy, half_precision, train
 from slimfront.evaluators.training.views import Views, ask
 from slimfront.models import build
-from slimfront.models.kernels import convolution
+from slimfront.models.kernels.convolution import Convolution
 from slimfront.spaces import Architecture, Augmentation, Recipe
 from torch import Tensor, nn
 
@@ -26,8 +29,13 @@ def _images(count: int, seed: int = 0) -> Images:
 
 
 def _train(network: nn.Module, recipe: Recipe, **other: object) -> list[Epoch]:
-    values = {"augmentation": PLAIN, "classes": 2, "seed": 0} | other
-    return list(train(network, _images(96), _images(40, seed=1), recipe=recipe, **values))  # type: ignore[arg-type]
+    return list(train(network, dataclasses.replace(_context(recipe), **other)))  # type: ignore[arg-type]
+
+
+def _context(recipe: Recipe, **other: Any) -> TrainContext:
+    return dataclasses.replace(
+        TrainContext(_images(96), _images(40, seed=1), recipe, PLAIN, classes=2, seed=0), **other
+    )
 
 
 def _network(seed: int = 0) -> nn.Module:
@@ -70,8 +78,7 @@ def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path, optimizer: str,
     whole = _network()
     expected = _train(whole, recipe)
     path = tmp_path / "c.safetensors"
-    arguments = {"recipe": recipe, "augmentation": PLAIN, "classes": 2, "seed": 0, "checkpoint": path}
-    stopped = train(_network(), _images(96), _images(40, seed=1), **arguments)  # type: ignore[arg-type]
+    stopped = train(_network(), _context(recipe, checkpoint=path))
     assert len(list(itertools.islice(stopped, 2))) == 2
     stopped.close()  # type: ignore[attr-defined]
     resumed = _network(seed=5)  # what it starts from must not matter
@@ -122,7 +129,7 @@ def test_tensors_stay_channels_last_and_images_stay_bytes() -> None:
 
     network = Spy()
     images = Images(torch.randint(0, 255, (64, 3, 8, 8)).to(torch.uint8), torch.arange(64) % 2)
-    list(train(network, images, images, recipe=SHORT, augmentation=PLAIN, classes=2, seed=0))
+    list(train(network, TrainContext(images, images, SHORT, PLAIN, classes=2, seed=0)))
     assert all(seen)
     assert images.images.dtype == torch.uint8
     weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -163,15 +170,17 @@ def test_teachers_and_nobody_else_may_answer_quickly() -> None:
     class Asked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.layer = Convolution(1, 2, 1)
             self.seen: list[bool] = []
 
         def forward(self, x: Tensor) -> Tensor:
-            self.seen.append(convolution._quick.get())
-            return x.mean((2, 3))[:, :2]
+            self.seen.append(not self.layer.exact)
+            logits: Tensor = self.layer(x).mean((2, 3))
+            return logits
 
     in_advance, at_every_step, judged = Asked(), Asked(), Asked()
     for _ in ask(in_advance, _images(32), Augmentation(flip=True, crop=2), 2, None):
-        assert not convolution._quick.get()  # between two views others may be at work
+        assert in_advance.layer.exact  # between two views others may ask it
     _train(_network(), Recipe(epochs=1, batch_size=32, teacher="any", distillation=0.5), teacher=at_every_step)
     accuracy(judged, _images(32))
     for asked, quick in ((in_advance, True), (at_every_step, True), (judged, False)):

@@ -14,7 +14,7 @@ from slimfront.spaces.candidate import Bits
 
 from tests.evaluators.finished_networks import ALL, CLASSES, DENSE, PADDED, SHAPE, finished, images, pixels
 
-FOUR = Bits.uniform(4, 4, edges=8)
+FOUR = Bits.uniform(4, 4, outer=8)
 KEYS = {
     "artifact", "bytes", "parameters", "weights", "stored_weights", "macs", "score", "strict_score", "accuracy", "ok",
 }  # fmt: skip

@@ -113,7 +113,7 @@ def operands(network, batch, monkeypatch):
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("deployed", [False, True])
 def test_every_multiplication_sees_quantized_numbers(architecture, width, deployed, monkeypatch):
-    network = quantized(architecture, Bits.uniform(width, width, edges=8))
+    network = quantized(architecture, Bits.uniform(width, width, outer=8))
     if deployed:
         deploy(network)
     network.eval()
@@ -156,7 +156,7 @@ def test_random_networks_are_on_their_grids_before_and_after_deployment(
 
 def test_deployment_keeps_the_function_up_to_rounding():
     for architecture in (RESIDUAL, INVERTED, DENSE):
-        network = quantized(architecture, Bits.uniform(4, 4, edges=8))
+        network = quantized(architecture, Bits.uniform(4, 4, outer=8))
         network.eval()
         integers = {}
         for name, layer in quantized_layers(copy.deepcopy(network)).items():
@@ -171,7 +171,7 @@ def test_deployment_keeps_the_function_up_to_rounding():
 
 
 def test_relus_that_one_quantized_layer_reads_are_absorbed():
-    network = quantized(RESIDUAL, Bits.uniform(4, 4, edges=8)).eval()
+    network = quantized(RESIDUAL, Bits.uniform(4, 4, outer=8)).eval()
     block = network.stages[0][0]
     assert isinstance(block.act1, nn.Identity)
     assert isinstance(block.act2, nn.ReLU)  # the shortcut reads it, too
@@ -185,7 +185,7 @@ def test_relus_that_one_quantized_layer_reads_are_absorbed():
 
 
 def test_images_pass_the_stem_untouched():
-    network = quantized(RESIDUAL, Bits.uniform(4, 4, edges=8))
+    network = quantized(RESIDUAL, Bits.uniform(4, 4, outer=8))
     stem = network.stem.conv
     assert float(stem.input_step()) == 1 / 64
     assert not stem.activation_ratio.requires_grad
@@ -193,7 +193,7 @@ def test_images_pass_the_stem_untouched():
 
 
 def test_signs_follow_the_tensors():
-    inverted = quantized(INVERTED, Bits.uniform(4, 4, edges=8))
+    inverted = quantized(INVERTED, Bits.uniform(4, 4, outer=8))
     layers = quantized_layers(inverted)
     assert not layers["stages.0.0.expand.conv"].signed  # the stem's ReLU
     assert layers["stages.0.1.expand.conv"].signed  # linear bottleneck
@@ -202,9 +202,9 @@ def test_signs_follow_the_tensors():
 
 
 def test_lowering_takes_new_steps_where_widths_change():
-    network = quantized(RESIDUAL, Bits.uniform(8, 8, edges=8))
+    network = quantized(RESIDUAL, Bits.uniform(8, 8, outer=8))
     before = {name: float(layer.input_step()) for name, layer in quantized_layers(network).items()}
-    target = layer_bits(network, Bits.uniform(2, 2, edges=8))
+    target = layer_bits(network, Bits.uniform(2, 2, outer=8))
     lower(network, target, observe(network, quantized_layers(network), [images()]))
     for name, layer in quantized_layers(network).items():
         assert (layer.weight_bits, layer.activation_bits) == target[name]

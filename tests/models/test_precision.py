@@ -28,7 +28,7 @@ def test_stages_stem_classifier_and_head_take_their_own_entries() -> None:
 
 def test_one_entry_serves_all_stages_and_single_layers_override() -> None:
     network = build(presets["resnet8"].architecture, classes=10)
-    bits = layer_bits(network, Bits.uniform(4, 8, edges=8, layers=(("stages.1.0.conv1", 2, 3), ("stem.conv", 32, 32))))
+    bits = layer_bits(network, Bits.uniform(4, 8, outer=8, layers=(("stages.1.0.conv1", 2, 3), ("stem.conv", 32, 32))))
     assert bits["stages.0.0.conv1"] == bits["stages.2.0.conv2"] == (4, 8)
     assert bits["stages.1.0.conv1"] == (2, 3)
     assert bits["stem.conv"] == (32, 32)

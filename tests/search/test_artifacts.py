@@ -31,7 +31,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     data = final_data("digits")
     images = torch.randn(64, *data.input_shape)
     observed = observe(network, weight_layers(network), [images])
-    convert(network, layer_bits(network, Bits.uniform(4, 4, edges=8)), observed)
+    convert(network, layer_bits(network, Bits.uniform(4, 4, outer=8)), observed)
     deploy(network)
     path = tmp_path_factory.mktemp("artifact") / "a.slim"
     provenance = {"data": {"name": "digits", "digest": "0" * 16}}

@@ -140,8 +140,8 @@ def test_a_cut_without_training_is_judged_where_training_follows() -> None:
     """Only at the very end of a candidate's trainings is there nothing to be saved."""
     pruning = Pruning(sparsity("li_filters", 0.3, 0), sparsity("global_l1", 0.5, 2))
     quantized = dataclasses.replace(presets["digits"], pruning=pruning, bits=Bits.uniform(4, 4, epochs=3))
-    assert quantized.stages == {"dense": 20, "filters": 0, "weights": 2, "bits": 3}
-    ends = {name: _is_last(quantized, Epoch(name, n, n, 1.0, 0.5, 0.0)) for name, n in quantized.stages.items()}
+    assert quantized.phases == {"dense": 20, "filters": 0, "weights": 2, "bits": 3}
+    ends = {name: _is_last(quantized, Epoch(name, n, n, 1.0, 0.5, 0.0)) for name, n in quantized.phases.items()}
     assert ends == {"dense": False, "filters": False, "weights": False, "bits": True}
     rounded = dataclasses.replace(quantized, bits=Bits.uniform(4, 4))
     assert _is_last(rounded, Epoch("weights", 2, 2, 1.0, 0.5, 0.0))

@@ -102,7 +102,7 @@ def _run(study: _Study, trials: int) -> list[Candidate]:
 def test_a_dense_network_is_compressed_several_times() -> None:
     found = _run(_Study(), 6)
     assert len({candidate.digest for candidate in found}) == 6
-    assert set(Counter(candidate.dense_digest for candidate in found).values()) == {COMPRESSIONS}
+    assert set(Counter(candidate.uncompressed_digest for candidate in found).values()) == {COMPRESSIONS}
 
 
 def test_trainings_are_shared_and_the_front_is_found() -> None:
@@ -112,7 +112,7 @@ def test_trainings_are_shared_and_the_front_is_found() -> None:
     for seed in range(3):
         found = _run(_Study(startup=9, seed=seed), 22)
         assert len({candidate.digest for candidate in found}) == 22
-        networks = Counter(candidate.dense_digest for candidate in found)
+        networks = Counter(candidate.uncompressed_digest for candidate in found)
         assert 3 <= len(networks) <= 16
         shares.append(area([(_accuracy(c)[1], _score(c)) for c in found], BAR) / whole)
     assert statistics.median(shares) >= 0.97  # of the hypervolume of all 252, by 22 of them
@@ -218,8 +218,10 @@ def test_what_is_in_training_is_not_proposed_again() -> None:
     for _ in range(5):
         candidate = study.propose(tuple(running))
         assert candidate.digest not in {other.digest for other in (*found, *running)}
-        known = {other.dense_digest for other in found}
-        assert candidate.dense_digest in known or candidate.dense_digest not in {r.dense_digest for r in running}
+        known = {other.uncompressed_digest for other in found}
+        assert candidate.uncompressed_digest in known or candidate.uncompressed_digest not in {
+            r.uncompressed_digest for r in running
+        }
         running.append(candidate)
 
 

@@ -17,7 +17,8 @@ from slimfront.evaluators.data.splits import DataError, FinalData, Images, final
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training import views
 from slimfront.evaluators.training.augmentation import augment
-from slimfront.evaluators.training.loop import Epoch, Teacher, TrainingError
+from slimfront.evaluators.training.context import Teacher
+from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.evaluators.training.views import Views
 from slimfront.models import build
 from slimfront.search.launch import Options
@@ -69,7 +70,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> type[FakePipeline]:
-    monkeypatch.setattr("slimfront.evaluators.evaluate.Pipeline", FakePipeline, raising=False)
+    monkeypatch.setattr("slimfront.evaluators.pipeline.Pipeline", FakePipeline, raising=False)
     monkeypatch.setattr(loaded, "_held", {})
     monkeypatch.setattr(FakePipeline, "seen", [])
     return FakePipeline
@@ -292,7 +293,7 @@ def test_a_compressed_network_ends_as_a_verified_artifact(tmp_path: Path) -> Non
     """The real stages, a little of each: filters and weights pruned, 4 bits, two seeds."""
     pruning = Pruning(sparsity("li_filters", 0.25, 1), sparsity("global_l1", 0.3, 1))
     recipe = dataclasses.replace(DIGITS.recipe, epochs=2)
-    bits = Bits.uniform(4, 4, edges=8, epochs=1)
+    bits = Bits.uniform(4, 4, outer=8, epochs=1)
     candidate = dataclasses.replace(DIGITS, pruning=pruning, bits=bits, recipe=recipe)
     how, summary = retrain(plan(candidate, seeds=2, epochs=2), options(tmp_path))
     assert how == "done"

@@ -127,10 +127,10 @@ def test_bad_values_are_refused_by_name(make: object, words: list[str]) -> None:
 def test_dense_digest_ignores_compression() -> None:
     plain = presets["resnet8"]
     compressed = dataclasses.replace(plain, bits=Bits.uniform(4, 4), pruning=Pruning(weights=sparsity("han", 0.5)))
-    assert compressed.dense_digest == plain.dense_digest
+    assert compressed.uncompressed_digest == plain.uncompressed_digest
     assert compressed.digest != plain.digest
     slower = dataclasses.replace(plain, recipe=Recipe(learning_rate=0.01))
-    assert slower.dense_digest != plain.dense_digest
+    assert slower.uncompressed_digest != plain.uncompressed_digest
 
 
 def test_what_the_dense_network_teaches_later_does_not_change_its_own_training() -> None:
@@ -138,14 +138,14 @@ def test_what_the_dense_network_teaches_later_does_not_change_its_own_training()
     taught = dataclasses.replace(
         plain, recipe=dataclasses.replace(plain.recipe, teacher="dense", distillation=0.7, temperature=2.0)
     )
-    assert taught.dense_digest == plain.dense_digest
+    assert taught.uncompressed_digest == plain.uncompressed_digest
     assert taught.digest != plain.digest
-    assert taught.recipe.dense == plain.recipe
+    assert taught.recipe.uncompressed == plain.recipe
     other = dataclasses.replace(taught, recipe=dataclasses.replace(taught.recipe, teacher="resnet20"))
-    assert other.dense_digest != plain.dense_digest
+    assert other.uncompressed_digest != plain.uncompressed_digest
 
 
 def test_slimming_changes_the_dense_training() -> None:
     plain = presets["resnet8"]
     slimmed = dataclasses.replace(plain, pruning=Pruning(filters=sparsity("slimming", 0.3)))
-    assert slimmed.dense_digest != plain.dense_digest
+    assert slimmed.uncompressed_digest != plain.uncompressed_digest

@@ -268,7 +268,7 @@ def test_every_preset_and_pruning_method_has_words() -> None:
         for name, axes in METHODS.items()
     ]
     recipe = Recipe(teacher="resnet20", distillation=0.5, averaging=0.9, label_smoothing=0.1)
-    chosen.append(Candidate(presets["digits"].architecture, bits=Bits.uniform(4, 4, edges=8, epochs=3), recipe=recipe))
+    chosen.append(Candidate(presets["digits"].architecture, bits=Bits.uniform(4, 4, outer=8, epochs=3), recipe=recipe))
     found = methods_used.used(chosen)
     assert len(found) == len(set(found))
     assert {method.name for method in found} >= {*METHODS, "Learned step sizes", "Distillation", "Inverted residuals"}

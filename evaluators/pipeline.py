@@ -1,0 +1,183 @@
+"""Candidate -> Result: the phases of a job, one after the other, as one generator of epochs.
+
+    uncompressed training -> filters removed -> weights masked -> bits lowered, each with its fine-tuning
+
+Every training inside keeps its state in a file of the job's folder (the uncompressed one in the store, where other jobs
+with the same uncompressed network find it). A job that is run again replays what was done and goes on where it broke
+off. A phase is an object with one method, `run(network, context)`; here are the order, the files and the results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from slimfront.evaluators.data.splits import SearchData
+from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.pruning import (
+    PruningError,
+    PruningPhase,
+    Report,
+    SlimmingPenalty,
+    account,
+    copy_network,
+    finalise,
+)
+from slimfront.evaluators.quantization import QuantizationPhase
+from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.training import store
+from slimfront.evaluators.training.context import TrainContext
+from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
+from slimfront.evaluators.training.views import VIEWS
+from slimfront.models import build
+from slimfront.models.network import Network
+from slimfront.models.quantization.conversion import deploy
+from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
+
+# Raised whenever a change makes an uncompressed training come to other numbers: networks stored before no longer count.
+TRAINING_VERSION = 3
+
+
+def uncompressed_key(job: Job, data_digest: str) -> str:
+    """What the uncompressed network of a job depends on, as 16 hexadecimal digits."""
+    device = job.device.split(":")[0]
+    parts = [job.candidate.uncompressed_digest, str(job.seed), data_digest, str(TRAINING_VERSION), device]
+    if job.candidate.recipe.uncompressed.distillation > 0:
+        parts.append(f"{VIEWS} views")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def phase_key(job: Job, data_digest: str) -> str:
+    """What the checkpoints of the later phases depend on: everything.
+
+    A folder may hold those of another study whose trial had the same number; its masks and scales must not be taken up.
+    """
+    parts = (uncompressed_key(job, data_digest), job.candidate.digest)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
+    """Train and compress `job.candidate` on `data`; yield after every epoch, return the Result.
+
+    Raises TrainingError where training or compression cannot go on. Closing the generator stops the job; with a folder
+    it can be taken up again.
+    """
+    start = time.perf_counter()
+    pipeline = Pipeline(job, data)
+    curve: list[Epoch] = []
+    for epoch in pipeline.run():
+        if epoch.stage != TEACHER:
+            curve.append(epoch)
+        yield epoch
+    return Result(
+        accuracy=accuracy(pipeline.network, data.validation, job.device),
+        score=score(pipeline.network, data.input_shape).to_dict(),
+        curve=tuple(curve),
+        accuracies={epoch.stage: epoch.accuracy for epoch in curve if epoch.accuracy is not None},
+        seconds=time.perf_counter() - start,
+        notes=tuple(pipeline.notes),
+        facts=pipeline.facts,
+    )
+
+
+class Phase(Protocol):
+    """A part of the pipeline: changes a network, and trains it."""
+
+    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, Report | None]:
+        """Yield after every epoch; return what was removed, if it is a phase that removes something."""
+
+
+@dataclass(frozen=True)
+class UncompressedPhase:
+    """The training that everything else starts from.
+
+    Attributes:
+        penalty: L1 on the scales of batch norm, which network slimming prunes by later; 0: none.
+    """
+
+    penalty: float = 0.0
+
+    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, None]:
+        """Train from fresh weights."""
+        hooks = (*context.hooks, SlimmingPenalty(self.penalty)) if self.penalty else context.hooks
+        yield from train(network, replace(context, recipe=context.recipe.uncompressed, hooks=hooks))
+
+
+class Pipeline:
+    """A network on its way through the phases.
+
+    Attributes:
+        network: As it stands; after `run` in its final form.
+        notes: Remarks for people, such as a ratio that could not be met.
+        facts: Remarks for programs: the account of pruning.
+    """
+
+    def __init__(self, job: Job, data: SearchData, *, validate: bool = True) -> None:
+        """With `validate` False nothing is measured along the way, and all of `data.train` is trained on."""
+        self._job, self._data = job, data
+        self._context = TrainContext(
+            images=data.train,
+            validation=data.validation if validate else None,
+            recipe=job.candidate.recipe,
+            augmentation=job.candidate.augmentation,
+            classes=data.classes,
+            seed=job.seed,
+            device=torch.device(job.device),
+            preview=True,
+        )
+        self.network: Network = build(
+            job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
+        )
+        self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def run(self) -> Iterator[Epoch]:
+        """All phases of the candidate; yields after every epoch. Raises TrainingError."""
+        candidate, context = self._job.candidate, self._context
+        if candidate.recipe.uncompressed.distillation > 0:
+            from slimfront.evaluators.training.teacher import teacher_for
+
+            context = replace(context, teacher=(yield from teacher_for(self._job, self._data)))
+        filters = candidate.pruning.filters
+        uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)
+        yield from self._run(uncompressed, replace(context, checkpoint=self._uncompressed_file()))
+        if candidate.recipe.teacher == UNCOMPRESSED_TEACHER and candidate.is_compressed:
+            context = replace(context, teacher=copy_network(self.network).requires_grad_(False).eval())
+        steps = [step for step in (filters, candidate.pruning.weights) if step is not None]
+        if steps:
+            before = score(self.network, self._data.input_shape)
+            for step in steps:
+                yield from self._run(PruningPhase(step), replace(context, checkpoint=self._file(step.granularity)))
+            pruned = score(self.network, self._data.input_shape)
+            self.facts["account"] = account(before, pruned, candidate.pruning).to_dict()
+        if candidate.bits.is_float:
+            deploy(self.network)
+        else:
+            yield from self._run(QuantizationPhase(candidate.bits), replace(context, checkpoint=self._file("bits")))
+        finalise(self.network)
+
+    def _run(self, phase: Phase, context: TrainContext) -> Iterator[Epoch]:
+        try:
+            report = yield from phase.run(self.network, context)
+        except PruningError as error:
+            raise TrainingError("pruning", str(error)) from None
+        if report is not None and not report.met:
+            self.notes.append(report.message)
+
+    def _file(self, phase: str) -> Path | None:
+        folder = self._job.folder
+        return folder / f"{phase}-{phase_key(self._job, self._data.digest)}.safetensors" if folder is not None else None
+
+    def _uncompressed_file(self) -> Path | None:
+        place = self._job.store or self._job.folder
+        if place is None:
+            return None
+        path = place / f"dense-{uncompressed_key(self._job, self._data.digest)}.safetensors"
+        store.touch(path)  # so that it is not the one to go
+        store.make_room(place)
+        return path
