@@ -15,16 +15,16 @@ from typing import Any
 import optuna
 from rich.console import Console
 from slimfront.evaluators.job import Job, Result
-from slimfront.search.clock import StudyClock
 from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
-from slimfront.search.endings import Circumstances, Endings
 from slimfront.search.engine import Engine, Outcome
-from slimfront.search.intake import Intake, Rate
 from slimfront.search.job import evaluate_job
-from slimfront.search.judging import Judge
 from slimfront.search.refresh import Refresh
-from slimfront.search.scheduler import Desk, Scheduler
+from slimfront.search.scheduling.clock import StudyClock
+from slimfront.search.scheduling.endings import Circumstances, Endings
+from slimfront.search.scheduling.intake import Intake, Rate
+from slimfront.search.scheduling.judging import Judge
+from slimfront.search.scheduling.scheduler import Desk, Scheduler
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
@@ -32,7 +32,7 @@ from slimfront.studies.errors import StudyError
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.ownership import Ownership
-from slimfront.studies.store.study import StudyStore, open_study, study_lock
+from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
@@ -119,7 +119,7 @@ def launch(
                 ended = Engine(scheduler, pool, display).run()
         files = refresh.now()
     outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
-    return outcome, summary(store.snapshot(), settings.bar), files
+    return outcome, summary(snapshot(store), settings.bar), files
 
 
 def make_desk(
@@ -148,7 +148,7 @@ def enqueue_presets(store: StudyStore, settings: Settings) -> None:
             return
         space = settings.make_space()
         for name in settings.presets:
-            store.enqueue(space.parameters(presets[name]), {"preset": name})
+            enqueue(store, space.parameters(presets[name]), {"preset": name})
         store.attributes.set("presets_enqueued", True)
 
 

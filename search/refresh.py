@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.storage import one_line
-from slimfront.studies.store.study import StudyStore, optuna_study, study_lock
+from slimfront.studies.store.study import StudyStore, optuna_study, snapshot, study_lock
 from slimfront.studies.summary import to_csv
 
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
@@ -48,7 +48,7 @@ class Refresh:
         from slimfront.studies.pictures.plots import front_plot
 
         self._panels()
-        study = self._store.snapshot()
+        study = snapshot(self._store)
         bar = self._settings.bar
         plot = front_plot(study.trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
         table = to_csv(study.trials, self._out / "trials.csv", bar)

@@ -277,19 +277,6 @@ class TrialRecord:
         """Versions, machine and commit."""
         return self.details.environment
 
-    @property
-    def epochs(self) -> int:
-        """Epochs in the curve, those taken over from a stored network included; epoch 0 trains nothing."""
-        return sum(point.epoch > 0 for point in self.curve)
-
-    @property
-    def planned_epochs(self) -> int:
-        """Epochs of all phases, as the candidate says; 0 where there is none."""
-        candidate = self.candidate_dict or {}
-        pruning = mapping(candidate.get("pruning"))
-        parts = [candidate.get("recipe"), candidate.get("bits"), pruning.get("filters"), pruning.get("weights")]
-        return sum(_whole(mapping(part).get("epochs")) or 0 for part in parts)
-
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
+from slimfront.studies.analysis.spending import epochs_of
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, front, hypervolume, nearest, row
 from slimfront.studies.record import State, TrialRecord
@@ -58,7 +59,7 @@ def table(trials: Sequence[TrialRecord], bar: float) -> list[dict[str, Any]]:
                 "feasible": is_feasible(trial, bar),
                 **{key: value for key, value in measured.items() if key not in ("trial", "digest")},
                 **{name: trial.totals.get(name) for name in ("parameters", "weights", "macs")},
-                "epochs": trial.epochs if trial.curve else None,
+                "epochs": epochs_of(trial) if trial.curve else None,
                 "seconds": trial.seconds,
                 "reason": trial.reason,
                 "bound": trial.bound,

@@ -3,7 +3,7 @@
 random, tpe, nsga2      Optuna as its documentation shows it: every trial is trained to its end
 tpe_log                 the second objective is the logarithm of the score
 tpe_median, ...         the same, stopped where the best accuracy so far is below the others' median at that epoch
-slimfront               search.engine, search.scheduler and search.judging as they run real searches
+slimfront               search.engine and search.scheduling as they run real searches
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 from slimfront.evaluators.job import Job
-from slimfront.search.endings import Circumstances
 from slimfront.search.engine import Engine
 from slimfront.search.launch import make_desk
-from slimfront.search.scheduler import Scheduler
+from slimfront.search.scheduling.endings import Circumstances
+from slimfront.search.scheduling.scheduler import Scheduler
 from slimfront.search.workers.local import InProcess
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings

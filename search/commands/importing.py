@@ -20,7 +20,7 @@ from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.records import StudyRecord, to_frozen
-from slimfront.studies.store.study import StudyStore, find_study, open_study
+from slimfront.studies.store.study import StudyStore, find_study, open_study, snapshot
 
 
 def import_finished(
@@ -38,14 +38,13 @@ def import_finished(
     from slimfront.evaluators.data.splits import search_data
 
     asked = ("--source", "--source-name")
-    old = find_study(
-        storages.open_storage(source, must_exist=True, option=asked[0]), source_name, options=asked
-    ).snapshot()
+    opened = storages.open_storage(source, must_exist=True, option=asked[0])
+    old = snapshot(find_study(opened, source_name, options=asked))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
     with only_coordinator(storage):
         data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
         store = open_study(storages.open_storage(storage), settings.name)
-        if (old.storage, old.name) == (store.snapshot().storage, store.name):
+        if (old.storage, old.name) == (snapshot(store).storage, store.name):
             raise StudyError(f"Study {store.name!r} cannot be imported into itself: give another --name.")
         check_identity(store, settings, data.digest)
         return _copy(old, store, settings, data.digest)

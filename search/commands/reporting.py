@@ -29,9 +29,9 @@ def write_report(
     from slimfront.studies.report.slides import slides as make_slides
     from slimfront.studies.report.story import find_summaries, gather
     from slimfront.studies.store.storage import open_storage
-    from slimfront.studies.store.study import find_study
+    from slimfront.studies.store.study import find_study, snapshot
 
-    study = find_study(open_storage(storage, must_exist=True), name).snapshot()
+    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
     summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
     story = gather(study, bar, summaries)
     if out is None and slides is None:

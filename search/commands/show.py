@@ -22,10 +22,10 @@ def front_of(
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from slimfront.studies.errors import StudyError
     from slimfront.studies.store.storage import open_storage
-    from slimfront.studies.store.study import find_study
+    from slimfront.studies.store.study import find_study, snapshot
     from slimfront.studies.summary import summary, to_csv
 
-    study = find_study(open_storage(storage, must_exist=True), name).snapshot()
+    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
     bar = study.bar if bar is None else bar
     if not 0 < bar <= 1:
         raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
@@ -116,14 +116,14 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     from slimfront.studies.dashboard.server import serve, update_panels
     from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
     from slimfront.studies.store.storage import open_storage, study_names
-    from slimfront.studies.store.study import find_study, optuna_study
+    from slimfront.studies.store.study import find_study, optuna_study, snapshot
 
     opened = open_storage(storage, must_exist=True)
     folder = artifacts_folder(storage)
     folder.mkdir(parents=True, exist_ok=True)
     for found in [name] if name is not None else study_names(opened):
         store = find_study(opened, found)
-        study, read = optuna_study(store), store.snapshot()
+        study, read = optuna_study(store), snapshot(store)
         update_panels(study, read.trials, read.bar)
         update_pages(study, read.trials, read.bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder))

@@ -83,9 +83,9 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
     """
     from slimfront.studies.front import front
     from slimfront.studies.store.storage import open_storage
-    from slimfront.studies.store.study import find_study
+    from slimfront.studies.store.study import find_study, snapshot
 
-    study = find_study(open_storage(storage, must_exist=True), name).snapshot()
+    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
     if trial is None:
         wanted = front(study.trials, study.bar)
         if not wanted:

@@ -81,7 +81,17 @@ def _ending(kind: str, reason: str, trials: list[TrialRecord]) -> Ending:
         short,
         text,
         trials=len(trials),
-        epochs=sum(trial.epochs for trial in trained),
+        epochs=sum(map(epochs_of, trained)),
         seconds=sum(trial.seconds or 0.0 for trial in trained),
-        planned=sum(trial.planned_epochs for trial in trained),
+        planned=sum(map(planned_epochs, trained)),
     )
+
+
+def epochs_of(trial: TrialRecord) -> int:
+    """Epochs in the curve, those taken over from a stored network included; epoch 0 trains nothing."""
+    return sum(point.epoch > 0 for point in trial.curve)
+
+
+def planned_epochs(trial: TrialRecord) -> int:
+    """Epochs of all phases, as the candidate says; 0 where there is none."""
+    return sum(trial.candidate.phases.values()) if trial.candidate is not None else 0

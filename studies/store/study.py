@@ -144,11 +144,6 @@ class StudyStore:
                 return frozen.number
         return None
 
-    def given(self, number: int) -> Mapping[str, Any]:
-        """Parameters that a trial was enqueued with; {} for one that was not."""
-        frozen = self.retries(self.storage.get_trial, self.trial_id(number))
-        return dict(frozen.system_attrs.get(FIXED, {}))
-
     def complete_parameters(
         self, number: int, parameters: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
     ) -> None:
@@ -222,22 +217,6 @@ class StudyStore:
         self._keep(self.read(number))
         return number
 
-    def enqueue(self, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-        """A trial that will be the next to begin, with these parameters."""
-        self.add(
-            create_trial(state=TrialState.WAITING, user_attrs=dict(attributes), system_attrs={FIXED: dict(parameters)})
-        )
-
-    def snapshot(self) -> StudyRecord:
-        """The study as it is known now, for those who read it."""
-        return StudyRecord(
-            name=self.name,
-            storage=safe_url(self.storage.url),
-            trials=tuple(self.trials),
-            identity=self.attributes.get("identity", {}),
-            seconds=float(self.attributes.get("seconds_worked", 0.0)),
-        )
-
     def trial_id(self, number: int) -> int:
         """Of a trial in the database, where numbers are counted over all studies."""
         return self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
@@ -259,6 +238,29 @@ class StudyStore:
         self.trials[record.number : record.number + 1] = [record]
         if record.state.is_over:
             self._written.pop(record.number, None)
+
+
+def enqueue(store: StudyStore, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    """A trial that will be the next to begin, with these parameters."""
+    queued = {FIXED: dict(parameters)}
+    store.add(create_trial(state=TrialState.WAITING, user_attrs=dict(attributes), system_attrs=queued))
+
+
+def given(store: StudyStore, number: int) -> Mapping[str, Any]:
+    """Parameters that a trial was enqueued with; {} for one that was not."""
+    frozen = store.retries(store.storage.get_trial, store.trial_id(number))
+    return dict(frozen.system_attrs.get(FIXED, {}))
+
+
+def snapshot(store: StudyStore) -> StudyRecord:
+    """The study as it is known now, for those who read it."""
+    return StudyRecord(
+        name=store.name,
+        storage=safe_url(store.storage.url),
+        trials=tuple(store.trials),
+        identity=store.attributes.get("identity", {}),
+        seconds=float(store.attributes.get("seconds_worked", 0.0)),
+    )
 
 
 class StudyAttributes:

@@ -19,7 +19,7 @@ from slimfront.search.early_stopping import (
     is_spared,
     upper_quantile,
 )
-from slimfront.search.judging import _is_last
+from slimfront.search.scheduling.judging import _is_last
 from slimfront.spaces import Bits, Pruning, presets, sparsity
 
 BAR = 0.9

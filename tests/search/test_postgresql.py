@@ -51,7 +51,7 @@ def url(server: Server) -> str:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hearts that beat ten times a second, and nothing is drawn."""
-    for name in ("studies.store.ownership", "search.scheduler", "search.clock"):
+    for name in ("studies.store.ownership", "search.scheduling.scheduler", "search.scheduling.clock"):
         monkeypatch.setattr(f"slimfront.{name}.BEAT_SECONDS", 0.1)
     monkeypatch.setattr(ownership, "STALE_SECONDS", 1.5)
     monkeypatch.setattr("slimfront.search.engine._PULSE", 0.1)

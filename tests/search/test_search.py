@@ -17,11 +17,11 @@ import pytest
 import stub_evaluator
 from optuna.trial import TrialState
 from slimfront.search import refresh as refreshing
-from slimfront.search.endings import Endings
 from slimfront.search.engine import FAILURES_IN_A_ROW
-from slimfront.search.intake import Intake
 from slimfront.search.launch import Options, launch, only_coordinator
-from slimfront.search.work import Work
+from slimfront.search.scheduling.endings import Endings
+from slimfront.search.scheduling.intake import Intake
+from slimfront.search.scheduling.work import Work
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front
 from slimfront.studies.record import TrialRecord

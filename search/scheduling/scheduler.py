@@ -11,14 +11,14 @@ from pathlib import Path
 
 from slimfront.evaluators.job import Failure, Job, Result
 from slimfront.evaluators.training.loop import TEACHER, Epoch
-from slimfront.search.clock import StudyClock
 from slimfront.search.display import Row, Totals
 from slimfront.search.early_stopping import is_spared
-from slimfront.search.endings import Endings
 from slimfront.search.engine import Task
-from slimfront.search.intake import Intake
-from slimfront.search.judging import Judge
-from slimfront.search.work import Work
+from slimfront.search.scheduling.clock import StudyClock
+from slimfront.search.scheduling.endings import Endings
+from slimfront.search.scheduling.intake import Intake
+from slimfront.search.scheduling.judging import Judge
+from slimfront.search.scheduling.work import Work
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.page import percent_number

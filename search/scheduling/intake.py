@@ -10,18 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from optuna.exceptions import OptunaError
-from slimfront.search.endings import Endings
 from slimfront.search.engine import STARTS
-from slimfront.search.judging import Judge
 from slimfront.search.proposals.drafts import Draft, Drafts
 from slimfront.search.proposals.proposer import Proposer
-from slimfront.search.work import Work
+from slimfront.search.scheduling.endings import Endings
+from slimfront.search.scheduling.judging import Judge
+from slimfront.search.scheduling.work import Work
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.ownership import Ownership
-from slimfront.studies.store.study import StudyStore, study_lock
+from slimfront.studies.store.study import StudyStore, given, study_lock
 from sqlalchemy.exc import SQLAlchemyError
 
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
@@ -176,8 +176,8 @@ class Intake:
 
     def _sampled(self, record: TrialRecord) -> Candidate:
         """Of a trial without one: its sampling was cut short, or it was enqueued. What it has stays as it is."""
-        given = {**self._store.given(record.number), **record.parameters}
-        draft = self._drafts.drawn(random.Random(f"{self._settings.seed} {record.number}"), given)
+        kept = {**given(self._store, record.number), **record.parameters}
+        draft = self._drafts.drawn(random.Random(f"{self._settings.seed} {record.number}"), kept)
         if draft is None:
             raise StudyError(f"Trial {record.number} makes no candidate.")
         self._store.complete_parameters(record.number, draft.parameters, draft.distributions)

@@ -9,7 +9,7 @@ from typing import Any
 from slimfront.evaluators.job import Failure, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import MAX_SCORE, Verdict
-from slimfront.search.work import Work
+from slimfront.search.scheduling.work import Work
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.environment import environment
 from slimfront.studies.record import State, TrialRecord
