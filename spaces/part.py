@@ -196,8 +196,9 @@ class Part:
 
 
 def _read_part(part: type[Part], value: Any) -> Part:
+    kind: Any = part
     try:
-        return _same_part(part, json.dumps(value))
+        return _same_part(kind, json.dumps(value))
     except (TypeError, ValueError, RecursionError):  # not JSON, or no such part: its own words, about what was given
         return part.from_dict(value)
 

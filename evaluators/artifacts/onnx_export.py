@@ -295,8 +295,10 @@ class _Translation:
         if shortcut.stride != 1:
             x = self._slice(f"{name}.slice", x, (slice(None), slice(None), *[slice(None, None, shortcut.stride)] * 2))
         # Channel 0 of the padded tensor is the one of zeros.
-        x = self._add("Pad", [x, self._whole(f"{name}.pads", [0, 1, 0, 0, 0, 0, 0, 0])], f"{name}.pad")
-        source = self._whole(f"{name}.source", (shortcut.source + 1).tolist())
+        x = self._add(
+            "Pad", [x, self._constant(f"{name}.pads", _whole([0, 1, 0, 0, 0, 0, 0, 0]), "INT64")], f"{name}.pad"
+        )
+        source = self._constant(f"{name}.source", _whole((shortcut.source + 1).tolist()), "INT64")
         return self._add("Gather", [x, source], name, axis=1)
 
     def _slice(self, name: str, x: str, index: Any) -> str:
@@ -306,12 +308,18 @@ class _Translation:
             raise ExportError(f"There is no ONNX translation of the index {index} in {name}.")
         axes = [axis for axis, step in enumerate(steps) if step != 1]
         far = np.iinfo(np.int64).max
-        limits = (("starts", [0] * len(axes)), ("ends", [far] * len(axes)), ("axes", axes))
-        inputs = [self._whole(f"{name}.{part}", values) for part, values in limits]
-        return self._add("Slice", [x, *inputs, self._whole(f"{name}.steps", [steps[axis] for axis in axes])], name)
+        limits = {
+            "starts": [0] * len(axes),
+            "ends": [far] * len(axes),
+            "axes": axes,
+            "steps": [steps[axis] for axis in axes],
+        }
+        inputs = [self._constant(f"{name}.{part}", _whole(values), "INT64") for part, values in limits.items()]
+        return self._add("Slice", [x, *inputs], name)
 
-    def _whole(self, name: str, values: list[int]) -> str:
-        return self._constant(name, np.asarray(values, dtype=np.int64), "INT64")
+
+def _whole(values: list[int]) -> Array:
+    return np.asarray(values, dtype=np.int64)
 
 
 def _array(tensor: Tensor) -> Array:

@@ -80,7 +80,7 @@ def count_macs(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[st
     macs_of_output = {module: module.weight[0].numel() for module in names}  # one dot product for every output value
     ours = dict.fromkeys(layers, 0)
     flops: dict[nn.Module, int] = dict.fromkeys(network.modules(), 0)  # by torch's formulas, with what is inside
-    counter = _OperationCounter()
+    counter = _OperationCounter()  # type: ignore[no-untyped-call]
 
     def begin(module: nn.Module, _inputs: Any) -> None:
         flops[module] -= counter.flops
@@ -152,7 +152,7 @@ class _Formulas:
         return out
 
 
-class _OperationCounter(_Formulas, TorchDispatchMode):
+class _OperationCounter(_Formulas, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The formulas as a mode: `with` it, every operation is counted."""
 
 

@@ -31,7 +31,7 @@ def kernels_serve(x: Tensor, *parameters: Tensor, replaced: tuple[nn.Module, ...
         and (x.is_contiguous() or is_channels_last(x))
         and not any(module._forward_hooks or module._forward_pre_hooks for module in replaced)
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and library() is not None
     )
 

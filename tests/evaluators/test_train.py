@@ -28,14 +28,12 @@ def _images(count: int, seed: int = 0) -> Images:
     return Images((noise + 100 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels)
 
 
-def _train(network: nn.Module, recipe: Recipe, **other: object) -> list[Epoch]:
-    return list(train(network, dataclasses.replace(_context(recipe), **other)))  # type: ignore[arg-type]
+def _train(network: nn.Module, recipe: Recipe, **other: Any) -> list[Epoch]:
+    return list(train(network, dataclasses.replace(_context(recipe), **other)))
 
 
 def _context(recipe: Recipe, **other: Any) -> TrainContext:
-    return dataclasses.replace(
-        TrainContext(_images(96), _images(40, seed=1), recipe, PLAIN, classes=2, seed=0), **other
-    )
+    return TrainContext(_images(96), _images(40, seed=1), recipe, PLAIN, classes=2, seed=0, **other)
 
 
 def _network(seed: int = 0) -> nn.Module:
