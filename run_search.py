@@ -127,10 +127,11 @@ def import_trials(
     as_json: AsJson = False,
 ) -> None:
     """Take finished trials of another study as a warm start; they count as trials of this one."""
-    from search.importing import import_finished, print_imported
+    from search.importing import import_finished, print_imported, refuse_nothing
     from studies.settings import Settings
 
     told = import_finished(Settings.from_toml(study).changed(name=name), storage, source, source_name, data_dir)
+    refuse_nothing(told)
     if as_json:
         _print_json(told)
     else:
@@ -286,7 +287,7 @@ def sweep(
     """Measure accuracy against pruning ratio for several methods on one network."""
     from search.show import print_sweep, read_candidate, run_sweep
 
-    names = [name.strip() for name in methods.split(",")] if methods else None
+    names = [name.strip() for name in methods.split(",")] if methods is not None else None
     summary = run_sweep(
         read_candidate(candidate),
         name=candidate,

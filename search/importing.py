@@ -6,6 +6,7 @@ comes with its whole record, judged anew by this study's bar, and counts as a tr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,23 @@ from spaces import Candidate, CandidateError, Space, SpaceError
 from studies import storage as storages
 from studies.constraint import system_attributes
 from studies.errors import StudyError
+from studies.front import has_values
+from studies.page import counted
 from studies.record import read
 from studies.settings import Settings
 
 _OURS = ("owner", "beat", "starts", "dense_of", "spared")  # attributes that mean nothing in another study
+
+
+_LEFT_OUT = {
+    "known": "known already",
+    "outside": "outside of the space",
+    "other_data": "with other data or seed",
+    "copies": "copies of others' results",
+    "unreadable": "without a record that can be read",
+    "unfinished": "not trained to their end",
+}
+"""Why trials are not taken, by the key in what is told, and the words for it."""
 
 
 def import_finished(
@@ -31,11 +45,15 @@ def import_finished(
     """Copy what fits.
 
     Returns:
-        {"study", "source", "imported", "known", "outside", "other_data"}: trials by what became of them; `known` were
-        here already, `outside` are candidates beyond the space, `other_data` were trained on other data or seeds.
+        {"study", "source", "imported", "known", "outside", "other_data", "copies", "unreadable", "unfinished"}: trials
+        by what became of them. `known` were here already; `outside` are candidates beyond the space; `other_data` were
+        trained on other data or seeds; `copies` took over the result of another trial; `unreadable` have no record of
+        this program, or values that are no accuracy and score; `unfinished` were stopped, failed or still run.
+
+        Where none of them fits, nothing is written.
 
     Raises:
-        StudyError: The source is not there, or the study was begun with other settings.
+        StudyError: The source is not there or not slimfront's, or the study was begun with other settings.
     """
     from evaluators.data import search_data
 
@@ -44,36 +62,48 @@ def import_finished(
         storages.open_storage(source, must_exist=True, option=asked[0]), source_name, options=asked
     )
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
+    data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
+    fitting, left = _sorted_out(old, settings, data.digest)
+    told = {"study": settings.name, "source": old.study_name, "imported": 0, **left}
+    if not fitting:
+        return told
     with only_coordinator(storage):
-        data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
         study = storages.create_or_load(storages.open_storage(storage), settings.name)
         if storages.study_url(study) == storages.study_url(old) and study.study_name == old.study_name:
             raise StudyError(f"Study {study.study_name!r} cannot be imported into itself: give another --name.")
         check_identity(study, settings, data.digest)
-        return _copy(old, study, settings, data.digest)
+        known = {trial.user_attrs.get("digest") for trial in study.get_trials(deepcopy=False)}
+        fresh = [trial for digest, trial in fitting.items() if digest not in known]
+        study.add_trials(fresh)
+    return told | {"imported": len(fresh), "known": left["known"] + len(fitting) - len(fresh)}
 
 
-def _copy(old: optuna.Study, study: optuna.Study, settings: Settings, data_digest: str) -> dict[str, Any]:
+def _sorted_out(
+    old: optuna.Study, settings: Settings, data_digest: str
+) -> tuple[dict[str, FrozenTrial], dict[str, int]]:
+    """Trials by digest as the new study would have made them, and how many others there are, by the reason."""
     space = settings.make_space()
-    known = {trial.user_attrs.get("digest") for trial in study.get_trials(deepcopy=False)}
-    told = dict.fromkeys(("imported", "known", "outside", "other_data"), 0)
-    for trial in old.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    fitting: dict[str, FrozenTrial] = {}
+    left = dict.fromkeys(_LEFT_OUT, 0)
+    for trial in old.get_trials(deepcopy=False):
         record = read(trial)
-        if record is None or record.copied_from is not None:
-            continue
-        if record.digest in known:
-            told["known"] += 1
+        if trial.state != TrialState.COMPLETE:
+            left["unfinished"] += 1
+        elif record is None or not has_values(trial):
+            left["unreadable"] += 1
+        elif record.copied_from is not None:
+            left["copies"] += 1
         elif record.data_digest != data_digest or record.seed != settings.seed:
-            told["other_data"] += 1
+            left["other_data"] += 1
+        elif record.digest in fitting:
+            left["known"] += 1
         else:
             made = _remade(trial, record.candidate, space, settings.bar, old.study_name)
             if made is None:
-                told["outside"] += 1
-                continue
-            study.add_trial(made)
-            known.add(record.digest)
-            told["imported"] += 1
-    return {"study": study.study_name, "source": old.study_name, **told}
+                left["outside"] += 1
+            else:
+                fitting[record.digest] = made
+    return fitting, left
 
 
 def _remade(trial: FrozenTrial, candidate: Candidate, space: Space, bar: float, source: str) -> FrozenTrial | None:
@@ -117,9 +147,20 @@ class _Answers:
         return float(self._answer(name, FloatDistribution(low, high, log=log, step=step)))
 
 
+def refuse_nothing(told: Mapping[str, Any]) -> None:
+    """Raise StudyError, saying why, where nothing was imported and nothing that fits had been before."""
+    if not told["imported"] and not told["known"]:
+        raise StudyError(f"No trial of study {told['source']!r} can be imported: {_words(told) or 'it has none'}.")
+
+
 def print_imported(told: dict[str, Any]) -> None:
     """One line."""
-    text = f"{told['imported']} trials of {told['source']} imported into {told['study']}"
-    others = {"known": "known already", "outside": "outside of the space", "other_data": "with other data or seed"}
-    left = [f"{told[key]} {words}" for key, words in others.items() if told[key]]
-    Console().print(text + (f"; left out: {', '.join(left)}" if left else ""), markup=False, highlight=False)
+    text = f"{counted(told['imported'], 'trial')} of {told['source']} imported into {told['study']}"
+    left = _words(told)
+    shown = text + (f"; left out: {left}" if left else "")
+    Console().print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
+def _words(left: Mapping[str, Any]) -> str:
+    """ "3 known already, 2 outside of the space"."""
+    return ", ".join(f"{left[key]} {words}" for key, words in _LEFT_OUT.items() if left[key])

@@ -76,6 +76,7 @@ def launch(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = StudyStorage(storages.open_storage(options.storage), console.print)
     with only_coordinator(options.storage) as alone:
+        storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
         )
@@ -218,12 +219,21 @@ def only_coordinator(url: str) -> Iterator[bool]:
 
 
 def check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
-    """Refuse to go on with a study that was begun with other settings, and show the difference."""
+    """Refuse to go on with a study that was begun with other settings, and show the difference.
+
+    Raises:
+        StudyError: The settings differ, or the study has trials and does not say with which settings they were made.
+    """
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
     with study_lock(study):  # of two searches that begin a study at once, one decides what it is
         kept = study.user_attrs.get("identity")
         if kept is None:
+            if study._storage.get_n_trials(study._study_id):
+                raise StudyError(
+                    f"Study {study.study_name!r} has trials but not the settings that they were made with: it is not "
+                    "known whether these are the same. Give this one another --name."
+                )
             study.set_user_attr("identity", now)
             return
     differences = list(_differences(kept, now))

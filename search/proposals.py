@@ -105,7 +105,8 @@ class Proposer:
         max_score: float | None = None,
     ) -> None:
         self._space, self._bar, self._startup, self._rate = space, bar, startup, rate
-        self._limit, self._limited = min(REFERENCE_SCORE, max_score or REFERENCE_SCORE), max_score is not None
+        self._limited = max_score is not None
+        self._limit = REFERENCE_SCORE if max_score is None else min(REFERENCE_SCORE, max_score)
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}

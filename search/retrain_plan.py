@@ -11,6 +11,7 @@ from typing import Any
 from search.final_job import RetrainError, lengthened
 from spaces import Candidate
 from studies.errors import StudyError
+from studies.identity import DEFAULT_BAR
 
 LONGER = 3  # times the search's epochs, where none are asked for
 
@@ -81,14 +82,14 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
     from optuna.trial import TrialState
 
     from studies.front import front
+    from studies.identity import bar_of, identity_of
     from studies.record import REASONS, read
     from studies.storage import load_study, open_storage
 
     study = load_study(open_storage(storage, must_exist=True), name)
     trials = study.get_trials(deepcopy=False)
-    identity = study.user_attrs.get("identity", {})
     if trial is None:
-        wanted = front(trials, float(identity.get("bar", 0.9)))
+        wanted = front(trials, bar_of(study))
         if not wanted:
             raise StudyError(f"No trial of {study.study_name} is on the front yet; choose one with --trial.")
     else:
@@ -108,7 +109,7 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
             raise StudyError(f"{shown} has no record that this version can read.")
         accuracy = float(frozen.values[0]) if frozen.values else None
         choices.append(Choice(record.candidate, frozen.number, accuracy))
-    return choices, dict(identity), study.study_name
+    return choices, {**identity_of(study), "bar": bar_of(study)}, study.study_name
 
 
 def make_plan(
@@ -143,9 +144,9 @@ def make_plan(
         folder = Path("runs") / "final" / (f"{plain}-front" if front else f"{plain}-trial-{trial}")
     plan = Plan(
         tuple(choices),
-        dataset=dataset or str(identity.get("dataset", "cifar10")),
+        dataset=str(identity.get("dataset", "cifar10")) if dataset is None else dataset,
         image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
-        bar=bar if bar is not None else float(identity.get("bar", 0.9)),
+        bar=bar if bar is not None else float(identity.get("bar", DEFAULT_BAR)),
         seeds=seeds,
         epochs=epochs,
         study=study,

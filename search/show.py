@@ -21,15 +21,12 @@ def front_of(
     storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
-    from studies.errors import StudyError
+    from studies.identity import bar_of, identity_of
     from studies.storage import load_study, open_storage, study_url
     from studies.summary import summary, to_csv
 
     study = load_study(open_storage(storage, must_exist=True), name)
-    identity = study.user_attrs.get("identity", {})
-    bar = float(identity.get("bar", 0.9)) if bar is None else bar
-    if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    bar = bar_of(study, bar)
     files = {"storage": study_url(study)}
     trials = study.get_trials(deepcopy=False)
     if csv is not None:
@@ -37,7 +34,7 @@ def front_of(
     if plot is not None:
         from studies.plots import front_plot
 
-        files["plot"] = str(front_plot(trials, bar, plot, ladder=identity.get("dataset") == "cifar10"))
+        files["plot"] = str(front_plot(trials, bar, plot, ladder=identity_of(study).get("dataset") == "cifar10"))
     told = summary(study, bar)
     if importance:
         from studies.importance import importances
@@ -114,17 +111,25 @@ def remarks(summary: dict[str, Any]) -> list[str]:
 
 
 def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
-    """Draw the panels anew and serve optuna-dashboard until interrupted."""
+    """Draw the panels anew and serve optuna-dashboard until interrupted; studies of other programs stay as they are.
+
+    Raises:
+        StudyError: There is no such study, or none that is slimfront's.
+    """
     from studies.dashboard import serve, update_panels
-    from studies.storage import load_study, open_storage, study_names
+    from studies.identity import bar_of
+    from studies.storage import load_study, open_storage, own_studies
     from studies.trial_pages import artifacts_folder, update_pages
 
     opened = open_storage(storage, must_exist=True)
+    studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
+    if others:
+        left = f"not slimfront's, and left as they are: {', '.join(others)}"
+        Console(stderr=True).print(left, markup=False, highlight=False, soft_wrap=True)
     folder = artifacts_folder(storage)
     folder.mkdir(parents=True, exist_ok=True)
-    for found in [name] if name is not None else study_names(opened):
-        study = load_study(opened, found)
-        bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
+    for study in studies:
+        bar = bar_of(study)
         update_panels(study, bar)
         update_pages(study, bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder))
@@ -159,12 +164,13 @@ def score_of(
     from evaluators.score import formula
 
     chosen = read_candidate(candidate)
+    given = (weight_bits, weight_bits if activation_bits is None else activation_bits)
     own = (max(chosen.bits.weights), max(chosen.bits.activations))
-    bits = (weight_bits or own[0], activation_bits or weight_bits or own[1])
+    bits = (own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1])
     for option, value in (("--weight-bits", bits[0]), ("--activation-bits", bits[1])):
         if value not in BIT_WIDTHS:
             raise CandidateError(f"{option} must be one of {', '.join(map(str, BIT_WIDTHS))}, but got {value}.")
-    overridden = bits if weight_bits is not None or activation_bits is not None else None
+    overridden = None if given == (None, None) else bits
     measured = expected_score(chosen, INPUT_SHAPE, CLASSES, overridden)
     unpruned = measured
     if chosen.pruning != Pruning():
@@ -224,7 +230,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     from studies.storage import typed_command
 
     try:
-        numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
+        numbers = sweeps.DEFAULT_RATIOS if ratios is None else tuple(float(word) for word in ratios.split(","))
     except ValueError:
         raise CandidateError(f"--ratios must be numbers with commas between, but got {ratios!r}.") from None
     if not all(0 < number < 1 for number in numbers):
@@ -247,7 +253,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
 
         return sweeps.sweep(
             candidate,
-            methods=methods or sweeps.DEFAULT_METHODS,
+            methods=sweeps.DEFAULT_METHODS if methods is None else methods,
             ratios=numbers,
             command=typed_command(),
             progress=show,

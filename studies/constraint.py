@@ -97,5 +97,5 @@ def is_feasible(trial: FrozenTrial, bar: float) -> bool:
     """
     if trial.state != TrialState.COMPLETE or not trial.values:
         return False
-    accuracy = trial.values[0]
-    return math.isfinite(accuracy) and accuracy >= bar
+    accuracy: float = trial.values[0]
+    return bar <= accuracy <= 1

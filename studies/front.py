@@ -45,13 +45,20 @@ def front(trials: Iterable[FrozenTrial], bar: float) -> list[FrozenTrial]:
         trials: Trials whose values are (accuracy, score); in any order and any state.
         bar: Least accuracy, a share in [0, 1]; exactly the bar counts.
     """
-    eligible = sorted((t for t in trials if is_feasible(t, bar) and _has_score(t)), key=lambda t: t.number)
+    eligible = sorted((t for t in trials if is_feasible(t, bar) and has_values(t)), key=lambda t: t.number)
     points = [(trial.values[0], trial.values[1]) for trial in eligible]
     return [eligible[index] for index in non_dominated(points)]
 
 
-def _has_score(trial: FrozenTrial) -> bool:
-    return len(trial.values) == 2 and math.isfinite(trial.values[1]) and trial.values[1] > 0
+def has_values(trial: FrozenTrial) -> bool:
+    """Whether a trial's values can be an accuracy, a share in [0, 1], and a score, finite and above 0.
+
+    Another program may have added trials to a study, and meant percent or seconds by them.
+    """
+    if trial.values is None or len(trial.values) != 2:
+        return False
+    accuracy, score = map(float, trial.values)
+    return 0 <= accuracy <= 1 and 0 < score < math.inf
 
 
 def area(points: Iterable[Point], bar: float, reference: float = REFERENCE_SCORE) -> float:
@@ -82,11 +89,7 @@ def hypervolume(trials: Iterable[FrozenTrial], bar: float, reference: float = RE
 
 def nearest(trials: Iterable[FrozenTrial], count: int = NEAREST) -> list[FrozenTrial]:
     """The most accurate complete trials, feasible or not; of equally accurate ones the cheapest first."""
-    usable = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE and _has_score(trial) and math.isfinite(trial.values[0])
-    ]
+    usable = [trial for trial in trials if trial.state == TrialState.COMPLETE and has_values(trial)]
     return sorted(usable, key=lambda t: (-t.values[0], t.values[1], t.number))[:count]
 
 

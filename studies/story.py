@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from spaces import Candidate
 from studies.errors import StudyError
 from studies.front import front, hypervolume, nearest
+from studies.identity import bar_of, identity_of
 from studies.record import Record, read
 from studies.spending import Ending, endings
 from studies.storage import safe_url, study_url
@@ -133,10 +134,7 @@ def gather(study: Study, bar: float | None = None, summaries: Sequence[Path] = (
     Raises:
         StudyError: A summary that was named cannot be read.
     """
-    identity = study.user_attrs.get("identity", {})
-    bar = float(identity.get("bar", 0.9)) if bar is None else bar
-    if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    identity, bar = identity_of(study), bar_of(study, bar)
     trials = tuple(study.get_trials(deepcopy=False))
     records = {trial.number: record for trial in trials if (record := read(trial)) is not None}
     newest = records[max(records)] if records else None
