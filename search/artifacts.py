@@ -41,7 +41,7 @@ def verify_file(
     if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
         size = side if name.startswith("folder:") else None
-        test = final_data(name, data_dir=data_dir, image_size=size).test()
+        test = final_data(name, data_dir=data_dir, image_size=size, progress=say).test()
         say(f"classifying the {len(test.labels):,} test images of {name}")
     facts = verify(path, test).to_dict()
     if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from search.launch import check_identity, only_coordinator
+from search.progress import plainly
 from spaces import Candidate, CandidateError, Space, SpaceError
 from studies import storage as storages
 from studies.constraint import system_attributes
@@ -62,7 +63,8 @@ def import_finished(
         storages.open_storage(source, must_exist=True, option=asked[0]), source_name, options=asked
     )
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
-    data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
+    say = plainly(Console(stderr=True))
+    data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size, progress=say)
     fitting, left = _sorted_out(old, settings, data.digest)
     told = {"study": settings.name, "source": old.study_name, "imported": 0, **left}
     if not fitting:

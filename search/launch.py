@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
 from search.early_stopping import Rules
 from search.ownership import Ownership, study_lock
-from search.progress import make_show
+from search.progress import make_show, plainly
 from search.transactions import StudyStorage
 from search.trials import Ledger
 from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_key, evaluate_job
@@ -74,11 +74,11 @@ def launch(
         cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
-    storage = StudyStorage(storages.open_storage(options.storage), console.print)
+    storage = StudyStorage(storages.open_storage(options.storage), plainly(console))
     with only_coordinator(options.storage) as alone:
         storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
-            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
+            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=plainly(console)
         )
         study = storages.create_or_load(storage, settings.name)
         check_identity(study, settings, data.digest)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +15,11 @@ from rich.table import Table
 
 from evaluators.train import Epoch
 from studies.page import percent_number
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: a path may hold brackets, which a console would take for markup."""
+    return partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from search.final_numbers import rank_correlation, summarise
 from search.final_test import count_reads
 from search.interrupt import Interrupt
 from search.launch import Options, make_workers, resources
+from search.progress import plainly
 from search.retrain_plan import Choice, Plan
 from search.retrain_show import RetrainShow, make_retrain_show
 from search.workers import Evaluate, Workers
@@ -80,7 +81,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
     device, slots, threads = resources(options)
-    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=console.print)
+    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=plainly(console))
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, out, digest)

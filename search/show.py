@@ -208,9 +208,10 @@ def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[
     from dataclasses import asdict
 
     from evaluators.data import fetch
+    from search.progress import plainly
 
-    console = Console(stderr=True)
-    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=console.print)
+    say = plainly(Console(stderr=True))
+    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=say)
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}
 
 
@@ -218,15 +219,18 @@ def print_source(found: dict[str, Any]) -> None:
     """One line a fact."""
     console = Console()
     for key, value in found.items():
-        console.print(f"{key.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
+        for line in value if key == "notes" else [value]:
+            console.print(f"{key.replace('_', ' ')}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
     """Run `search.sweep.sweep` with a progress bar; `ratios` as the command line gives them."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from evaluators.data import notes_of
     from search import sweep as sweeps
     from search.launch import Options, resources
+    from search.progress import plainly
     from studies.storage import typed_command
 
     try:
@@ -237,6 +241,8 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
         raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
     console = Console(stderr=True)
+    for note in notes_of(other["dataset"]):
+        plainly(console)(f"{other['dataset']}: {note}")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("sweep", total=None)

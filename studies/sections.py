@@ -9,6 +9,7 @@ from studies import methods_used
 from studies.page import Markup, decimals, element, join, number, percent_number, table
 from studies.story import Network, Story
 
+PICTURES = "Of every picture the middle square, resized; what lies outside of it was cut off."  # of a folder
 VERDICT_CLASSES = {"clears the bar": "clears", "misses it": "misses"}
 
 
