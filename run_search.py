@@ -249,7 +249,9 @@ def retrain(
 def data(
     name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, fashion-mnist or folder:PATH.")],
     data_dir: DataDir = None,
-    image_size: Annotated[int | None, typer.Option(help="Side that an image folder's pictures get.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side that an image folder's pictures get: of each the middle square.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch and check a data set; say where it lies and where it came from."""
