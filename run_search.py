@@ -127,10 +127,11 @@ def import_trials(
     as_json: AsJson = False,
 ) -> None:
     """Take finished trials of another study as a warm start; they count as trials of this one."""
-    from slimfront.search.commands.importing import import_finished, print_imported
+    from slimfront.search.commands.importing import import_finished, print_imported, refuse_nothing
     from slimfront.studies.settings import Settings
 
     told = import_finished(Settings.from_toml(study).changed(name=name), storage, source, source_name, data_dir)
+    refuse_nothing(told)
     if as_json:
         _print_json(told)
     else:
@@ -248,7 +249,9 @@ def retrain(
 def data(
     name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, fashion-mnist or folder:PATH.")],
     data_dir: DataDir = None,
-    image_size: Annotated[int | None, typer.Option(help="Side that an image folder's pictures get.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side that an image folder's pictures get: of each the middle square.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch and check a data set; say where it lies and where it came from."""
@@ -286,7 +289,7 @@ def sweep(
     """Measure accuracy against pruning ratio for several methods on one network."""
     from slimfront.search.commands.show import print_sweep, read_candidate, run_sweep
 
-    names = [name.strip() for name in methods.split(",")] if methods else None
+    names = [name.strip() for name in methods.split(",")] if methods is not None else None
     summary = run_sweep(
         read_candidate(candidate),
         name=candidate,

@@ -6,8 +6,9 @@ It knows nothing of what the tasks are: whoever hands them out says in words wha
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
@@ -16,6 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from slimfront.evaluators.training.loop import TEACHER, Epoch
 from slimfront.studies.report.page import percent_number
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are: a path may hold brackets, which a console would take for markup."""
+    return partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

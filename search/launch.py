@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 from slimfront.evaluators.job import Job, Result
-from slimfront.search.display import make_display
+from slimfront.search.display import make_display, plainly
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
@@ -81,8 +81,9 @@ def launch(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = storages.open_storage(options.storage)
     with only_coordinator(options.storage) as alone:
+        storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
-            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
+            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=plainly(console)
         )
         store = open_study(storage, settings.name)
         check_identity(store, settings, data.digest)
@@ -227,12 +228,21 @@ def only_coordinator(url: str) -> Iterator[bool]:
 
 
 def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> None:
-    """Refuse to go on with a study that was begun with other settings, and show the difference."""
+    """Refuse to go on with a study that was begun with other settings, and show the difference.
+
+    Raises:
+        StudyError: The settings differ, or the study has trials and does not say with which settings they were made.
+    """
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
     with study_lock(store):  # of two searches that begin a study at once, one decides what it is
         kept = store.attributes.get("identity")
         if kept is None:
+            if store.trials:
+                raise StudyError(
+                    f"Study {store.name!r} has trials but not the settings that they were made with: it is not "
+                    "known whether these are the same. Give this one another --name."
+                )
             store.attributes.set("identity", now)
             return
     differences = list(_differences(kept, now))

@@ -244,8 +244,11 @@ class TrialRecord:
 
     @property
     def is_located(self) -> bool:
-        """Whether accuracy and a positive score are known, so that the trial has a place among others."""
-        return self.accuracy is not None and self.score is not None and self.score > 0
+        """Whether accuracy, a share in [0, 1], and a positive score are known, so that it has a place among others.
+
+        Another program may have added trials to a study, and meant percent or seconds by them.
+        """
+        return self.accuracy is not None and 0 <= self.accuracy <= 1 and self.score is not None and self.score > 0
 
     @property
     def why(self) -> str:

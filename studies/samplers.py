@@ -43,6 +43,8 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
     least = 2 if name == "nsga2" else 1
     if startup is not None and startup < least:
         raise StudyError(f"The sampler's start-up must be at least {least}, but got {startup}.")
+    if startup is None:
+        startup = 50 if name == "nsga2" else 10
     drawn = seed_of(seed, known_trials)
     with warnings.catch_warnings():
         # multivariate, group, QMC and GP are called experimental; they are what this project chose, knowingly.
@@ -51,9 +53,9 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
             case "tpe":
                 # group: parameters of different branches of the space are modelled apart. constant_liar (the default):
                 # candidates still in training count as bad, so that parallel proposals differ.
-                return TPESampler(n_startup_trials=startup or 10, multivariate=True, group=True, seed=drawn)
+                return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=drawn)
             case "nsga2":
-                return NSGAIISampler(population_size=startup or 50, seed=drawn)
+                return NSGAIISampler(population_size=startup, seed=drawn)
             case "random":
                 return RandomSampler(seed=drawn)
             case "qmc":
@@ -64,7 +66,7 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
                     scramble=True, seed=seed, independent_sampler=independent, warn_independent_sampling=False
                 )
             case _:
-                return GPSampler(seed=drawn, n_startup_trials=startup or 10, warn_independent_sampling=False)
+                return GPSampler(seed=drawn, n_startup_trials=startup, warn_independent_sampling=False)
 
 
 def seed_of(seed: int, known_trials: int) -> int:

@@ -4,7 +4,8 @@
     PATH/train/CLASS/*, PATH/test/CLASS/*     a tenth of every training class is for validation
 
 The parts are fixed by the hash of each file's name, not drawn: the same folder has the same parts everywhere, and
-a few pictures more do not reshuffle the others.
+a few pictures more do not reshuffle the others. Every picture becomes a square: its middle is cut out and resized.
+Transparent pictures are laid over mid-grey, which is zero to a network, and on which black and white both show.
 """
 
 from __future__ import annotations
@@ -15,14 +16,28 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from slimfront.evaluators.data.folder_layout import (
+    SUFFIXES,
+    Unused,
+    class_folders,
+    entries,
+    is_picture,
+    refuse_nested,
+    shown,
+    train_and_test,
+)
 from slimfront.evaluators.data.images import Collection, DataError, Images
 from slimfront.evaluators.data.sources import Progress, one_line
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+if TYPE_CHECKING:
+    from PIL import Image
+
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
+BACKGROUND = (128, 128, 128)  # what transparent pictures are laid over: mid-grey
 DEFAULT_SIZE = 32
 LARGEST_SIZE = 512  # pixels a side of what is kept
 LARGEST_FILE = 64 * 2**20  # bytes
@@ -50,12 +65,13 @@ class ImageFolder:
     train: tuple[_File, ...]
     test: tuple[_File, ...]
     validation: tuple[int, ...]  # indices into train
+    notes: tuple[str, ...] = ()  # for people: what becomes of the pictures, and what of the folder is not used
 
     @property
     def key(self) -> str:
         """For the cache: changes with the place, the size asked for, and any file's name, size or time."""
         files = [(file.name, file.label, file.size, file.changed) for file in (*self.train, *self.test)]
-        text = repr((str(self.root), self.image_size, self.class_names, len(self.train), files))
+        text = repr((str(self.root), self.image_size, self.class_names, len(self.train), files, BACKGROUND))
         return "folder-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def read(self, progress: Progress | None = None) -> Collection:
@@ -81,26 +97,26 @@ def list_folder(path: str | os.PathLike[str], image_size: int | None = None) -> 
         image_size: Side of the images in pixels, 32 unless given.
 
     Raises:
-        DataError: Not a folder, fewer than two classes, a class with too few pictures, more than the limits allow, or
-            a link that leads out of the folder.
+        DataError: Not a folder, fewer than two classes, a class with too few pictures, folders that may be classes or
+            parts or folders of classes, more than the limits allow, or a link that leads out of the folder.
     """
     size = DEFAULT_SIZE if image_size is None else image_size
     if not 4 <= size <= LARGEST_SIZE:
         raise DataError(f"--image-size must be in 4..{LARGEST_SIZE}, but got {size}.")
-    root = Path(path).expanduser()
+    root, unused = Path(path).expanduser(), Unused()
     try:
         root = root.resolve(strict=True)
         if not str(path) or not root.is_dir():
             raise DataError(f"folder:{path} is not a folder; give folder:PATH with a sub-folder for each class.")
-        parts = {entry.name: entry for entry in _folders(root, root)}
-        if "train" in parts and "test" in parts:
-            class_names, train = _labelled(parts["train"], root, at_least=2)
-            _, test = _labelled(parts["test"], root, at_least=1, known=class_names)
+        folders = class_folders(root, root, unused)
+        parts = train_and_test(root, folders, unused)
+        if parts is not None:
+            train_folders, test_folders = (class_folders(part, root, unused) for part in parts)
+            class_names, train = _labelled(parts[0], train_folders, root, unused, at_least=2)
+            _, test = _labelled(parts[1], test_folders, root, unused, at_least=1, known=(parts[0], class_names))
             held_out = _chosen(train, len(class_names), (0.1,))[0]
-        elif "train" in parts:
-            raise DataError(f"{root} has a sub-folder train but none named test; give both, or neither.")
         else:
-            class_names, files = _labelled(root, root, at_least=3)
+            class_names, files = _labelled(root, folders, root, unused, at_least=3)
             test, held_out = _chosen(files, len(class_names), (0.1, 0.1))
             tested = set(test)
             train = [file for file in files if file not in tested]
@@ -116,55 +132,49 @@ def list_folder(path: str | os.PathLike[str], image_size: int | None = None) -> 
         )
     held = set(held_out)
     validation = tuple(index for index, file in enumerate(train) if file in held)
-    return ImageFolder(root, size, class_names, tuple(train), tuple(test), validation)
+    notes = (
+        f"pictures become {size}x{size} pixels: the middle square of each, resized; transparent ones on mid-grey",
+        *unused.sentences(),
+    )
+    return ImageFolder(root, size, class_names, tuple(train), tuple(test), validation, notes)
 
 
-def _entries(folder: Path, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """What is visible in a folder, by name. A link may lead to a file inside `root`, nowhere else."""
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_symlink():
-            target = entry.resolve()
-            if not target.is_relative_to(root):
-                raise DataError(f"{entry} is a link that leads out of {root}; copy what it stands for.")
-            if target.is_dir():
-                raise DataError(f"{entry} is a link to a folder; copy what it stands for.")
-            if not target.exists():
-                raise DataError(f"{entry} is a link to a file that is not there; remove it.")
-        yield entry, entry.stat()
-
-
-def _folders(folder: Path, root: Path) -> list[Path]:
-    return [entry for entry, about in _entries(folder, root) if stat.S_ISDIR(about.st_mode)]
-
-
-def _pictures(folder: Path, root: Path, label: int) -> Iterator[_File]:
+def _pictures(folder: Path, root: Path, label: int, unused: Unused) -> Iterator[_File]:
     """All pictures in a class's folder and the folders in it."""
-    for entry, about in _entries(folder, root):
+    for entry, about in entries(folder, root):
         if stat.S_ISDIR(about.st_mode):
-            yield from _pictures(entry, root, label)
-        elif entry.suffix.lower() in SUFFIXES:
+            yield from _pictures(entry, root, label, unused)
+        elif is_picture(entry):
             if not stat.S_ISREG(about.st_mode):
                 raise DataError(f"{entry} is not a regular file; remove it.")
             name = entry.relative_to(root).as_posix()
             yield _File(entry, name, label, about.st_size, about.st_mtime_ns)
+        else:
+            unused.others[shown(entry.suffix.lower()) or "no suffix"] += 1
 
 
 def _labelled(
-    folder: Path, root: Path, at_least: int, known: tuple[str, ...] | None = None
+    folder: Path,
+    folders: list[Path],
+    root: Path,
+    unused: Unused,
+    *,
+    at_least: int,
+    known: tuple[Path, tuple[str, ...]] | None = None,
 ) -> tuple[tuple[str, ...], list[_File]]:
-    """Class names (sorted) and files (by class and name) of a folder of classes; `known` names cannot be added to."""
-    folders = _folders(folder, root)
-    names = known if known is not None else tuple(entry.name for entry in folders)
+    """Class names (sorted) and files (by class and name) of a folder of classes, which are `folders`.
+
+    `known` is the folder of the training images and its classes, which cannot be added to.
+    """
+    names = known[1] if known is not None else tuple(entry.name for entry in folders)
     if len(names) < 2:
         raise DataError(f"{folder} has {len(names)} sub-folders; each class wants one, and there must be two at least.")
     files: list[_File] = []
     for entry in folders:
-        if entry.name not in names:
-            raise DataError(f"{entry} is no class of the training images; remove it or add {root}/train/{entry.name}.")
+        if known is not None and entry.name not in names:
+            raise DataError(f"{entry} is no class of the training images; remove it or add {known[0] / entry.name}.")
         before = len(files)
-        for file in _pictures(entry, root, names.index(entry.name)):
+        for file in _pictures(entry, root, names.index(entry.name), unused):
             files.append(file)
             if len(files) > MOST_FILES:
                 raise DataError(f"{folder} has more than {MOST_FILES} images; use a part of them.")
@@ -172,8 +182,9 @@ def _labelled(
             suffixes = ", ".join(sorted(SUFFIXES))
             found = len(files) - before
             raise DataError(f"{entry} has {found} images, but {at_least} are needed at least ({suffixes}).")
+        refuse_nested(entry, (file.path for file in files[before:]))
     if not files:
-        raise DataError(f"{folder} has no images.")
+        raise DataError(f"{folder} has no images in sub-folders named by class.")
     return names, files
 
 
@@ -201,7 +212,7 @@ def _decode(files: tuple[_File, ...], size: int) -> Images:
 
 
 def _read(file: _File, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """One picture as (3, size, size): turned upright, its middle square cut out, resized."""
+    """One picture as (3, size, size): turned upright, laid over BACKGROUND, its middle square cut out, resized."""
     from PIL import Image, ImageOps
 
     if file.size > LARGEST_FILE:
@@ -212,10 +223,23 @@ def _read(file: _File, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
                 raise DataError(f"{file.path} is {picture.width}x{picture.height}: too large; make it smaller.")
             if picture.mode[0] in "IF":
                 raise DataError(f"{file.path} has pixels of more than 8 bits; convert it to 8 bits a channel.")
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-        square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
+            upright = ImageOps.exif_transpose(picture)
+        square = ImageOps.fit(_opaque(upright), (size, size), Image.Resampling.BILINEAR)
     except DataError:
         raise
     except Exception as error:  # what a broken picture makes Pillow raise is not a closed list
         raise DataError(f"{file.path} is not a picture that can be read ({one_line(error)}); remove it.") from None
     return np.asarray(square).transpose(2, 0, 1).copy()
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """As RGB; where anything is transparent, BACKGROUND shows through."""
+    from PIL import Image
+
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        if layer.getchannel("A").getextrema() != (255, 255):
+            canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
+            canvas.alpha_composite(layer)
+            return canvas.convert("RGB")
+    return picture.convert("RGB")

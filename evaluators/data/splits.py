@@ -28,7 +28,18 @@ from slimfront.evaluators.data.image_folder import list_folder
 from slimfront.evaluators.data.images import Collection, DataError, Images, TrainingPart
 from slimfront.evaluators.data.sources import Progress, SourceError, first_source
 
-__all__ = ["NAMES", "DataError", "FinalData", "Images", "SearchData", "Source", "fetch", "final_data", "search_data"]
+__all__ = [
+    "NAMES",
+    "DataError",
+    "FinalData",
+    "Images",
+    "SearchData",
+    "Source",
+    "fetch",
+    "final_data",
+    "notes_of",
+    "search_data",
+]
 
 NAMES = ("digits", "cifar10", "cifar100", "fashion-mnist", "folder:PATH")
 ENVIRONMENT = "SLIMFRONT_DATA"
@@ -107,6 +118,7 @@ class Source:
         input_shape: (channels, height, width).
         class_names: One a class.
         digest: As in `SearchData`.
+        notes: What else there is to know, a sentence each: of a folder, what is not used of it.
     """
 
     name: str
@@ -119,6 +131,7 @@ class Source:
     input_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -133,6 +146,7 @@ class Source:
             "input_shape": list(self.input_shape),
             "class_names": list(self.class_names),
             "digest": self.digest,
+            "notes": list(self.notes),
         }
 
 
@@ -155,7 +169,7 @@ def search_data(
     Raises:
         DataError: An unknown name, a set that no source delivers, or a folder that cannot be used.
     """
-    part = _open(name, data_dir, image_size, progress)[0].training()
+    part = _opened(name, data_dir, image_size, progress).training()
     rest = torch.ones(len(part.train), dtype=torch.bool)
     rest[part.validation] = False
     return SearchData(
@@ -176,7 +190,7 @@ def final_data(
     progress: Progress | None = None,
 ) -> FinalData:
     """All training images, and the test images on demand. Arguments and errors as for `search_data`."""
-    opened = _open(name, data_dir, image_size, progress)[0]
+    opened = _opened(name, data_dir, image_size, progress)
     part = opened.training()
     return FinalData(name, part.train, len(part.class_names), part.hash[:16], part.class_names, opened.testing)
 
@@ -189,7 +203,7 @@ def fetch(
     progress: Progress | None = None,
 ) -> Source:
     """Fetches a data set unless it is there, and checks all of it. Arguments and errors as for `search_data`."""
-    opened, path = _open(name, data_dir, image_size, progress)
+    opened, path, notes = _open(name, data_dir, image_size, progress)
     part, test = opened.training(), opened.testing()
     if name == "cifar10" and isinstance(opened, Cached) and not cifar10.is_official(part.train, test):
         opened.drop()
@@ -205,7 +219,17 @@ def fetch(
         input_shape=part.train.shape,
         class_names=part.class_names,
         digest=part.hash[:16],
+        notes=notes,
     )
+
+
+def notes_of(name: str, *, image_size: int | None = None) -> tuple[str, ...]:
+    """What there is to know of a data set before it is read, a sentence each: of a folder, what is not used of it.
+
+    Raises:
+        DataError: A folder that cannot be used.
+    """
+    return list_folder(name.removeprefix("folder:"), image_size).notes if name.startswith("folder:") else ()
 
 
 class _Opened(Protocol):
@@ -228,21 +252,33 @@ _DOWNLOADS: dict[str, Callable[[Progress | None], dict[str, Callable[[], Collect
 }
 
 
+def _opened(
+    name: str, data_dir: str | os.PathLike[str] | None, image_size: int | None, progress: Progress | None
+) -> _Opened:
+    """The data set; what there is to know of it is told to `progress`."""
+    opened, _, notes = _open(name, data_dir, image_size, progress)
+    if progress is not None:
+        for note in notes:
+            progress(f"{name}: {note}")
+    return opened
+
+
 def _open(
     name: str, data_dir: str | os.PathLike[str] | None, image_size: int | None, progress: Progress | None
-) -> tuple[_Opened, Path]:
-    """The data set, in memory or in the cache, and where it lies."""
+) -> tuple[_Opened, Path, tuple[str, ...]]:
+    """The data set, in memory or in the cache, where it lies, and what there is to know of it."""
     if name.startswith("folder:"):
         listed = list_folder(name.removeprefix("folder:"), image_size)
         cached = Cached(listed.key, lambda: listed.read(progress))
-        return cached, cached.path
+        return cached, cached.path, listed.notes
     if name != "digits" and name not in _FOLDERS:
         raise DataError(f"There is no data set named {name!r}; choose one of {', '.join(NAMES)}.")
     if image_size is not None:
         raise DataError(f"--image-size is for folder:PATH only; {name} has images of a fixed size.")
     if name == "digits":
-        return digits(), digits_path()
-    return _open_downloaded(name, Path(data_dir).expanduser() if data_dir is not None else None, progress)
+        return digits(), digits_path(), ()
+    folder = Path(data_dir).expanduser() if data_dir is not None else None
+    return *_open_downloaded(name, folder, progress), ()
 
 
 def _open_downloaded(name: str, data_dir: Path | None, progress: Progress | None) -> tuple[_Opened, Path]:

@@ -36,11 +36,12 @@ def verify_file(
     except ArtifactError:
         provenance, side = {}, None  # changed, or no artifact at all: `verify` tells the two apart
     source = provenance.get("data")
-    name = dataset or (source.get("name") if isinstance(source, dict) else None)
+    noted = source.get("name") if isinstance(source, dict) else None
+    name = noted if dataset is None else dataset
     if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
         # A folder that a file from elsewhere names is not opened unless the user names it, too.
         size = side if name.startswith("folder:") else None
-        test = final_data(name, data_dir=data_dir, image_size=size).test()
+        test = final_data(name, data_dir=data_dir, image_size=size, progress=say).test()
         say(f"classifying the {len(test.labels):,} test images of {name}")
     facts = verify(path, test).to_dict()
     if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:

@@ -7,20 +7,33 @@ comes with its whole record, judged anew by this study's bar, and counts as a tr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from rich.console import Console
+from slimfront.search.display import plainly
 from slimfront.search.launch import check_identity, only_coordinator
 from slimfront.search.proposals.drafts import Drafts
 from slimfront.spaces import CandidateError, SpaceError
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.records import StudyRecord, to_frozen
-from slimfront.studies.store.study import StudyStore, find_study, open_study, snapshot
+from slimfront.studies.store.study import find_study, open_study, snapshot
+
+_LEFT_OUT = {
+    "known": "known already",
+    "outside": "outside of the space",
+    "other_data": "with other data or seed",
+    "copies": "copies of others' results",
+    "unreadable": "without a record that can be read",
+    "unfinished": "not trained to their end",
+}
+"""Why trials are not taken, by the key in what is told, and the words for it."""
 
 
 def import_finished(
@@ -29,11 +42,15 @@ def import_finished(
     """Copy what fits.
 
     Returns:
-        {"study", "source", "imported", "known", "outside", "other_data"}: trials by what became of them; `known` were
-        here already, `outside` are candidates beyond the space, `other_data` were trained on other data or seeds.
+        {"study", "source", "imported", "known", "outside", "other_data", "copies", "unreadable", "unfinished"}: trials
+        by what became of them. `known` were here already; `outside` are candidates beyond the space; `other_data` were
+        trained on other data or seeds; `copies` took over the result of another trial; `unreadable` have no record of
+        this program, or values that are no accuracy and score; `unfinished` were stopped, failed or still run.
+
+        Where none of them fits, nothing is written.
 
     Raises:
-        StudyError: The source is not there, or the study was begun with other settings.
+        StudyError: The source is not there or not slimfront's, or the study was begun with other settings.
     """
     from slimfront.evaluators.data.splits import search_data
 
@@ -41,35 +58,49 @@ def import_finished(
     opened = storages.open_storage(source, must_exist=True, option=asked[0])
     old = snapshot(find_study(opened, source_name, options=asked))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
+    say = plainly(Console(stderr=True))
+    data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size, progress=say)
+    fitting, left = _sorted_out(old, settings, data.digest)
+    told = {"study": settings.name, "source": old.name, "imported": 0, **left}
+    if not fitting:
+        return told
     with only_coordinator(storage):
-        data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
         store = open_study(storages.open_storage(storage), settings.name)
         if (old.storage, old.name) == (snapshot(store).storage, store.name):
             raise StudyError(f"Study {store.name!r} cannot be imported into itself: give another --name.")
         check_identity(store, settings, data.digest)
-        return _copy(old, store, settings, data.digest)
+        known = {trial.digest for trial in store.trials}
+        fresh = [trial for digest, trial in fitting.items() if digest not in known]
+        for trial in fresh:
+            store.add(to_frozen(trial, settings.bar))
+    return told | {"imported": len(fresh), "known": left["known"] + len(fitting) - len(fresh)}
 
 
-def _copy(old: StudyRecord, store: StudyStore, settings: Settings, data_digest: str) -> dict[str, Any]:
+def _sorted_out(
+    old: StudyRecord, settings: Settings, data_digest: str
+) -> tuple[dict[str, TrialRecord], dict[str, int]]:
+    """Trials by digest as the new study would have made them, and how many others there are, by the reason."""
     drafts = Drafts(settings.make_space())
-    known = {trial.digest for trial in store.trials}
-    told = dict.fromkeys(("imported", "known", "outside", "other_data"), 0)
+    fitting: dict[str, TrialRecord] = {}
+    left = dict.fromkeys(_LEFT_OUT, 0)
     for trial in old.trials:
-        if trial.state is not State.COMPLETE or trial.own_candidate is None:
-            continue
-        if trial.digest in known:
-            told["known"] += 1
+        if trial.state is not State.COMPLETE:
+            left["unfinished"] += 1
+        elif trial.candidate is None or not trial.is_located:
+            left["unreadable"] += 1
+        elif trial.copied_from is not None:
+            left["copies"] += 1
         elif trial.data_digest != data_digest or trial.seed != settings.seed:
-            told["other_data"] += 1
+            left["other_data"] += 1
+        elif trial.candidate.digest in fitting:
+            left["known"] += 1
         else:
             made = _remade(trial, drafts, f"{old.name}, trial {trial.number}")
             if made is None:
-                told["outside"] += 1
-                continue
-            store.add(to_frozen(made, settings.bar))
-            known.add(trial.digest)
-            told["imported"] += 1
-    return {"study": store.name, "source": old.name, **told}
+                left["outside"] += 1
+            else:
+                fitting[trial.candidate.digest] = made
+    return fitting, left
 
 
 def _remade(trial: TrialRecord, drafts: Drafts, source: str) -> TrialRecord | None:
@@ -88,9 +119,19 @@ def _remade(trial: TrialRecord, drafts: Drafts, source: str) -> TrialRecord | No
     )
 
 
+def refuse_nothing(told: Mapping[str, Any]) -> None:
+    """Raise StudyError, saying why, where nothing was imported and nothing that fits had been before."""
+    if not told["imported"] and not told["known"]:
+        raise StudyError(f"No trial of study {told['source']!r} can be imported: {_words(told) or 'it has none'}.")
+
+
 def print_imported(told: dict[str, Any]) -> None:
     """One line."""
-    text = f"{told['imported']} trials of {told['source']} imported into {told['study']}"
-    others = {"known": "known already", "outside": "outside of the space", "other_data": "with other data or seed"}
-    left = [f"{told[key]} {words}" for key, words in others.items() if told[key]]
-    Console().print(text + (f"; left out: {', '.join(left)}" if left else ""), markup=False, highlight=False)
+    text = f"{counted(told['imported'], 'trial')} of {told['source']} imported into {told['study']}"
+    left = _words(told)
+    plainly(Console())(text + (f"; left out: {left}" if left else ""))
+
+
+def _words(left: Mapping[str, Any]) -> str:
+    """ "3 known already, 2 outside of the space"."""
+    return ", ".join(f"{left[key]} {words}" for key, words in _LEFT_OUT.items() if left[key])

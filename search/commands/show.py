@@ -20,15 +20,13 @@ def front_of(
     storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
-    from slimfront.studies.errors import StudyError
+    from slimfront.studies.identity import bar_of
     from slimfront.studies.store.storage import open_storage
     from slimfront.studies.store.study import find_study, snapshot
     from slimfront.studies.summary import summary, to_csv
 
     study = snapshot(find_study(open_storage(storage, must_exist=True), name))
-    bar = study.bar if bar is None else bar
-    if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    bar = bar_of(study.name, study.identity, bar)
     files = {"storage": study.storage}
     if csv is not None:
         files["csv"] = str(to_csv(study.trials, csv, bar))
@@ -112,17 +110,25 @@ def remarks(summary: dict[str, Any]) -> list[str]:
 
 
 def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
-    """Draw the panels anew and serve optuna-dashboard until interrupted."""
+    """Draw the panels anew and serve optuna-dashboard until interrupted; studies of other programs stay as they are.
+
+    Raises:
+        StudyError: There is no such study, or none that is slimfront's.
+    """
     from slimfront.studies.dashboard.server import serve, update_panels
     from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
-    from slimfront.studies.store.storage import open_storage, study_names
-    from slimfront.studies.store.study import find_study, optuna_study, snapshot
+    from slimfront.studies.store.storage import load_study, open_storage, own_studies
+    from slimfront.studies.store.study import StudyStore, optuna_study, snapshot
 
     opened = open_storage(storage, must_exist=True)
+    studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
+    if others:
+        left = f"not slimfront's, and left as they are: {', '.join(others)}"
+        Console(stderr=True).print(left, markup=False, highlight=False, soft_wrap=True)
     folder = artifacts_folder(storage)
     folder.mkdir(parents=True, exist_ok=True)
-    for found in [name] if name is not None else study_names(opened):
-        store = find_study(opened, found)
+    for found in studies:
+        store = StudyStore(opened, found.study_name)
         study, read = optuna_study(store), snapshot(store)
         update_panels(study, read.trials, read.bar)
         update_pages(study, read.trials, read.bar, folder, latest=LATEST_PAGES)
@@ -158,12 +164,13 @@ def score_of(
     from slimfront.evaluators.scoring.score import formula
 
     chosen = read_candidate(candidate)
+    given = (weight_bits, weight_bits if activation_bits is None else activation_bits)
     own = (max(chosen.bits.weights), max(chosen.bits.activations))
-    bits = (weight_bits or own[0], activation_bits or weight_bits or own[1])
+    bits = (own[0] if given[0] is None else given[0], own[1] if given[1] is None else given[1])
     for option, value in (("--weight-bits", bits[0]), ("--activation-bits", bits[1])):
         if value not in BIT_WIDTHS:
             raise CandidateError(f"{option} must be one of {', '.join(map(str, BIT_WIDTHS))}, but got {value}.")
-    overridden = bits if weight_bits is not None or activation_bits is not None else None
+    overridden = None if given == (None, None) else bits
     measured = expected_score(chosen, INPUT_SHAPE, CLASSES, overridden)
     unpruned = measured
     if chosen.pruning != Pruning():
@@ -201,9 +208,10 @@ def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[
     from dataclasses import asdict
 
     from slimfront.evaluators.data.splits import fetch
+    from slimfront.search.display import plainly
 
-    console = Console(stderr=True)
-    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=console.print)
+    say = plainly(Console(stderr=True))
+    found = fetch(name, data_dir=data_dir, image_size=image_size, progress=say)
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}
 
 
@@ -211,23 +219,28 @@ def print_source(found: dict[str, Any]) -> None:
     """One line a fact."""
     console = Console()
     for key, value in found.items():
-        console.print(f"{key.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
+        for line in value if key == "notes" else [value]:
+            console.print(f"{key.replace('_', ' ')}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
     """Run `slimfront.search.sweep.run.sweep`; `ratios` as the command line gives them."""
+    from slimfront.evaluators.data.splits import notes_of
+    from slimfront.search.display import plainly
     from slimfront.search.launch import Options, resources
     from slimfront.search.sweep import run as sweeps
     from slimfront.studies.store.storage import typed_command
 
     try:
-        numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS
+        numbers = sweeps.DEFAULT_RATIOS if ratios is None else tuple(float(word) for word in ratios.split(","))
     except ValueError:
         raise CandidateError(f"--ratios must be numbers with commas between, but got {ratios!r}.") from None
     if not all(0 < number < 1 for number in numbers):
         raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
-    chosen = methods or sweeps.DEFAULT_METHODS
+    for note in notes_of(other["dataset"]):
+        plainly(Console(stderr=True))(f"{other['dataset']}: {note}")
+    chosen = sweeps.DEFAULT_METHODS if methods is None else methods
     return sweeps.sweep(candidate, methods=chosen, ratios=numbers, command=typed_command(), **other)
 
 

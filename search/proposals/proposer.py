@@ -104,7 +104,8 @@ class Proposer:
         self._settings, self._drafts, self._rate = settings, drafts, rate
         self._sampling = Sampling(settings, drafts)
         self._bar, limit = settings.bar, settings.max_score
-        self._limit, self._limited = min(REFERENCE_SCORE, limit or REFERENCE_SCORE), limit is not None
+        self._limited = limit is not None
+        self._limit = REFERENCE_SCORE if limit is None else min(REFERENCE_SCORE, limit)
         self._known: set[int] = set()  # trials that were taken in
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()

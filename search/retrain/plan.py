@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slimfront.search.retrain.job import RetrainError, lengthened
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
+from slimfront.studies.identity import bar_of
 
 if TYPE_CHECKING:
     from slimfront.studies.record import TrialRecord
@@ -143,9 +144,9 @@ def make_plan(
         folder = Path("runs") / "final" / (f"{plain}-front" if front else f"{plain}-trial-{trial}")
     plan = Plan(
         tuple(choices),
-        dataset=dataset or str(identity.get("dataset", "cifar10")),
+        dataset=str(identity.get("dataset", "cifar10")) if dataset is None else dataset,
         image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
-        bar=bar if bar is not None else float(identity.get("bar", 0.9)),
+        bar=bar_of(str(study), identity, bar),
         seeds=seeds,
         epochs=epochs,
         study=study,

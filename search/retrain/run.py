@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators.job import Failure, Job, Result
-from slimfront.search.display import Row, make_display
+from slimfront.search.display import Row, make_display, plainly
 from slimfront.search.engine import Engine, Task
 from slimfront.search.launch import Options, resources
 from slimfront.search.retrain.final_test import count_reads
@@ -86,7 +86,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
     device, slots, threads = resources(options)
-    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=console.print)
+    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=plainly(console))
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)

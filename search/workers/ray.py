@@ -43,8 +43,10 @@ def connect(address: str) -> Any:
     """Join the cluster as its driver; "auto" finds the one that runs on this machine.
 
     Raises:
-        StudyError: Ray is not installed, or no cluster answers there.
+        StudyError: There is no address, Ray is not installed, or no cluster answers there.
     """
+    if not address.strip():  # Ray would take it for none, and start a cluster of its own
+        raise StudyError(f"--ray must be auto or a cluster's address, but got {address!r}.")
     try:
         import ray
     except ImportError:

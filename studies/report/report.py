@@ -162,6 +162,8 @@ def _data(story: Story) -> Markup:
     if not story.dataset:
         return _section("Data", empty("The study does not say which data it was run on."))
     rows = [("data set", story.dataset), ("split", sections.sentence_of_split(story))]
+    if story.dataset.startswith("folder:"):
+        rows.append(("pictures", sections.PICTURES))
     return _section(
         "Data", facts([*rows, ("hash of data and split", element("code", story.data_digest or "not noted"))])
     )

@@ -9,6 +9,7 @@ from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import Markup, decimals, element, join, number, percent_number, table
 from slimfront.studies.report.story import Network, Story
 
+PICTURES = "Of every picture the middle square, resized; what lies outside of it was cut off."  # of a folder
 VERDICT_CLASSES = {"clears the bar": "clears", "misses it": "misses"}
 
 

@@ -13,6 +13,7 @@ from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front, hypervolume, nearest
+from slimfront.studies.identity import bar_of
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.storage import safe_url
@@ -127,9 +128,7 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         StudyError: A summary that was named cannot be read.
     """
     identity = study.identity
-    bar = study.bar if bar is None else bar
-    if not 0 < bar <= 1:
-        raise StudyError(f"--bar must be a share in (0, 1], such as 0.9, but got {bar}.")
+    bar = bar_of(study.name, study.identity, bar)
     trials = study.trials
     own = [trial for trial in trials if trial.candidate_dict is not None]
     newest = own[-1] if own else None

@@ -63,4 +63,4 @@ def is_feasible(trial: TrialRecord, bar: float) -> bool:
 
     A stopped trial never is: a bound is not an accuracy.
     """
-    return trial.state is State.COMPLETE and trial.accuracy is not None and trial.accuracy >= bar
+    return trial.state is State.COMPLETE and trial.accuracy is not None and bar <= trial.accuracy <= 1

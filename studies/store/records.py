@@ -8,11 +8,10 @@ from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from slimfront.studies.identity import IDENTITY, bar_of, plain_identity
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.constraint import system_attributes
 from slimfront.studies.store.storage import study_url
-
-BAR = 0.9  # of a study that does not say
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class StudyRecord:
 
     @property
     def bar(self) -> float:
-        """Accuracy that the study demands, a share in [0, 1]."""
-        return float(self.identity.get("bar", BAR))
+        """Accuracy that the study demands, a share in (0, 1]. Raises StudyError where it says another."""
+        return bar_of(self.name, self.identity)
 
 
 def read_study(study: Study) -> StudyRecord:
@@ -46,7 +45,7 @@ def read_study(study: Study) -> StudyRecord:
         name=study.study_name,
         storage=study_url(study),
         trials=tuple(read_trials(study)),
-        identity=attributes.get("identity", {}),
+        identity=plain_identity(attributes.get(IDENTITY)),
         seconds=float(attributes.get("seconds_worked", 0.0)),
     )
 

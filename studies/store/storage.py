@@ -21,8 +21,9 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from slimfront.studies.errors import StudyError
+from slimfront.studies.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -30,22 +31,22 @@ __all__ = [
     "DIRECTIONS",
     "METRIC_NAMES",
     "StudyError",
+    "check_name",
     "create_or_load",
     "load_study",
     "one_line",
     "open_storage",
+    "own_studies",
     "safe_url",
     "study_names",
     "study_url",
     "typed_command",
 ]
 
-DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-18 in half precision)")
-
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process's lock: a dashboard reading, a backup running
 CONNECT_TIMEOUT = 10  # seconds until a server counts as unreachable
 _CREATION_ATTEMPTS = 5  # two processes that open a new database at once both try to create its tables
+_OTHER_NAME = "give this one another --name or --storage"
 _KINDS = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -228,7 +229,7 @@ def load_study(
     `options` are those of the command line for storage and name.
 
     Raises:
-        StudyError: There is no such study, there are several and none is named, or there are none.
+        StudyError: There is no such study, there are several and none is named, there are none, or it is not ours.
     """
     names = study_names(storage)
     if not names:
@@ -237,36 +238,52 @@ def load_study(
         raise StudyError(f"The storage holds {len(names)} studies, name one with {options[1]}: {_listed(names)}.")
     if name is not None and name not in names:
         raise StudyError(f"The storage holds no study {name!r}, only: {_listed(names)}.")
-    return optuna.load_study(storage=storage, study_name=name or names[0])
+    study = optuna.load_study(storage=storage, study_name=names[0] if name is None else name)
+    refuse_foreign(study, f"name another with {' or '.join(options)}")
+    return study
+
+
+def own_studies(storage: BaseStorage) -> tuple[list[Study], list[str]]:
+    """slimfront's studies in a storage, in alphabetical order, and the names of other programs' studies.
+
+    Raises:
+        StudyError: There are studies, and none of them is slimfront's.
+    """
+    own, others = [], {}
+    for name in study_names(storage):
+        try:
+            own.append(load_study(storage, name))
+        except StudyError as error:
+            others[name] = error
+    if others and not own:
+        raise next(iter(others.values()))
+    return own, list(others)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def create_or_load(
-    storage: BaseStorage,
-    name: str,
-    *,
-    sampler: optuna.samplers.BaseSampler | None = None,
-    directions: Sequence[StudyDirection] = DIRECTIONS,
-    metric_names: Sequence[str] = METRIC_NAMES,
-) -> Study:
+def check_name(storage: BaseStorage, name: str) -> None:
+    """Raise StudyError where a study of that name is there that slimfront cannot go on with; creates nothing."""
+    if name in study_names(storage):
+        refuse_foreign(optuna.load_study(storage=storage, study_name=name), _OTHER_NAME)
+
+
+def create_or_load(storage: BaseStorage, name: str, *, sampler: optuna.samplers.BaseSampler | None = None) -> Study:
     """The study of that name, created where it is not there yet: for the command that searches.
 
     Values are accuracy (a share, maximised) and score (minimised), in this order.
 
     Raises:
-        StudyError: A study of that name exists and has other objectives.
+        StudyError: A study of that name exists and is not slimfront's.
     """
     study = optuna.create_study(
-        storage=storage, study_name=name, directions=list(directions), sampler=sampler, load_if_exists=True
+        storage=storage, study_name=name, directions=list(DIRECTIONS), sampler=sampler, load_if_exists=True
     )
-    if list(study.directions) != list(directions):
-        found, asked = (", ".join(d.name.lower() for d in some) for some in (study.directions, directions))
-        raise StudyError(f"Study {name!r} has other objectives ({found}, not {asked}): choose another --name.")
-    if study.metric_names != list(metric_names):
+    refuse_foreign(study, _OTHER_NAME)
+    if study.metric_names != list(METRIC_NAMES):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # set_metric_names has been experimental since 2022
-            study.set_metric_names(list(metric_names))
+            study.set_metric_names(list(METRIC_NAMES))
     return study

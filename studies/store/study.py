@@ -20,6 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from slimfront.studies.details import Details
+from slimfront.studies.identity import IDENTITY, plain_identity
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
 from slimfront.studies.store.records import StudyRecord
@@ -258,7 +259,7 @@ def snapshot(store: StudyStore) -> StudyRecord:
         name=store.name,
         storage=safe_url(store.storage.url),
         trials=tuple(store.trials),
-        identity=store.attributes.get("identity", {}),
+        identity=plain_identity(store.attributes.get(IDENTITY)),
         seconds=float(store.attributes.get("seconds_worked", 0.0)),
     )
 

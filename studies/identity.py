@@ -1,0 +1,78 @@
+"""Whether a study is slimfront's, and what it was begun with.
+
+A storage may hold studies of other programs. Two values a trial are not enough to tell: they would be read as accuracy
+and score whatever they are. A study is ours if it says so itself, by the names of its objectives, which are written
+before its first trial, or by its settings (its user attribute "identity"), which are written next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.study import Study, StudyDirection
+from slimfront.studies.errors import StudyError
+
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-18 in half precision)")
+DEFAULT_BAR = 0.9
+
+IDENTITY = "identity"  # the user attribute with the settings that must not change within a study
+_ALWAYS = ("dataset", "bar", "seed", "space")  # what every version has written there
+
+
+def bar_of(study: str, identity: Mapping[str, Any], given: float | None = None) -> float:
+    """The accuracy that a front demands, a share in (0, 1]: the one given as --bar, else the study's, else DEFAULT_BAR.
+
+    Args:
+        study: Its name, for the error's text.
+        identity: What it was begun with.
+        given: On the command line.
+
+    Raises:
+        StudyError: It is no such share.
+    """
+    bar = identity.get("bar", DEFAULT_BAR) if given is None else given
+    if isinstance(bar, bool) or not isinstance(bar, int | float) or not 0 < bar <= 1:
+        whose = f"The bar of study {study!r}" if given is None else "--bar"
+        raise StudyError(f"{whose} must be a share in (0, 1], such as 0.9, but got {bar!r}.")
+    return float(bar)
+
+
+def plain_identity(written: Any) -> Mapping[str, Any]:
+    """What the study's attribute says; empty where that is nothing that slimfront writes."""
+    return written if isinstance(written, Mapping) else {}
+
+
+def refuse_foreign(study: Study, remedy: str) -> None:
+    """Accept slimfront's studies, and an empty one that has its directions and says nothing else: one of ours looks so
+    if its search was killed while it was created.
+
+    Args:
+        study: The study.
+        remedy: What to do instead, the end of the error's sentence.
+
+    Raises:
+        StudyError: Another program made the study; says by what that can be seen.
+    """
+    what = _foreign(study)
+    if what is not None:
+        raise StudyError(f"Study {study.study_name!r} is not slimfront's: {what}; {remedy}.")
+
+
+def _foreign(study: Study) -> str | None:
+    """What tells a study from slimfront's; None: nothing does."""
+    if tuple(study.directions) != DIRECTIONS:
+        found, ours = (" and ".join(d.name.lower() for d in some) for some in (study.directions, DIRECTIONS))
+        return f"it has other objectives ({found}, not {ours})"
+    names = study.metric_names
+    identity = plain_identity(study.user_attrs.get(IDENTITY))
+    if names == list(METRIC_NAMES) or all(key in identity for key in _ALWAYS):
+        return None
+    if names is not None:
+        return f"its objectives are {' and '.join(map(repr, names))}, not accuracy and score"
+    count = len(study.get_trials(deepcopy=False))
+    if count:
+        trials = "its trial has" if count == 1 else f"its {count} trials have"
+        return f"{trials} two values that nothing says to be accuracy and score"
+    return None
