@@ -235,7 +235,7 @@ def _facts(row: Row) -> str:
 
 
 def _left(totals: Totals) -> str:
-    return f", about {duration(totals.seconds_left)} left" if totals.seconds_left is not None else ""
+    return f", about {duration(totals.seconds_left)} left" if totals.seconds_left else ""
 
 
 def _table(rows: list[_Running]) -> Table:

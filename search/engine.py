@@ -52,9 +52,11 @@ class Client(Protocol[T, R_in]):
 
     def waits(self) -> bool:
         """Whether a task may still come although none is there and none is running."""
+        return False
 
     def over(self) -> bool:
         """Whether time is up: running tasks are left after their epoch, and none begins."""
+        return False
 
     def started(self, task: T) -> None:
         """A worker is about to begin it; the start is counted."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -108,12 +108,12 @@ def launch(
         if cluster is None:
             chosen = local_workers(workers, evaluate)
         else:
-            from slimfront.search.workers.ray import ray_workers
+            from slimfront.search.workers.ray import RayWorkers
 
             key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
-            chosen = ray_workers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
+            chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
         del data  # the workers load, or are sent, their own
-        with chosen as pool, make_display(console) as display, desk.ownership:
+        with closing(chosen) as pool, make_display(console) as display, desk.ownership:
             store.retries.say = display.say
             # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
             with threadpool_limits(1, user_api="blas"):

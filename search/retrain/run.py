@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimfront.evaluators.job import Failure, Job, Result
+from slimfront.evaluators.job import Job, Result
 from slimfront.search.display import Row, make_display, plainly
-from slimfront.search.engine import Engine, Task
+from slimfront.search.engine import Engine
 from slimfront.search.launch import Options, resources
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
@@ -27,20 +28,18 @@ from slimfront.search.retrain.job import (
 )
 from slimfront.search.retrain.numbers import rank_correlation, summarise
 from slimfront.search.retrain.plan import Choice, Plan
-from slimfront.search.task_list import TaskList
+from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.studies.report.page import percent_number
 
 
 @dataclass(eq=False, kw_only=True)
-class Seed(Task):
+class Seed(ListedTask):
     """One network's training with one seed, in a folder of its own."""
 
     choice: Choice
     job: Job
-    result: Result | None = None
-    failure: Failure | None = None
 
     @property
     def number(self) -> int:
@@ -55,18 +54,12 @@ class Seed(Task):
 
 
 class Seeds(TaskList[Seed, Result]):
-    """Seeds for the engine; what becomes of each stays with it."""
+    """Seeds for the engine."""
 
     def result(self, task: Seed, result: Result) -> str:
         """See Client."""
         super().result(task, result)
-        task.result = result
         return f"test accuracy {percent_number(result.accuracy)}%, score {result.score['score']:.4g}"
-
-    def failure(self, task: Seed, failure: Failure) -> str:
-        """See Client."""
-        task.failure = failure
-        return super().failure(task, failure)
 
 
 def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retrain_job) -> tuple[str, dict[str, Any]]:
@@ -94,7 +87,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     how = "done"
     if todo:
         slots = min(slots, len(todo))
-        with local_workers(slots, evaluate) as workers, make_display(console) as display:
+        with closing(local_workers(slots, evaluate)) as workers, make_display(console) as display:
             if len(todo) < len(seeds):
                 display.say(f"{len(seeds) - len(todo)} of {len(seeds)} trainings were finished before")
             how = Engine(Seeds(todo, slots), workers, display).run().how

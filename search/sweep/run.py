@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import safetensors
 import safetensors.torch
 from rich.console import Console
+from slimfront.evaluators.job import Failure
 from slimfront.evaluators.pruning import CONTROLS, LAB_METHODS, PruningError, method
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models import build
-from slimfront.search import engine
 from slimfront.search.display import Row as ShownRow
-from slimfront.search.display import Totals, make_display
+from slimfront.search.display import make_display
+from slimfront.search.engine import Engine
 from slimfront.search.sweep.journal import Journal, SweepError
 from slimfront.search.sweep.results import summarise, write
 from slimfront.search.sweep.tasks import (
@@ -37,7 +39,7 @@ from slimfront.search.sweep.tasks import (
     load_data,
     run_task,
 )
-from slimfront.search.task_list import TaskList
+from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate
 
@@ -61,7 +63,7 @@ class Progress:
 
 
 @dataclass(eq=False, kw_only=True)
-class Piece(engine.Task):
+class Piece(ListedTask):
     """A piece of the sweep that is not finished yet."""
 
     job: Task
@@ -70,54 +72,38 @@ class Piece(engine.Task):
 class Pieces(TaskList[Piece, list[Row]]):
     """A sweep's pieces for the engine: those that prune begin when the networks that they start from are there."""
 
-    def __init__(self, pieces: Sequence[Piece], slots: int, journal: Journal) -> None:
+    def __init__(self, pieces: Sequence[Piece], slots: int, journal: Journal, told: Callable[[Progress], None]) -> None:
         super().__init__(pieces, slots)
-        self._journal = journal
-        self._dense = {piece for piece in pieces if isinstance(piece.job, DenseTask)}
+        self._journal, self._told = journal, told
+        self._dense = [piece for piece in pieces if isinstance(piece.job, DenseTask)]
 
     def next(self) -> Piece | str | None:
         """See Client; the dense networks come first, and where one of them failed there is nothing to prune."""
-        pruning = self._waiting and not isinstance(self._waiting[0].job, DenseTask)
-        return None if pruning and not self._dense <= self.results.keys() else super().next()
+        pruning = self._waiting and self._waiting[0] not in self._dense
+        return None if pruning and any(piece.result is None for piece in self._dense) else super().next()
+
+    def epoch(self, task: Piece, epoch: Epoch) -> str | None:
+        """See Client."""
+        text = super().epoch(task, epoch)
+        self._tell(f"{task.job.name}: epoch {epoch.epoch} of {epoch.epochs}")
+        return text
 
     def result(self, task: Piece, result: list[Row]) -> str:
         """See Client: it is noted in the journal."""
         self._journal.add(task.job.name, result)
-        return super().result(task, result)
+        text = super().result(task, result)
+        self._tell(task.job.name)
+        return text
 
-    @property
-    def complete(self) -> bool:
-        """Whether all of them are done."""
-        return len(self.results) == len(self.tasks)
+    def failure(self, task: Piece, failure: Failure) -> str:
+        """See Client."""
+        text = super().failure(task, failure)
+        self._tell(f"{task.job.name} {text}")
+        return text
 
-
-class _Listener:
-    """A display that calls a function instead; see `slimfront.search.display.Display`."""
-
-    def __init__(self, told: Callable[[Progress], None]) -> None:
-        self._told = told
-        self._names: dict[int, str] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def started(self, slot: int, row: ShownRow) -> None:
-        self._names[slot] = row.name
-
-    def epoch(self, slot: int, epoch: Epoch, totals: Totals) -> None:
-        self.settled(f"{self._names[slot]}: epoch {epoch.epoch} of {epoch.epochs}", totals)
-
-    def ended(self, slot: int, text: str, totals: Totals) -> None:
-        self.settled(f"{self._names[slot]}: {text}", totals)
-
-    def settled(self, text: str, totals: Totals) -> None:
+    def _tell(self, text: str) -> None:
+        totals = self.totals()
         self._told(Progress(totals.done, totals.of or 0, text))
-
-    def say(self, text: str) -> None:
-        pass
 
 
 def sweep(
@@ -171,17 +157,19 @@ def sweep(
     if dense is not None:
         _take(dense, setting, journal)
     start = time.perf_counter()
-    pieces = Pieces(_pieces(setting, methods, ratios, journal), workers, journal)
-    if pieces.tasks:
-        display = _Listener(progress) if progress is not None else make_display(Console(stderr=True))
-        with local_workers(workers, run_task) as pool, display:
-            engine.Engine(pieces, pool, display).run()
-    failures = [
-        {"piece": piece.job.name, "reason": failure.reason, "text": failure.text}
-        for piece, failure in pieces.failures.items()
-    ]
+    pieces = _pieces(setting, methods, ratios, journal)
+    if pieces:
+        client = Pieces(pieces, workers, journal, progress or (lambda _: None))
+        console = Console(stderr=True, quiet=progress is not None)
+        with closing(local_workers(workers, run_task)) as pool, make_display(console) as display:
+            Engine(client, pool, display).run()
+    failed = [(piece.job.name, piece.failure) for piece in pieces if piece.failure is not None]
+    failures = [{"piece": piece, "reason": failure.reason, "text": failure.text} for piece, failure in failed]
     summary = summarise(setting, name, command, journal, failures)
-    summary |= {"complete": pieces.complete, "seconds": round(time.perf_counter() - start, 1)}
+    summary |= {
+        "complete": all(piece.result is not None for piece in pieces),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
     write(summary, out)
     return summary
 

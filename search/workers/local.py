@@ -20,14 +20,9 @@ from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.workers.base import Evaluate, Message, Result, Task, Workers, advance
 
 
-@contextlib.contextmanager
-def local_workers(slots: int, evaluate: Evaluate[Task, Result]) -> Iterator[Workers[Task, Result]]:
-    """So many trainings side by side, ended with the context; a single one runs in this process."""
-    workers: Workers[Task, Result] = InProcess(evaluate) if slots == 1 else LocalProcesses(slots, evaluate)
-    try:
-        yield workers
-    finally:
-        workers.close()
+def local_workers(slots: int, evaluate: Evaluate[Task, Result]) -> Workers[Task, Result]:
+    """So many trainings side by side; a single one runs in this process."""
+    return InProcess(evaluate) if slots == 1 else LocalProcesses(slots, evaluate)
 
 
 def on_its_gpu(task: Task, slot: int) -> Task:
@@ -151,14 +146,14 @@ class LocalProcesses(Generic[Task, Result]):
 
     def __init__(self, slots: int, evaluate: Evaluate[Task, Result]) -> None:
         self.slots = slots
-        self._context = _context()
         self._evaluate = evaluate
         self._heard = slots - 1  # the slot that spoke last
         self._slots = [self._start() for _ in range(slots)]
 
     def _start(self) -> _Slot:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._evaluate), daemon=True)
+        context = _context()  # whose helper may have died since
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._evaluate), daemon=True)
         process.start()
         theirs.close()
         return _Slot(process, ours)

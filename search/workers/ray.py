@@ -22,14 +22,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Generic
 
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.job import Failure, Job
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.search.workers.base import Evaluate, Message, Result, Workers, advance
+from slimfront.search.workers.base import Evaluate, Message, Result, advance
 from slimfront.studies.errors import StudyError
 
 import slimfront
@@ -73,25 +73,6 @@ def _path() -> str:
     kept = [path for path in given if not any(path.is_relative_to(prefix) for prefix in own)]
     checkout = Path(str(slimfront.__file__)).resolve().parents[1]
     return os.pathsep.join(map(str, dict.fromkeys([*kept, checkout])))
-
-
-@contextlib.contextmanager
-def ray_workers(
-    ray: Any,
-    slots: int,
-    evaluate: Evaluate[Job, Result],
-    *,
-    data: Any = None,
-    key: loaded.Key | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-) -> Iterator[Workers[Job, Result]]:
-    """`RayWorkers`, ended with the context."""
-    workers = RayWorkers(ray, slots, evaluate, data=data, key=key, device=device, threads=threads)
-    try:
-        yield workers
-    finally:
-        workers.close()
 
 
 def cluster_slots(ray: Any, device: str, threads: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import subprocess
@@ -18,8 +19,9 @@ from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import engine as engines
 from slimfront.search.display import Display, Lines, LiveTable, Row, Totals
-from slimfront.search.engine import FAILURES_IN_A_ROW, STARTS, Engine, Outcome, Task
-from slimfront.search.task_list import TaskList
+from slimfront.search.engine import FAILURES_IN_A_ROW, STARTS, Engine, Outcome
+from slimfront.search.task_list import ListedTask, TaskList
+from slimfront.search.workers.local import LocalProcesses
 
 DEATH = Failure("worker_died", "worker process 7 ended with code -9")
 BUG = Failure("error", "IndexError: list index out of range (blocks.py:12)")
@@ -73,16 +75,16 @@ class Actors:
         pass
 
 
-class Names(TaskList[Task, str]):
+class Names(TaskList[ListedTask, str]):
     """A list of plays, named a, b, c; keeps what it is told."""
 
     def __init__(self, *plays: tuple[tuple[Any, ...], ...], slots: int = 1) -> None:
-        tasks = [Task(Play(play), Row("abcdefghij"[at], epochs=2)) for at, play in enumerate(plays)]
+        tasks = [ListedTask(Play(play), Row("abcdefghij"[at], epochs=2)) for at, play in enumerate(plays)]
         super().__init__(tasks, slots)
         self.left_tasks: list[str] = []
         self.closed = False
 
-    def left(self, task: Task) -> None:
+    def left(self, task: ListedTask) -> None:
         self.left_tasks.append(task.row.name)
 
     def close(self) -> None:
@@ -90,8 +92,8 @@ class Names(TaskList[Task, str]):
 
     def names(self) -> tuple[str, str]:
         """(what ended well, what failed)"""
-        good, bad = (sorted(task.row.name for task in tasks) for tasks in (self.results, self.failures))
-        return "".join(good), "".join(bad)
+        good = "".join(task.row.name for task in self.tasks if task.result is not None)
+        return good, "".join(task.row.name for task in self.tasks if task.failure is not None)
 
 
 def _run(client: Any, workers: Actors) -> tuple[Outcome, str]:
@@ -159,11 +161,11 @@ def test_a_client_stops_a_task_early_and_settles_others_without_a_worker() -> No
     class Picky(Names):
         settled = 2
 
-        def next(self) -> Task | str | None:
+        def next(self) -> ListedTask | str | None:
             self.settled -= 1
             return f"copy {self.settled}" if self.settled >= 0 else super().next()
 
-        def epoch(self, task: Task, epoch: Epoch) -> str | None:
+        def epoch(self, task: ListedTask, epoch: Epoch) -> str | None:
             super().epoch(task, epoch)
             return "stopped early" if task.row.name == "a" else None
 
@@ -178,9 +180,9 @@ def test_the_next_task_is_asked_for_while_others_train() -> None:
     asked: list[tuple[str | None, int]] = []
 
     class Slow(Names):
-        def next(self) -> Task | str | None:
+        def next(self) -> ListedTask | str | None:
             task = super().next()
-            asked.append((task.row.name if isinstance(task, Task) else None, len(self.results)))
+            asked.append((task.row.name if isinstance(task, ListedTask) else None, len(self.names()[0])))
             return task
 
     _run(client := Slow(DONE, DONE, DONE, DONE, slots=2), Actors(2))
@@ -199,12 +201,13 @@ def test_it_waits_for_slots_and_for_a_client_that_hopes(monkeypatch: pytest.Monk
         def waits(self) -> bool:
             self.looks += 1
             if self.looks == 3:  # somebody else has left it
-                self._waiting.append(Task(Play(DONE), Row("late")))
+                self._waiting.append(ListedTask(Play(DONE), Row("late")))
+                self.tasks.append(self._waiting[-1])
             return self.looks < 4
 
     hopes = Hopes()
     _run(hopes, Actors(1))
-    assert [task.row.name for task in hopes.results] == ["late"]
+    assert hopes.names() == ("late", "")
 
 
 @pytest.mark.parametrize("make", [Lines, LiveTable])
@@ -251,24 +254,29 @@ if __name__ == "__main__":
 def look(task: Play) -> Any:
     """What a worker finds in its process before it has done anything."""
     preload: Any = sys.modules.get("slimfront.search.workers.preload")
-    import models
-
-    return {"own": os.getpid(), "importer": preload and preload.IMPORTED_BY, "models": models.__doc__}
+    models = importlib.util.find_spec("models")  # the script's own
+    return {"own": os.getpid(), "importer": preload and preload.IMPORTED_BY, "models": models and models.origin}
     yield
 
 
-def test_workers_are_forked_with_everything_imported_wherever_a_script_lies(tmp_path: Path) -> None:
-    """Nobody else says so: an import that fails in the helper is passed over in silence, and every worker is slow.
+def test_workers_are_forked_with_everything_imported() -> None:
+    """Nobody else says so: an import that fails in the helper is passed over in silence, and every worker is slow."""
+    workers = LocalProcesses(1, look)
+    workers.submit(0, Play(()))
+    told: Any = workers.next(60)
+    workers.close()
+    assert told[1]["importer"] not in (None, told[1]["own"])
 
-    The script's folder has a `models` of its own, which its workers find.
-    """
+
+@pytest.mark.slow
+def test_workers_are_forked_so_wherever_a_script_lies_and_find_its_files(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "__init__.py").write_text('"""hers"""')
+    (tmp_path / "models" / "__init__.py").touch()
     script = tmp_path / "script.py"
     script.write_text(PRELOADED.format(path=[str(tmp_path), str(root), str(Path(__file__).parent)]))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, str(script)], cwd="/", env=environment, capture_output=True, text=True, check=True, timeout=150
     )
-    assert done.stdout.split() == ["True", "hers"]
+    assert done.stdout.split() == ["True", str(tmp_path / "models" / "__init__.py")]
