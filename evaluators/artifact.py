@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evaluators import outputs
 from evaluators.container import Array, ArtifactError, TamperedError, parse_json, read, seal, unseal
 from evaluators.packing import PackingError, decode, encode, from_codes, pad_mask, stored_bytes, to_codes
 from evaluators.score import score
@@ -94,13 +94,7 @@ def save(
     if path.suffix != ".slim":
         raise ArtifactError(f"artifacts end in .slim, but the path is {path.name}.")
     data = to_bytes(network, input_shape, accuracy=accuracy, provenance=provenance)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    outputs.write(path, data)
     return len(data)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from evaluators import outputs
+
 LARGEST_FILE = 8 * 2**30  # bytes; no checkpoint of ours comes near, so a larger file is not one
 
 
@@ -26,19 +27,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
     Raises OSError (a full disk, say) and leaves no temporary file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps(dict(facts), sort_keys=True), "sha256": _digest(plain)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        payload = safetensors.torch.save(plain, metadata)
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    outputs.write(path, safetensors.torch.save(plain, metadata))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from evaluators import outputs
 from models.blocks import PaddingShortcut
 from models.network import Network, WeightLayer
 from models.quantizers import QuantizedLayer
@@ -61,9 +62,8 @@ def export(network: Network, path: Path, input_shape: tuple[int, int, int]) -> i
     onnx = _package("onnx")
     model = _Translation(onnx, network).model(input_shape)
     onnx.checker.check_model(model, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     data: bytes = model.SerializeToString()
-    path.write_bytes(data)
+    outputs.write(path, data)
     return len(data)
 
 
