@@ -24,6 +24,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluators import outputs
 from evaluators.job import Failure, Job, Result
 from evaluators.train import Epoch
 from search.workers import Evaluate, Message, advance, evaluate_job, loaded_data
@@ -138,10 +139,7 @@ def _write(folder: Path, files: Files) -> None:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise OSError(f"{name} would leave its folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        outputs.write(path, content)
 
 
 class RayWorkers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from evaluators import outputs
 from studies.constraint import is_feasible
 from studies.edges import edges
 from studies.errors import StudyError
@@ -103,12 +105,12 @@ def to_csv(trials: Sequence[FrozenTrial], path: str | Path, bar: float) -> Path:
     target = Path(path)
     rows = table(trials, bar)
     columns = list(dict.fromkeys([*COLUMNS, *(name for entry in rows for name in entry)]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        outputs.write(target, text.getvalue())
     except OSError as error:
         raise StudyError(f"The table cannot be written to {target}: {error.strerror or error}.") from None
     return target
