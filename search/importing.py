@@ -19,6 +19,7 @@ from spaces import Candidate, CandidateError, Space, SpaceError
 from studies import storage as storages
 from studies.constraint import system_attributes
 from studies.errors import StudyError
+from studies.read_only import open_for_reading
 from studies.record import read
 from studies.settings import Settings
 
@@ -40,15 +41,14 @@ def import_finished(
     from evaluators.data import search_data
 
     asked = ("--source", "--source-name")
-    old = storages.load_study(
-        storages.open_storage(source, must_exist=True, option=asked[0]), source_name, options=asked
-    )
+    old = storages.load_study(open_for_reading(source, option=asked[0]), source_name, options=asked)
+    if settings.name == old.study_name and storages.same_database(storage, source):
+        raise StudyError(f"Study {settings.name!r} cannot be imported into itself: give another --name.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
-    with only_coordinator(storage):
+    opened = storages.open_storage(storage)
+    with only_coordinator(storage, opened):
         data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size)
-        study = storages.create_or_load(storages.open_storage(storage), settings.name)
-        if storages.study_url(study) == storages.study_url(old) and study.study_name == old.study_name:
-            raise StudyError(f"Study {study.study_name!r} cannot be imported into itself: give another --name.")
+        study = storages.create_or_load(opened, settings.name)
         check_identity(study, settings, data.digest)
         return _copy(old, study, settings, data.digest)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from evaluators import outputs
 from search.coordinator import Coordinator, JobFrame, Limits, Outcome
 from search.early_stopping import Rules
 from search.ownership import Ownership, study_lock
@@ -26,9 +28,12 @@ from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_ke
 from spaces import Candidate
 from studies import storage as storages
 from studies.errors import StudyError
+from studies.file_lock import HeldError, locked
+from studies.names import file_name, own_file_name
 from studies.settings import Settings
 from studies.summary import summary, to_csv
 
+PLOT, TABLE = "front.png", "trials.csv"  # in the folder of the results
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
 PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
 
@@ -44,6 +49,7 @@ class Options:
         device: "auto", "cpu" or "cuda".
         out: Folder of results and checkpoints; None: runs/NAME.
         ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
+        settings: The study's file, which nothing may overwrite; None: there is none.
     """
 
     storage: str
@@ -52,6 +58,7 @@ class Options:
     device: str = "auto"
     out: Path | None = None
     ray: str | None = None
+    settings: Path | None = None
 
 
 def launch(
@@ -63,10 +70,12 @@ def launch(
         How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
-        StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
+        StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
     """
     from evaluators.data import search_data
 
+    out = options.out or Path("runs") / file_name(settings.name)
+    _check_folder(out, settings, options)
     cluster = None
     if options.ray is None:
         device, workers, threads = resources(options)
@@ -75,13 +84,14 @@ def launch(
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = StudyStorage(storages.open_storage(options.storage), console.print)
-    with only_coordinator(options.storage) as alone:
+    with only_coordinator(options.storage, storage.backend) as alone:
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.print
         )
+        if options.out is None:
+            own_file_name(settings.name, storage)
         study = storages.create_or_load(storage, settings.name)
         check_identity(study, settings, data.digest)
-        out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
         refresh = _Refresh(study, settings, out, console, options.storage)
         shape, classes = data.input_shape, data.classes
 
@@ -128,6 +138,13 @@ def launch(
                 outcome = Coordinator(ledger, pool, frame, limits, show).run()
         files = refresh.now()
     return outcome, summary(study, settings.bar), files
+
+
+def _check_folder(out: Path, settings: Settings, options: Options) -> None:
+    """Refuse results that would overwrite what is read. Raises OutputError."""
+    inputs = storages.storage_files(options.storage) | {"the study's file": options.settings}
+    outputs.check_outside_data("--out", out, settings.dataset)
+    outputs.check_folder("--out", out, (PLOT, TABLE), inputs)
 
 
 def resources(options: Options) -> tuple[str, int, int]:
@@ -186,35 +203,35 @@ def make_workers(count: int, evaluate: Evaluate) -> Iterator[Workers]:
 
 
 @contextmanager
-def only_coordinator(url: str) -> Iterator[bool]:
+def only_coordinator(url: str, storage: RDBStorage | None = None) -> Iterator[bool]:
     """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
 
-    Gives whether this search has the storage for itself.
-    """
-    from sqlalchemy.engine import make_url
+    The file itself is held, whatever name it goes by.
 
-    database = make_url(url).database
-    if not url.startswith("sqlite"):
-        yield False
+    Args:
+        url: Of the storage.
+        storage: Where it was opened already; its connections are closed at the end, as `locked` demands.
+
+    Gives whether this search has the storage for itself.
+
+    Raises:
+        StudyError: Another search holds it.
+    """
+    path = next(iter(storages.storage_files(url).values()), None)
+    if path is None:
+        yield url.startswith("sqlite")
         return
-    if database in (None, "", ":memory:"):
-        yield True
-        return
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield False
-        return
-    path = Path(f"{database}.lock")
-    with path.open("a") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held = stack.enter_context(locked(path))
+        except HeldError:
             raise StudyError(
                 f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
                 "or use PostgreSQL for several at once."
             ) from None
-        yield True
+        if storage is not None:
+            stack.callback(storage.engine.dispose)
+        yield held
 
 
 def check_identity(study: optuna.Study, settings: Settings, data_digest: str) -> None:
@@ -269,8 +286,8 @@ class _Refresh:
         self._panels()
         trials = self._study.get_trials(deepcopy=False)
         bar = self._settings.bar
-        plot = front_plot(trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
-        table = to_csv(trials, self._out / "trials.csv", bar)
+        plot = front_plot(trials, bar, self._out / PLOT, ladder=self._settings.dataset == "cifar10")
+        table = to_csv(trials, self._out / TABLE, bar)
         return {"plot": str(plot), "csv": str(table), "storage": storages.study_url(self._study)}
 
     def _panels(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from evaluators import outputs
 
 
 def write_report(
@@ -24,17 +25,25 @@ def write_report(
 
     Raises:
         StudyError: The study or a summary is not there, or a file cannot be written.
+        OutputError: A page would overwrite the storage, a summary or the other page.
     """
+    from studies.names import own_file_name
+    from studies.read_only import open_for_reading
     from studies.report import report, write_page
     from studies.slides import slides as make_slides
-    from studies.storage import load_study, open_storage
+    from studies.storage import load_study, storage_files
     from studies.story import find_summaries, gather
 
-    study = load_study(open_storage(storage, must_exist=True), name)
     summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
-    story = gather(study, bar, summaries)
+    inputs = storage_files(storage) | {f"the summary {path}": path for path in summaries}
+    outputs.check({"--out": out, "--slides": slides}, inputs)
+    for option, path in (("--out", out), ("--slides", slides)):
+        outputs.check_ending(option, path, (".html", ".htm"), "a page of HTML, which a browser prints as PDF")
+    study = load_study(open_for_reading(storage), name)
     if out is None and slides is None:
-        out = Path(re.sub(r"[^\w.-]", "_", study.study_name) + ".html")
+        out = Path(own_file_name(study.study_name, study._storage) + ".html")
+        outputs.check({"the report": out}, inputs)
+    story = gather(study, bar, summaries)
     written = {}
     if out is not None:
         written["report"] = str(write_page(report(story), out))

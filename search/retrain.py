@@ -18,6 +18,7 @@ from evaluators.job import Failure, Job, Result
 from evaluators.train import Epoch
 from search.final_job import (
     RESULT,
+    SUMMARY,
     expected_epochs,
     finished,
     prepare,
@@ -97,7 +98,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
         how = "failures"
     summary = _summary(plan, seeds, out)
     summary |= {"data": {"name": plan.dataset, "digest": digest, "train": images}, "device": device, "how": how}
-    write_json(out / "summary.json", summary)
+    write_json(out / SUMMARY, summary)
     return how, summary
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from search.final_job import RetrainError, lengthened
+from evaluators import outputs
+from search.final_job import SUMMARY, RetrainError, lengthened
 from spaces import Candidate
 from studies.errors import StudyError
 
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+FINAL = Path("runs") / "final"  # folder of retrainings
 LONGER = 3  # times the search's epochs, where none are asked for
 
 
@@ -73,18 +77,19 @@ class Plan:
         return lengthened(choice.candidate, self.epochs if self.epochs is not None else min(LONGER * own, 10_000))
 
 
-def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], dict[str, Any], str]:
-    """The chosen trial of a study, or its whole front where `trial` is None; the study's identity, and its name.
+def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], dict[str, Any], Study]:
+    """The chosen trial of a study, or its whole front where `trial` is None; the study's identity, and the study.
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
     from optuna.trial import TrialState
 
     from studies.front import front
+    from studies.read_only import open_for_reading
     from studies.record import REASONS, read
-    from studies.storage import load_study, open_storage
+    from studies.storage import load_study
 
-    study = load_study(open_storage(storage, must_exist=True), name)
+    study = load_study(open_for_reading(storage), name)
     trials = study.get_trials(deepcopy=False)
     identity = study.user_attrs.get("identity", {})
     if trial is None:
@@ -108,7 +113,7 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
             raise StudyError(f"{shown} has no record that this version can read.")
         accuracy = float(frozen.values[0]) if frozen.values else None
         choices.append(Choice(record.candidate, frozen.number, accuracy))
-    return choices, dict(identity), study.study_name
+    return choices, dict(identity), study
 
 
 def make_plan(
@@ -120,27 +125,33 @@ def make_plan(
     bar: float | None,
     seeds: int,
     epochs: int | None,
+    out: Path | None = None,
 ) -> tuple[Plan, Path]:
-    """The plan that a command line asks for, and its folder unless another is given.
+    """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
     `chosen` has trial, front and candidate as they stand on the command line.
 
-    Raises RetrainError where it is not exactly one of --trial, --front and --candidate.
+    Raises:
+        RetrainError: It is not exactly one of --trial, --front and --candidate.
+        OutputError: The results would overwrite what is read.
     """
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
     if (trial is not None) + front + (candidate is not None) != 1:
         raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
+    from search.show import candidate_file, read_candidate
+    from studies.storage import storage_files
+
     identity: dict[str, Any] = {}
     study = None
     if candidate is not None:
-        from search.show import read_candidate
-
         choices = [Choice(read_candidate(candidate))]
-        folder = Path("runs") / "final" / choices[0].candidate.digest
+        folder = out or FINAL / choices[0].candidate.digest
     else:
-        choices, identity, study = choose(storage, name, trial)
-        plain = re.sub(r"[^\w.-]", "_", study)
-        folder = Path("runs") / "final" / (f"{plain}-front" if front else f"{plain}-trial-{trial}")
+        from studies.names import own_file_name
+
+        choices, identity, found = choose(storage, name, trial)
+        study = found.study_name
+        folder = out or FINAL / (own_file_name(study, found._storage) + ("-front" if front else f"-trial-{trial}"))
     plan = Plan(
         tuple(choices),
         dataset=dataset or str(identity.get("dataset", "cifar10")),
@@ -150,4 +161,7 @@ def make_plan(
         epochs=epochs,
         study=study,
     )
+    inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
+    outputs.check_outside_data("--out", folder, plan.dataset)
+    outputs.check_folder("--out", folder, [SUMMARY], inputs)
     return plan, folder

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evaluators import outputs
 from spaces import Candidate, CandidateError, Pruning, presets
 from spaces.candidate import BIT_WIDTHS
 from studies.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
@@ -22,10 +23,15 @@ def front_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from studies.errors import StudyError
-    from studies.storage import load_study, open_storage, study_url
+    from studies.picture_files import check_picture
+    from studies.read_only import open_for_reading
+    from studies.storage import load_study, storage_files, study_url
     from studies.summary import summary, to_csv
 
-    study = load_study(open_storage(storage, must_exist=True), name)
+    outputs.check({"--csv": csv, "--plot": plot}, storage_files(storage))
+    outputs.check_ending("--csv", csv, (".csv", ".txt"), "comma-separated values")
+    check_picture("--plot", plot)
+    study = load_study(open_for_reading(storage), name)
     identity = study.user_attrs.get("identity", {})
     bar = float(identity.get("bar", 0.9)) if bar is None else bar
     if not 0 < bar <= 1:
@@ -116,18 +122,29 @@ def remarks(summary: dict[str, Any]) -> list[str]:
 def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None:
     """Draw the panels anew and serve optuna-dashboard until interrupted."""
     from studies.dashboard import serve, update_panels
-    from studies.storage import load_study, open_storage, study_names
+    from studies.read_only import open_existing
+    from studies.storage import load_study, study_names
     from studies.trial_pages import artifacts_folder, update_pages
 
-    opened = open_storage(storage, must_exist=True)
+    opened, writable = open_existing(storage)
     folder = artifacts_folder(storage)
-    folder.mkdir(parents=True, exist_ok=True)
+    if writable:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        Console(stderr=True).print("The storage cannot be written: panels and notes are as they were last drawn.")
     for found in [name] if name is not None else study_names(opened):
         study = load_study(opened, found)
+        if not writable:
+            continue
         bar = float(study.user_attrs.get("identity", {}).get("bar", 0.9))
         update_panels(study, bar)
         update_pages(study, bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder))
+
+
+def candidate_file(text: str | None) -> Path | None:
+    """The file that a candidate is read from; None: it is a preset, or none is given."""
+    return None if text is None or text in presets else Path(text)
 
 
 def read_candidate(text: str) -> Candidate:
@@ -221,7 +238,12 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
 
     from search import sweep as sweeps
     from search.launch import Options, resources
+    from search.sweep_journal import JOURNAL
+    from search.sweep_results import FILES
     from studies.storage import typed_command
+
+    outputs.check_outside_data("--out", other["out"], other["dataset"])
+    outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), {"the candidate": candidate_file(other["name"])})
 
     try:
         numbers = tuple(float(word) for word in ratios.split(",")) if ratios else sweeps.DEFAULT_RATIOS

@@ -24,7 +24,7 @@ from optuna_dashboard import _app
 from studies.errors import StudyError
 from studies.figures import curves_figure, front_figure
 from studies.panels import importance_figure, spending_figure
-from studies.storage import open_storage
+from studies.read_only import open_existing
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
@@ -80,7 +80,7 @@ def make_dashboard(
         StudyError: The storage cannot be opened, or the port cannot be had.
     """
     # Behind Optuna's cache finished trials are read once, not at every refresh.
-    storage = get_storage(open_storage(storage_url, must_exist=True))
+    storage = get_storage(open_existing(storage_url)[0])
     store = FileSystemArtifactStore(artifacts) if artifacts is not None else None
     _repair_best_trials()
     application = optuna_dashboard.wsgi(storage, artifact_store=store)

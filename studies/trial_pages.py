@@ -23,7 +23,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._note import note_ver_key, save_note_with_version
 from optuna_dashboard.artifact._backend import _dashboard_artifact_prefix
-from sqlalchemy.engine import make_url
 
 from studies import methods_used
 from studies.front import front
@@ -31,6 +30,7 @@ from studies.page import decimals, number
 from studies.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
 from studies.record import REASONS, Record, accuracy_and_score, read
 from studies.spending import curve_of
+from studies.urls import storage_files
 from studies.worked import terms
 
 MOST_AT_ONCE = 30  # trials a call, so that a search never waits long
@@ -67,10 +67,10 @@ def update_pages(study: Study, bar: float, folder: Path, *, latest: int = 0) -> 
 
 def artifacts_folder(url: str) -> Path:
     """Where the files of a storage's trials lie: beside an SQLite file (`a.db`: `a.artifacts`), else runs/artifacts."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        return Path(str(parsed.database)).with_suffix(".artifacts")
-    return Path("runs") / "artifacts"
+    path = next(iter(storage_files(url).values()), None)
+    if path is None:
+        return Path("runs") / "artifacts"
+    return (path.resolve() if path.is_symlink() else path).with_suffix(".artifacts")
 
 
 def attach(study: Study, trial: FrozenTrial, folder: Path, name: str, content: bytes) -> None:
