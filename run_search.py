@@ -101,7 +101,9 @@ def search(
     from slimfront.studies.settings import Settings
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
-    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out, ray=ray)
+    options = Options(
+        storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out, ray=ray, settings=study
+    )
     outcome, summary, files = launch(settings, options)
     if as_json:
         _print_json(summary)
@@ -144,7 +146,9 @@ def front(
     name: Name = None,
     bar: Annotated[float | None, typer.Option(help="Accuracy that the front demands; default: the study's.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all trials as a table.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the picture, a PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the picture, as its ending says: .png, .svg or .pdf.")
+    ] = None,
     importance: Annotated[
         bool, typer.Option("--importance", help="Show which parameters matter, for accuracy and for score.")
     ] = False,
@@ -228,8 +232,8 @@ def retrain(
     from slimfront.search.retrain.show import print_retrained
 
     chosen = {"trial": trial, "front": front, "candidate": candidate}
-    plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs)
-    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out or folder)
+    plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
+    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
     how, summary = run(plan, options)
     if as_json:
         _print_json(summary)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from rich.console import Console
+from slimfront.evaluators import outputs
 from slimfront.evaluators.job import Job, Result
 from slimfront.search.display import make_display, plainly
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
-from slimfront.search.refresh import Refresh
+from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
@@ -31,6 +33,8 @@ from slimfront.spaces import Candidate, presets
 from slimfront.studies.errors import StudyError
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.file_lock import HeldError, locked
+from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
 from slimfront.studies.summary import summary
@@ -48,6 +52,7 @@ class Options:
         device: "auto", "cpu" or "cuda".
         out: Folder of results and checkpoints; None: runs/NAME.
         ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
+        settings: The study's file, which nothing may overwrite; None: there is none.
     """
 
     storage: str
@@ -56,6 +61,7 @@ class Options:
     device: str = "auto"
     out: Path | None = None
     ray: str | None = None
+    settings: Path | None = None
 
 
 def launch(
@@ -67,11 +73,13 @@ def launch(
         How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
-        StudyError, DataError, SettingsError: Something is wrong that the user can mend; nothing is lost.
+        StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
     """
     from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
+    out = options.out or Path("runs") / file_name(settings.name)
+    _check_folder(out, settings, options)
     cluster = None
     if options.ray is None:
         device, workers, threads = resources(options)
@@ -80,15 +88,16 @@ def launch(
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     storage = storages.open_storage(options.storage)
-    with only_coordinator(options.storage) as alone:
+    with only_coordinator(options.storage, storage) as alone:
         storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=plainly(console)
         )
+        if options.out is None:
+            own_file_name(settings.name, storage)
         store = open_study(storage, settings.name)
         check_identity(store, settings, data.digest)
         enqueue_presets(store, settings)
-        out = options.out or Path("runs") / re.sub(r"[^\w.-]", "_", settings.name)
         make_job = partial(
             Job,
             dataset=settings.dataset,
@@ -163,6 +172,13 @@ def _make_rate(shape: tuple[int, int, int], classes: int) -> Rate:
     return rate
 
 
+def _check_folder(out: Path, settings: Settings, options: Options) -> None:
+    """Refuse results that would overwrite what is read. Raises OutputError."""
+    inputs = storages.storage_files(options.storage) | {"the study's file": options.settings}
+    outputs.check_outside_data("--out", out, settings.dataset)
+    outputs.check_folder("--out", out, (PLOT, TABLE), inputs)
+
+
 def resources(options: Options) -> tuple[str, int, int]:
     """(device, trainings side by side, threads of each)"""
     import os
@@ -196,35 +212,35 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
 
 
 @contextmanager
-def only_coordinator(url: str) -> Iterator[bool]:
+def only_coordinator(url: str, storage: RDBStorage | None = None) -> Iterator[bool]:
     """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
 
-    Gives whether this search has the storage for itself.
-    """
-    from sqlalchemy.engine import make_url
+    The file itself is held, whatever name it goes by.
 
-    database = make_url(url).database
-    if not url.startswith("sqlite"):
-        yield False
+    Args:
+        url: Of the storage.
+        storage: Where it was opened already; its connections are closed at the end, as `locked` demands.
+
+    Gives whether this search has the storage for itself.
+
+    Raises:
+        StudyError: Another search holds it.
+    """
+    path = next(iter(storages.storage_files(url).values()), None)
+    if path is None:
+        yield url.startswith("sqlite")
         return
-    if database in (None, "", ":memory:"):
-        yield True
-        return
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield False
-        return
-    path = Path(f"{database}.lock")
-    with path.open("a") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held = stack.enter_context(locked(path))
+        except HeldError:
             raise StudyError(
                 f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
                 "or use PostgreSQL for several at once."
             ) from None
-        yield True
+        if storage is not None:
+            stack.callback(storage.engine.dispose)
+        yield held
 
 
 def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> None:

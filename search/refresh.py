@@ -11,6 +11,7 @@ from slimfront.studies.store.storage import one_line
 from slimfront.studies.store.study import StudyStore, optuna_study, snapshot, study_lock
 from slimfront.studies.summary import to_csv
 
+PLOT, TABLE = "front.png", "trials.csv"  # in the folder of the results
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,
 PANEL_SHARE = 0.01  # and take at most this share of a search's time: in a long study they take seconds
 
@@ -50,8 +51,8 @@ class Refresh:
         self._panels()
         study = snapshot(self._store)
         bar = self._settings.bar
-        plot = front_plot(study.trials, bar, self._out / "front.png", ladder=self._settings.dataset == "cifar10")
-        table = to_csv(study.trials, self._out / "trials.csv", bar)
+        plot = front_plot(study.trials, bar, self._out / PLOT, ladder=self._settings.dataset == "cifar10")
+        table = to_csv(study.trials, self._out / TABLE, bar)
         return {"plot": str(plot), "csv": str(table), "storage": study.storage}
 
     def _panels(self) -> None:

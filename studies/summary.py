@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators import outputs
 from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
 from slimfront.studies.analysis.spending import epochs_of
@@ -98,12 +100,12 @@ def to_csv(trials: Sequence[TrialRecord], path: str | Path, bar: float) -> Path:
     target = Path(path)
     rows = table(trials, bar)
     columns = list(dict.fromkeys([*COLUMNS, *(name for entry in rows for name in entry)]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        outputs.write(target, text.getvalue())
     except OSError as error:
         raise StudyError(f"The table cannot be written to {target}: {error.strerror or error}.") from None
     return target

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from slimfront.evaluators import outputs
 from slimfront.evaluators.artifacts.container import Array, ArtifactError, TamperedError, parse_json, read, seal, unseal
 from slimfront.evaluators.artifacts.packing import (
     PackingError,
@@ -98,7 +98,7 @@ def save(
     The file is there whole or not at all.
 
     Args:
-        network: Deployed (`models.quantization.conversion.deploy`; `evaluators.quantization.quantize` ends with that).
+        network: Deployed (`models.quantization.conversion.deploy`; `evaluators.quantization` ends with that).
         path: Ends in `.slim`.
         input_shape: (channels, height, width).
         accuracy: Claimed, on the test images.
@@ -110,13 +110,7 @@ def save(
     if path.suffix != ".slim":
         raise ArtifactError(f"artifacts end in .slim, but the path is {path.name}.")
     data = to_bytes(network, input_shape, accuracy=accuracy, provenance=provenance)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    outputs.write(path, data)
     return len(data)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from slimfront.evaluators import outputs
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.network import Network, WeightLayer
 from slimfront.models.quantization.quantizers import QuantizedLayer
@@ -60,9 +61,8 @@ def export(network: Network, path: Path, input_shape: tuple[int, int, int]) -> i
     onnx = _package("onnx")
     model = _Translation(onnx, network).model(input_shape)
     onnx.checker.check_model(model, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     data: bytes = model.SerializeToString()
-    path.write_bytes(data)
+    outputs.write(path, data)
     return len(data)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from slimfront.evaluators import outputs
 from slimfront.evaluators.training.averaging import Averaging
 from torch import Tensor, nn
 
@@ -28,19 +28,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
     Raises OSError (a full disk, say) and leaves no temporary file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     metadata = {"facts": json.dumps(dict(facts), sort_keys=True), "sha256": _digest(plain)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        payload = safetensors.torch.save(plain, metadata)
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    outputs.write(path, safetensors.torch.save(plain, metadata))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

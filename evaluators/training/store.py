@@ -16,12 +16,13 @@ def touch(path: Path) -> None:
 
 
 def make_room(folder: Path, limit: int = LIMIT) -> None:
-    """Drop the files that were not used for longest until the rest takes at most `limit` bytes.
+    """Drop the networks that were not used for longest until the rest takes at most `limit` bytes.
 
-    A file that another training is using may go as well: it is only a shortcut, and is written anew.
+    A file that another training is using may go as well: it is only a shortcut, and is written anew. Files of other
+    names are not ours, and stay.
     """
     found = []
-    for path in folder.glob("*.safetensors") if folder.is_dir() else ():
+    for path in folder.glob("dense-*.safetensors") if folder.is_dir() else ():
         with contextlib.suppress(OSError):
             status = path.stat()
             found.append((status.st_mtime, status.st_size, path))

@@ -67,13 +67,18 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
     """Write an artifact as ONNX; its size, and the latency in onnxruntime at one thread.
 
     Raises:
+        OutputError: The target is the artifact, or is named like one.
         ArtifactError, ExportError: No artifact, or a package is missing.
     """
     from dataclasses import asdict
 
+    from slimfront.evaluators import outputs
     from slimfront.evaluators.artifacts.artifact import load
     from slimfront.evaluators.artifacts.onnx_export import export, latency
 
+    outputs.check({"--onnx": target}, {"the artifact": path})
+    if target.suffix == ".slim":
+        raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
     artifact = load(path)
     size = export(artifact.network, target, artifact.input_shape)
     timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in BATCHES] if measure else []

@@ -22,6 +22,7 @@ from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.read_only import open_for_reading
 from slimfront.studies.store.records import StudyRecord, to_frozen
 from slimfront.studies.store.study import find_study, open_study, snapshot
 
@@ -55,8 +56,9 @@ def import_finished(
     from slimfront.evaluators.data.splits import search_data
 
     asked = ("--source", "--source-name")
-    opened = storages.open_storage(source, must_exist=True, option=asked[0])
-    old = snapshot(find_study(opened, source_name, options=asked))
+    old = snapshot(find_study(open_for_reading(source, option=asked[0]), source_name, options=asked))
+    if settings.name == old.name and storages.same_database(storage, source):
+        raise StudyError(f"Study {settings.name!r} cannot be imported into itself: give another --name.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
     say = plainly(Console(stderr=True))
     data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size, progress=say)
@@ -64,10 +66,9 @@ def import_finished(
     told = {"study": settings.name, "source": old.name, "imported": 0, **left}
     if not fitting:
         return told
-    with only_coordinator(storage):
-        store = open_study(storages.open_storage(storage), settings.name)
-        if (old.storage, old.name) == (snapshot(store).storage, store.name):
-            raise StudyError(f"Study {store.name!r} cannot be imported into itself: give another --name.")
+    opened = storages.open_storage(storage)
+    with only_coordinator(storage, opened):
+        store = open_study(opened, settings.name)
         check_identity(store, settings, data.digest)
         known = {trial.digest for trial in store.trials}
         fresh = [trial for digest, trial in fitting.items() if digest not in known]

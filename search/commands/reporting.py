@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from slimfront.evaluators import outputs
 
 
 def write_report(
@@ -24,18 +24,27 @@ def write_report(
 
     Raises:
         StudyError: The study or a summary is not there, or a file cannot be written.
+        OutputError: A page would overwrite the storage, a summary or the other page.
     """
     from slimfront.studies.report.report import report, write_page
     from slimfront.studies.report.slides import slides as make_slides
     from slimfront.studies.report.story import find_summaries, gather
-    from slimfront.studies.store.storage import open_storage
+    from slimfront.studies.store.names import own_file_name
+    from slimfront.studies.store.read_only import open_for_reading
+    from slimfront.studies.store.storage import storage_files
     from slimfront.studies.store.study import find_study, snapshot
 
-    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
     summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
-    story = gather(study, bar, summaries)
+    inputs = storage_files(storage) | {f"the summary {path}": path for path in summaries}
+    outputs.check({"--out": out, "--slides": slides}, inputs)
+    for option, path in (("--out", out), ("--slides", slides)):
+        outputs.check_ending(option, path, (".html", ".htm"), "a page of HTML, which a browser prints as PDF")
+    opened = open_for_reading(storage)
+    study = snapshot(find_study(opened, name))
     if out is None and slides is None:
-        out = Path(re.sub(r"[^\w.-]", "_", study.name) + ".html")
+        out = Path(own_file_name(study.name, opened) + ".html")
+        outputs.check({"the report": out}, inputs)
+    story = gather(study, bar, summaries)
     written = {}
     if out is not None:
         written["report"] = str(write_page(report(story), out))

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from slimfront.evaluators import outputs
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets
 from slimfront.spaces.candidate import BIT_WIDTHS
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
@@ -21,11 +22,16 @@ def front_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
     from slimfront.studies.identity import bar_of
-    from slimfront.studies.store.storage import open_storage
+    from slimfront.studies.pictures.files import check_picture
+    from slimfront.studies.store.read_only import open_for_reading
+    from slimfront.studies.store.storage import storage_files
     from slimfront.studies.store.study import find_study, snapshot
     from slimfront.studies.summary import summary, to_csv
 
-    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
+    outputs.check({"--csv": csv, "--plot": plot}, storage_files(storage))
+    outputs.check_ending("--csv", csv, (".csv", ".txt"), "comma-separated values")
+    check_picture("--plot", plot)
+    study = snapshot(find_study(open_for_reading(storage), name))
     bar = bar_of(study.name, study.identity, bar)
     files = {"storage": study.storage}
     if csv is not None:
@@ -117,22 +123,31 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     """
     from slimfront.studies.dashboard.server import serve, update_panels
     from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
-    from slimfront.studies.store.storage import load_study, open_storage, own_studies
+    from slimfront.studies.store.read_only import open_existing
+    from slimfront.studies.store.storage import load_study, own_studies
     from slimfront.studies.store.study import StudyStore, optuna_study, snapshot
 
-    opened = open_storage(storage, must_exist=True)
+    opened, writable = open_existing(storage)
     studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
     if others:
         left = f"not slimfront's, and left as they are: {', '.join(others)}"
         Console(stderr=True).print(left, markup=False, highlight=False, soft_wrap=True)
     folder = artifacts_folder(storage)
-    folder.mkdir(parents=True, exist_ok=True)
-    for found in studies:
+    if writable:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        Console(stderr=True).print("The storage cannot be written: panels and notes are as they were last drawn.")
+    for found in studies if writable else ():
         store = StudyStore(opened, found.study_name)
         study, read = optuna_study(store), snapshot(store)
         update_panels(study, read.trials, read.bar)
         update_pages(study, read.trials, read.bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder))
+
+
+def candidate_file(text: str | None) -> Path | None:
+    """The file that a candidate is read from; None: it is a preset, or none is given."""
+    return None if text is None or text in presets else Path(text)
 
 
 def read_candidate(text: str) -> Candidate:
@@ -229,7 +244,12 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     from slimfront.search.display import plainly
     from slimfront.search.launch import Options, resources
     from slimfront.search.sweep import run as sweeps
+    from slimfront.search.sweep.journal import JOURNAL
+    from slimfront.search.sweep.results import FILES
     from slimfront.studies.store.storage import typed_command
+
+    outputs.check_outside_data("--out", other["out"], other["dataset"])
+    outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), {"the candidate": candidate_file(other["name"])})
 
     try:
         numbers = sweeps.DEFAULT_RATIOS if ratios is None else tuple(float(word) for word in ratios.split(","))

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators import outputs
+
 RECEIPT = "test-read.json"
 
 
@@ -54,9 +56,7 @@ class FinalTest:
                 f"({self._path}); it is read once. Only a new --out trains, and reads, anew."
             ) from None
         accuracy = measure()
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**self._facts, "opened": opened, "accuracy": accuracy}))
-        temporary.replace(self._path)
+        outputs.write(self._path, json.dumps({**self._facts, "opened": opened, "accuracy": accuracy}))
         return accuracy
 
     def known(self) -> float | None:

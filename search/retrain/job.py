@@ -1,17 +1,17 @@
 """One network and one seed for the final numbers: all training images, the last epoch, one look at the test set.
 
-The counterpart of `search.job.evaluate_job`: the same phases, other data. It runs in a worker process.
+The counterpart of `slimfront.search.job.evaluate_job`: the same phases, other data. It runs in a worker process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from slimfront.evaluators import outputs
 from slimfront.evaluators.data.splits import FinalData, SearchData
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
@@ -19,7 +19,8 @@ from slimfront.models.network import Network
 from slimfront.search.retrain.final_test import FinalTest
 from slimfront.spaces import Candidate
 
-RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"
+RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"  # in a seed's folder
+SUMMARY = "summary.json"  # in the folder of all
 PROBES = 64  # training images on which the artifact must give the same logits
 
 
@@ -56,10 +57,7 @@ def expected_epochs(candidate: Candidate) -> int:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON: either all of it is there, or what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    outputs.write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimfront.search.retrain.job import RetrainError, lengthened
+from slimfront.evaluators import outputs
+from slimfront.search.retrain.job import SUMMARY, RetrainError, lengthened
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.identity import bar_of
@@ -16,6 +16,10 @@ from slimfront.studies.identity import bar_of
 if TYPE_CHECKING:
     from slimfront.studies.record import TrialRecord
 
+if TYPE_CHECKING:
+    pass
+
+FINAL = Path("runs") / "final"  # folder of retrainings
 LONGER = 3  # times the search's epochs, where none are asked for
 
 
@@ -77,16 +81,20 @@ class Plan:
         return lengthened(choice.candidate, self.epochs if self.epochs is not None else min(LONGER * own, 10_000))
 
 
-def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], dict[str, Any], str]:
-    """The chosen trial of a study, or its whole front where `trial` is None; the study's identity, and its name.
+def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], dict[str, Any], tuple[str, str]]:
+    """The chosen trial of a study, or its whole front where `trial` is None.
+
+    Returns the choices, the study's identity, and its name as it is and as that of a folder.
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
     from slimfront.studies.front import front
-    from slimfront.studies.store.storage import open_storage
+    from slimfront.studies.store.names import own_file_name
+    from slimfront.studies.store.read_only import open_for_reading
     from slimfront.studies.store.study import find_study, snapshot
 
-    study = snapshot(find_study(open_storage(storage, must_exist=True), name))
+    opened = open_for_reading(storage)
+    study = snapshot(find_study(opened, name))
     if trial is None:
         wanted = front(study.trials, study.bar)
         if not wanted:
@@ -95,7 +103,8 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
         wanted = [found for found in study.trials if found.number == trial]
         if not wanted:
             raise StudyError(f"Study {study.name} has no trial {trial}, only 0 to {len(study.trials) - 1}.")
-    return [_choice(found, study.name) for found in wanted], dict(study.identity), study.name
+    names = study.name, own_file_name(study.name, opened)
+    return [_choice(found, study.name) for found in wanted], dict(study.identity), names
 
 
 def _choice(trial: TrialRecord, study: str) -> Choice:
@@ -121,27 +130,30 @@ def make_plan(
     bar: float | None,
     seeds: int,
     epochs: int | None,
+    out: Path | None = None,
 ) -> tuple[Plan, Path]:
-    """The plan that a command line asks for, and its folder unless another is given.
+    """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
     `chosen` has trial, front and candidate as they stand on the command line.
 
-    Raises RetrainError where it is not exactly one of --trial, --front and --candidate.
+    Raises:
+        RetrainError: It is not exactly one of --trial, --front and --candidate.
+        OutputError: The results would overwrite what is read.
     """
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
     if (trial is not None) + front + (candidate is not None) != 1:
         raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
+    from slimfront.search.commands.show import candidate_file, read_candidate
+    from slimfront.studies.store.storage import storage_files
+
     identity: dict[str, Any] = {}
     study = None
     if candidate is not None:
-        from slimfront.search.commands.show import read_candidate
-
         choices = [Choice(read_candidate(candidate))]
-        folder = Path("runs") / "final" / choices[0].candidate.digest
+        folder = out or FINAL / choices[0].candidate.digest
     else:
-        choices, identity, study = choose(storage, name, trial)
-        plain = re.sub(r"[^\w.-]", "_", study)
-        folder = Path("runs") / "final" / (f"{plain}-front" if front else f"{plain}-trial-{trial}")
+        choices, identity, (study, named) = choose(storage, name, trial)
+        folder = out or FINAL / (named + ("-front" if front else f"-trial-{trial}"))
     plan = Plan(
         tuple(choices),
         dataset=str(identity.get("dataset", "cifar10")) if dataset is None else dataset,
@@ -151,4 +163,7 @@ def make_plan(
         epochs=epochs,
         study=study,
     )
+    inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
+    outputs.check_outside_data("--out", folder, plan.dataset)
+    outputs.check_folder("--out", folder, [SUMMARY], inputs)
     return plan, folder

@@ -20,6 +20,7 @@ from slimfront.search.launch import Options, resources
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
+    SUMMARY,
     expected_epochs,
     finished,
     prepare,
@@ -95,7 +96,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
         how = "failures"
     summary = _summary(plan, seeds, out)
     summary |= {"data": {"name": plan.dataset, "digest": digest, "train": images}, "device": device, "how": how}
-    write_json(out / "summary.json", summary)
+    write_json(out / SUMMARY, summary)
     return how, summary
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from slimfront.search.sweep.tasks import Row, Setting
 
+JOURNAL = "journal.jsonl"
+
 
 class SweepError(ValueError):
     """A sweep that cannot be: the text says what, where, and what to do."""
@@ -29,7 +31,7 @@ class Journal:
     """
 
     def __init__(self, setting: Setting, data_digest: str, taken: bool) -> None:
-        self._path = setting.out / "journal.jsonl"
+        self._path = setting.out / JOURNAL
         identity = {
             "architecture": setting.candidate.architecture.to_dict(),
             "augmentation": setting.candidate.augmentation.to_dict(),

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from slimfront.evaluators.pruning import CONTROLS, DESCRIPTIONS, METHODS
+from slimfront.studies.pictures.files import save_picture
 
 INK, MUTED, GRID, GREY = "#222222", "#6b6f76", "#e7e8ea", "#8b8f96"
 STYLES = {
@@ -56,7 +57,7 @@ def plot_sweep(summary: dict[str, Any], path: Path) -> None:
     panels[0].set_ylabel(f"accuracy on the {summary['split']} images", fontsize=10)
     _name_lines(panels[-1], _lines(points, halves[-1], "ratio"))
     _title(figure, summary, "Accuracy against what pruning removes")
-    figure.savefig(path, format="png")
+    save_picture(figure, path)
 
 
 def plot_scores(summary: dict[str, Any], path: Path) -> None:
@@ -82,7 +83,7 @@ def plot_scores(summary: dict[str, Any], path: Path) -> None:
     for axes, kind in zip(panels, kinds, strict=True):
         _name_lines(axes, {name: line for name, line in lines.items() if METHODS[name]["granularity"] == kind})
     _title(figure, summary, "Accuracy against what the network then costs")
-    figure.savefig(path, format="png")
+    save_picture(figure, path)
 
 
 def plot_sensitivity(summary: dict[str, Any], path: Path) -> None:
@@ -118,7 +119,7 @@ def plot_sensitivity(summary: dict[str, Any], path: Path) -> None:
     ]
     figure.legend(handles=marks, loc="upper right", ncols=len(marks), frameon=False, fontsize=9, title="share removed")
     _title(figure, summary, "What each layer can bear, without retraining")
-    figure.savefig(path, format="png")
+    save_picture(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:

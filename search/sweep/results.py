@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators import outputs
 from slimfront.evaluators.pruning import DESCRIPTIONS, METHODS, control
 from slimfront.search.sweep.journal import Journal
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
@@ -16,6 +18,7 @@ from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.studies.environment import environment
 from slimfront.studies.report.page import percent_number
 
+FILES = ("points.csv", "table.md", "summary.json", "sweep.png", "scores.png", "sensitivity.png")
 COLUMNS = ("method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score", "strict_score")
 MORE_COLUMNS = ("reached", "met", "nominal_formula", "epochs", "seconds")
 
@@ -68,14 +71,13 @@ def summarise(
 
 def write(summary: dict[str, Any], out: Path) -> None:
     """Write the files of a sweep into its folder."""
-    with (out / "points.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *MORE_COLUMNS])
-        writer.writeheader()
-        writer.writerows(summary["points"])
-    (out / "table.md").write_text(table(summary) + "\n")
-    temporary = out / ".summary.json.tmp"
-    temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    temporary.replace(out / "summary.json")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, *MORE_COLUMNS])
+    writer.writeheader()
+    writer.writerows(summary["points"])
+    outputs.write(out / "points.csv", text.getvalue())
+    outputs.write(out / "table.md", table(summary) + "\n")
+    outputs.write(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     if summary["points"]:
         plot_sweep(summary, out / "sweep.png")
         plot_scores(summary, out / "scores.png")

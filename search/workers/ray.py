@@ -26,6 +26,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Generic
 
+from slimfront.evaluators import outputs
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.job import Failure, Job
 from slimfront.evaluators.training.loop import Epoch
@@ -156,10 +157,7 @@ def _write(folder: Path, files: Files) -> None:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise OSError(f"{name} would leave its folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        outputs.write(path, content)
 
 
 class RayWorkers(Generic[Result]):

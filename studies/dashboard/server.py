@@ -24,7 +24,7 @@ from slimfront.studies.dashboard.panels import importance_figure, spending_figur
 from slimfront.studies.errors import StudyError
 from slimfront.studies.pictures.figures import curves_figure, front_figure
 from slimfront.studies.record import TrialRecord
-from slimfront.studies.store.storage import open_storage
+from slimfront.studies.store.read_only import open_existing
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
@@ -84,7 +84,7 @@ def make_dashboard(
         StudyError: The storage cannot be opened, or the port cannot be had.
     """
     # Behind Optuna's cache finished trials are read once, not at every refresh.
-    storage = get_storage(open_storage(storage_url, must_exist=True))
+    storage = get_storage(open_existing(storage_url)[0])
     store = FileSystemArtifactStore(artifacts) if artifacts is not None else None
     _repair_best_trials()
     application = optuna_dashboard.wsgi(storage, artifact_store=store)

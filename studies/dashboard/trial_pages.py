@@ -30,7 +30,7 @@ from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import decimals, number
 from slimfront.studies.report.worked import terms
-from sqlalchemy.engine import make_url
+from slimfront.studies.store.urls import storage_files
 
 MOST_AT_ONCE = 30  # trials a call, so that a search never waits long
 LARGEST_FILE = 64 * 2**20  # bytes of a file that is copied into the store
@@ -66,10 +66,10 @@ def update_pages(study: Study, trials: Sequence[TrialRecord], bar: float, folder
 
 def artifacts_folder(url: str) -> Path:
     """Where the files of a storage's trials lie: beside an SQLite file (`a.db`: `a.artifacts`), else runs/artifacts."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        return Path(str(parsed.database)).with_suffix(".artifacts")
-    return Path("runs") / "artifacts"
+    path = next(iter(storage_files(url).values()), None)
+    if path is None:
+        return Path("runs") / "artifacts"
+    return (path.resolve() if path.is_symlink() else path).with_suffix(".artifacts")
 
 
 def attach(study: Study, trial_id: int, folder: Path, name: str, content: bytes) -> None:

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from slimfront.studies.analysis.ladder import Rung, rungs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import Point, counts, front, nearest
+from slimfront.studies.pictures.files import save_picture
 from slimfront.studies.pictures.labels import MARK, Labels
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
@@ -76,7 +77,7 @@ def front_plot(
     name: str = "",
     ladder: bool | None = None,
 ) -> Path:
-    """Draw accuracy against score as PNG, 2,000 pixels wide; folders that are missing are made.
+    """Draw accuracy against score as PNG, 2,000 pixels wide, as SVG or as PDF; folders that are missing are made.
 
     Trials far below the bar are left out and counted at the lower edge. With no trials at all there is still a
     picture, which says so.
@@ -84,11 +85,12 @@ def front_plot(
     Args:
         trials: All trials of the study.
         bar: Least accuracy, a share in [0, 1].
-        path: The file.
+        path: The file; its ending, .png, .svg or .pdf, says the format.
         name: The study's name, for the line under the title.
         ladder: Whether to mark the reference ladder; None: where every record says that the data are CIFAR-10.
 
     Raises:
+        OutputError: The file has another ending.
         StudyError: The file cannot be written.
     """
     marks = rungs() if (is_cifar10(trials) if ladder is None else ladder) else ()
@@ -100,8 +102,7 @@ def front_plot(
     figure.text(0.07, 0.902, _caption(trials, name), fontsize=9.5, color=MUTED, parse_math=False)  # a name may hold $
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(target, format="png")
+        save_picture(figure, target)
     except OSError as error:
         raise StudyError(f"The plot cannot be written to {target}: {error.strerror or error}.") from None
     return target

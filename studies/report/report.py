@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from slimfront.evaluators import outputs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.pictures.plots import finding, percent
 from slimfront.studies.pictures.report import curves_svg, front_svg, spending_svg
@@ -34,8 +35,7 @@ def report(story: Story) -> str:
 def write_page(page: str, path: Path) -> Path:
     """Write a page; folders that are missing are made. Raises StudyError where it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        outputs.write(path, page)
     except OSError as error:
         raise StudyError(f"The page cannot be written to {path}: {error.strerror or error}.") from None
     return path

@@ -7,25 +7,33 @@ StudyError of one line.
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
+import sqlite3
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import optuna
-import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb.models import BaseModel
 from optuna.study import Study
 from slimfront.studies.errors import StudyError
 from slimfront.studies.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
+from slimfront.studies.store import sqlite_files
+from slimfront.studies.store.urls import (
+    file_of,
+    one_line,
+    parse,
+    safe_url,
+    same_database,
+    storage_files,
+    typed_command,
+)
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 __all__ = [
     "DIRECTIONS",
@@ -38,6 +46,8 @@ __all__ = [
     "open_storage",
     "own_studies",
     "safe_url",
+    "same_database",
+    "storage_files",
     "study_names",
     "study_url",
     "typed_command",
@@ -45,131 +55,59 @@ __all__ = [
 
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process's lock: a dashboard reading, a backup running
 CONNECT_TIMEOUT = 10  # seconds until a server counts as unreachable
+COLUMNS = {name: frozenset(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()}
+"""Of Optuna's tables, by the table's name: without them another program's database looks like an empty study."""
+
+TABLES = frozenset(COLUMNS)
+NO_DRIVER = "Storage {} needs the PostgreSQL driver, which is not installed: pip install 'slimfront[postgresql]'."
 _CREATION_ATTEMPTS = 5  # two processes that open a new database at once both try to create its tables
 _OTHER_NAME = "give this one another --name or --storage"
-_KINDS = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-
-
-def safe_url(url: str) -> str:
-    """The URL with its passwords replaced by ***, whether or not it can be parsed: fit for logs and error texts.
-
-    >>> safe_url("postgresql://me:secret@host/studies")
-    'postgresql://me:***@host/studies'
-    """
-    scheme, separator, rest = str(url).partition("://")
-    if not separator:
-        return _mask_query(str(url))
-    # Up to the last @: an unescaped @ or / inside of a password must not end the masking too early.
-    login, at, place = rest.rpartition("@")
-    if at and ":" in login:
-        login = login.partition(":")[0] + ":***"
-    return _mask_query(f"{scheme}://{login}{at}{place}")
-
-
-def typed_command(arguments: Sequence[str] | None = None) -> str:
-    """`python run_search.py` with the arguments that this process was given: fit to be published, so without passwords.
-
-    >>> typed_command(["front", "--storage", "postgresql://me:secret@host/studies"])
-    "python run_search.py front --storage 'postgresql://me:***@host/studies'"
-    """
-    given = sys.argv[1:] if arguments is None else arguments
-    return shlex.join(["python", "run_search.py", *(safe_url(argument) for argument in given)])
-
-
-def _mask_query(text: str) -> str:
-    return re.sub(r"(?i)((?:password|passwd|pwd|passphrase|secret|token)=)[^&\s]*", r"\1***", text)
-
-
-def _secrets(url: str) -> set[str]:
-    """Everything in the URL that must not appear in a text, as written and with %xx decoded."""
-    login, at, _ = url.partition("://")[2].rpartition("@")
-    found = {login.partition(":")[2]} if at else set()
-    found |= set(re.findall(r"(?i)(?:password|passwd|pwd|passphrase|secret|token)=([^&\s]*)", url))
-    return {secret for entry in found for secret in (entry, unquote(entry)) if secret}
-
-
-def one_line(error: BaseException, url: str = "") -> str:
-    """What a database's driver says, in one line, without the URL's passwords and without SQLAlchemy's own words."""
-    cause: BaseException = error
-    while isinstance(cause, SQLAlchemyError | optuna.exceptions.StorageInternalError):
-        inner = getattr(cause, "orig", None) or cause.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    text = " ".join(lines[0].split()) if lines else type(cause).__name__
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text[:300].rstrip(".?:; ")
-
-
-def _parse(url: str) -> URL:
-    shown = safe_url(url)
-    if "://" not in url:
-        hint = f"; for a file: sqlite:///{url}" if url and not url.isspace() else ""
-        raise StudyError(f"Storage {shown!r} is not a URL: give {_KINDS}{hint}.")
-    unreadable = StudyError(
-        f"Storage {shown} cannot be read as a URL: give {_KINDS}; @ : / in a password are written %40 %3A %2F."
-    )
-    login = url.partition("://")[2].partition("?")[0].rpartition("@")[0]
-    if login and ("@" in login or "/" in login):
-        raise unreadable  # half of the password would pass for the host, and be shown in the driver's error
-    try:
-        parsed = sqlalchemy.engine.make_url(url)
-    except (ArgumentError, ValueError):  # the text of these errors may hold the password
-        raise unreadable from None
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.host:
-            raise StudyError(f"Storage {shown} lacks a slash: a file is written sqlite:///{parsed.host}.")
-        return parsed
-    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        if not parsed.database:
-            raise StudyError(f"Storage {shown} names no database: give {_KINDS}.")
-        return parsed.set(drivername="postgresql+psycopg")
-    raise StudyError(f"Storage {shown} is of a kind that is not supported: give {_KINDS}.")
-
-
-def _is_memory(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def open_storage(url: str, *, must_exist: bool = False, option: str = "--storage") -> RDBStorage:
-    """Open the storage of studies and create its tables where there are none.
+    """Open the storage of studies for writing and create its tables where there are none.
 
     SQLite is put into write-ahead logging, so that a dashboard can read while a search writes, and waits up to a
     minute for another process's lock. PostgreSQL connections are tested before use, so that a server that went away
-    and came back costs nothing.
+    and came back costs nothing. For reading there is `slimfront.studies.store.read_only.open_for_reading`.
 
     Args:
         url: `sqlite:///FILE` (relative to the working folder) or `postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE`.
-        must_exist: Refuse an SQLite file that is not there, instead of creating it: for commands that only read.
+        must_exist: Refuse an SQLite file that is not there, instead of creating it.
         option: Of the command line, that the URL was given with.
 
     Raises:
-        StudyError: The URL is wrong, the folder or file is missing, the server cannot be reached, the driver is not
-            installed, or the database was made by an incompatible version of Optuna. Passwords are not shown.
+        StudyError: The URL is wrong, the folder or file is missing or cannot be written, the server cannot be reached,
+            the driver is not installed, or the database was made by an incompatible version of Optuna, or is an SQLite
+            file of another program. Passwords are not shown.
     """
-    parsed = _parse(url)
+    parsed = parse(url)
     shown = safe_url(url)
-    engine: dict[str, Any]
-    if parsed.get_backend_name() == "sqlite":
-        _check_file(parsed, shown, must_exist, option)
-        engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-    else:
-        engine = {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": CONNECT_TIMEOUT, "application_name": "slimfront"},
-        }
-    storage = _create(parsed, engine, shown)
-    if parsed.get_backend_name() == "sqlite" and not _is_memory(parsed):
+    path = file_of(parsed)
+    if path is not None:
+        check_file(path, shown, must_exist, option)
+        _refuse_foreign(parsed, path, shown)
+    storage = make_storage(parsed, engine_arguments(parsed), shown)
+    if path is not None:
+        if not can_write(storage.engine):
+            storage.engine.dispose()
+            raise StudyError(f"Storage {shown} cannot be written: copy it to where it can, or name another.")
         _enable_write_ahead_log(storage)
     return storage
 
 
-def _check_file(url: URL, shown: str, must_exist: bool, option: str) -> None:
-    if _is_memory(url) or (url.database or "").startswith("file:"):
-        return
-    path = Path(url.database or "")
+def engine_arguments(url: URL) -> dict[str, Any]:
+    """Arguments of SQLAlchemy's `create_engine` for a database that is written."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": CONNECT_TIMEOUT, "application_name": "slimfront"},
+    }
+
+
+def check_file(path: Path, shown: str, must_exist: bool, option: str) -> None:
+    """Refuse an SQLite file that cannot be there, or is not and must be. Raises StudyError."""
     if path.is_dir():
         raise StudyError(f"Storage {shown} is a folder: name a file in it.")
     if not path.parent.is_dir():
@@ -178,16 +116,31 @@ def _check_file(url: URL, shown: str, must_exist: bool, option: str) -> None:
         raise StudyError(f"Storage {shown} does not exist: run a search first, or name another with {option}.")
 
 
-def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
+def _refuse_foreign(url: URL, path: Path, shown: str) -> None:
+    """Refuse to make our tables in another program's file. A PostgreSQL database may well be shared."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    try:
+        tables = sqlite_files.tables(url, SQLITE_TIMEOUT)
+    except (sqlite3.Error, OSError) as error:
+        raise StudyError(f"Storage {shown} cannot be opened: {one_line(error)}.") from None
+    if tables and not tables & TABLES:
+        what = f"is a database of another program ({len(tables)} tables)"
+        raise StudyError(f"Storage {shown} {what}: give the study a file of its own.")
+
+
+def make_storage(url: URL, engine: dict[str, Any], shown: str, *, reading: bool = False) -> RDBStorage:
+    """Optuna's storage on a database, with its tables made where they are missing, unless it is for reading.
+
+    Raises:
+        StudyError: The database cannot be reached, or its tables are of another version of Optuna.
+    """
     text = url.render_as_string(hide_password=False)
     for attempt in range(_CREATION_ATTEMPTS):
         try:
-            return RDBStorage(text, engine_kwargs=engine)
+            return RDBStorage(text, engine_kwargs=engine, skip_table_creation=reading)
         except ImportError:
-            raise StudyError(
-                f"Storage {shown} needs the PostgreSQL driver, which is not installed: "
-                "pip install 'slimfront[postgresql]'."
-            ) from None
+            raise StudyError(NO_DRIVER.format(shown)) from None
         except RuntimeError as error:  # Optuna's check of the tables' version
             raise StudyError(f"Storage {shown} cannot be used: {one_line(error, text)}.") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
@@ -198,6 +151,22 @@ def _create(url: URL, engine: dict[str, Any], shown: str) -> RDBStorage:
                 raise StudyError(f"Storage {shown} cannot be opened: {reason}.") from None
             time.sleep(0.1 * (attempt + 1))
     raise AssertionError("unreachable")
+
+
+def can_write(engine: Engine) -> bool:
+    """Whether an SQLite file with Optuna's tables can be written; one that another process holds can be, in a while."""
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA busy_timeout = 0")
+        # To begin to write is allowed everywhere: only a statement that would write is refused, even one for no row.
+        connection.cursor().execute("DELETE FROM version_info WHERE false")
+        connection.rollback()
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+    finally:
+        connection.cursor().execute(f"PRAGMA busy_timeout = {int(1000 * SQLITE_TIMEOUT)}")
+        connection.close()
+    return True
 
 
 def _enable_write_ahead_log(storage: RDBStorage) -> None:

@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("slimfront.evaluators.training.checkpoint.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, {"a": torch.zeros(1)}, {"version": 2})
     loaded = checkpoint.load(path)

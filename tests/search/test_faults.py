@@ -341,12 +341,10 @@ def test_a_corrupt_stored_network_is_dropped_and_trained_again(tmp_path: Path) -
 
 
 def test_a_full_disk_fails_the_trial_by_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slimfront.evaluators.training import checkpoint
-
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left") as caught:
         _run(evaluate_job(_job(tmp_path)))
     assert failure_of(caught.value).reason == "files"

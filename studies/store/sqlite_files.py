@@ -1,0 +1,159 @@
+"""SQLite files: which file a URL names, and reading one without leaving a trace.
+
+Reading must not change a file: not by switching it to write-ahead logging, not by moving a log's pages into it, which
+the last of its connections does when it closes. And it must work where nothing can be written. How depends on what
+lies beside the file; the cases are in https://www.sqlite.org/wal.html, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from slimfront.evaluators.outputs import may_write
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine import URL
+
+LOG, INDEX, JOURNAL = "-wal", "-shm", "-journal"
+_READABLE_ELSEWHERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what is wrong is the place, not the file
+
+
+def file_of(url: URL) -> Path | None:
+    """The file that an SQLite URL names, be it as a path or as a `file:` URI; None: its database is in memory."""
+    name, uri = _name(url)
+    if not uri or not name.startswith("file:"):
+        return None if url.database in (None, "", ":memory:") else Path(str(url.database))
+    parts = urlsplit(name)
+    path = unquote(parts.path)
+    return None if path in ("", ":memory:") or "mode=memory" in parts.query.split("&") else Path(path)
+
+
+def companions(path: Path) -> list[Path]:
+    """Files that SQLite keeps beside a database, and that belong to it, whether or not they are there."""
+    real = path.resolve()  # beside the file itself, not beside a link to it
+    return [real.with_name(real.name + ending) for ending in (LOG, INDEX, JOURNAL)]
+
+
+@dataclass
+class Reader:
+    """A way to read a file that changes nothing, made by `reader`.
+
+    Attributes:
+        uri: For SQLite.
+        timeout: Seconds to wait for a lock of another process.
+        folder: Temporary, of the copy that is read; None: the file itself is.
+    """
+
+    uri: str
+    timeout: float
+    folder: str | None = field(default=None)
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection that refuses to write. Raises sqlite3.Error."""
+        connection = sqlite3.connect(self.uri, self.timeout, uri=True, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def close(self) -> None:
+        """Drop the copy; connections must be closed before."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def reader(url: URL, timeout: float) -> Reader:
+    """How to read the file that the URL names; its file must be there.
+
+    Raises:
+        sqlite3.Error: It is no database, or is locked for longer than `timeout` seconds.
+        OSError: It may not be read, or there is no room for a copy.
+    """
+    path = file_of(url)
+    assert path is not None
+    found = Reader(_in_place(url, path), timeout)
+    if not _wants_copy(path, found.uri):
+        try:
+            _probe(found)
+            return found
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _READABLE_ELSEWHERE:
+                raise
+    return _copied(path, timeout)
+
+
+def tables(url: URL, timeout: float) -> frozenset[str]:
+    """Names of the tables in the file that the URL names, SQLite's own left out. Raises as `reader`."""
+    source = reader(url, timeout)
+    try:
+        with contextlib.closing(source.connect()) as connection:
+            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    finally:
+        source.close()
+    return frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
+
+
+def _name(url: URL) -> tuple[str, bool]:
+    """What SQLAlchemy hands to SQLite, and whether as a URI."""
+    (name,), options = SQLiteDialect_pysqlite().create_connect_args(url)
+    return str(name or ""), bool(options.get("uri"))
+
+
+def _in_place(url: URL, path: Path) -> str:
+    log, _, journal = companions(path)
+    # Closing a connection that could write would move a log into the database; one that cannot leaves an empty log
+    # behind where there was none.
+    mode = "ro" if _filled(log) or _filled(journal) else "rw"
+    name, uri = _name(url)
+    given = urlsplit(name).query.split("&") if uri else []
+    options = [f"mode={mode}", *(option for option in given if option and not option.startswith("mode="))]
+    return f"file:{quote(os.fsencode(path.absolute()))}?{'&'.join(options)}"
+
+
+def _wants_copy(path: Path, uri: str) -> bool:
+    """Whether SQLite would have to make an index beside the file to read it, or would not see its log."""
+    log, index, _ = companions(path)
+    if _filled(log):
+        return not index.exists() or "immutable=1" in uri
+    return not may_write(path) and _is_logged(path)
+
+
+def _is_logged(path: Path) -> bool:
+    """Whether a database is in write-ahead logging: its header says so. Not while this process has it open for writing:
+    closing any descriptor of a file drops the locks that the process has on it.
+    """
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\x02\x02"
+
+
+def _filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _probe(found: Reader) -> None:
+    with contextlib.closing(found.connect()) as connection:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def _copied(path: Path, timeout: float) -> Reader:
+    """Read a copy: of a log without its index, or in a folder that cannot be written, where SQLite makes no index."""
+    folder = tempfile.mkdtemp(prefix="slimfront-")
+    found = Reader(f"file:{quote(folder)}/copy?mode=rw", timeout, folder)
+    try:
+        shutil.copyfile(path, Path(folder, "copy"))
+        log, _, journal = companions(path)
+        for beside, ending in ((log, LOG), (journal, JOURNAL)):
+            if beside.exists():
+                shutil.copyfile(beside, Path(folder, "copy" + ending))
+        _probe(found)
+    except BaseException:
+        found.close()
+        raise
+    return found
