@@ -147,7 +147,7 @@ def make_desk(
     judge = Judge(settings.bar, rules, circumstances.data_digest)
     intake = Intake(store, ownership, settings, endings, judge, rate)
     clock = StudyClock(store.attributes, settings.hours, shared=shared)
-    store.load_details()  # of every trial, as judge and proposer are about to look at each
+    store.retries(store.details.read_ahead)  # of every trial, as judge and proposer are about to look at each
     return Desk(settings, store, ownership, intake, endings, judge, clock)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_trials import made_record
+from made_trials import made_trial
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 from slimfront.evaluators.data.splits import search_data
@@ -79,7 +79,7 @@ def _trial(accuracy: float = 0.93, state: TrialState = TrialState.COMPLETE, **re
     return optuna.create_trial(
         state=state,
         values=[accuracy, 0.05] if state == TrialState.COMPLETE else None,
-        user_attrs=made_record(min(accuracy, 1.0), 0.05, **fields).to_attributes(),
+        user_attrs=made_trial(0, min(accuracy, 1.0), 0.05, **fields).to_attributes(),
         system_attrs=constraint.system_attributes(min(accuracy, 1.0), 0.9),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from made_trials import made_record
+from made_trials import made_trial
 from slimfront.studies.store.storage import create_or_load, open_storage
 
 import run_search
@@ -44,11 +44,11 @@ def test_nothing_that_is_given_is_taken_as_not_given(
     words: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("slimfront.search.retrain.run.make_workers", lambda *_: pytest.fail("trains"))
-    monkeypatch.setattr("slimfront.search.launch.make_workers", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr("slimfront.search.retrain.run.local_workers", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr("slimfront.search.launch.local_workers", lambda *_: pytest.fail("trains"))
     monkeypatch.setattr("slimfront.search.sweep.run.load_data", lambda *_: pytest.fail("begins to sweep"))
     study = create_or_load(open_storage("sqlite:///a.db"), "s")
-    study.add_trial(optuna.create_trial(values=[0.95, 0.05], user_attrs=made_record(0.95, 0.05).to_attributes()))
+    study.add_trial(optuna.create_trial(values=[0.95, 0.05], user_attrs=made_trial(0, 0.95, 0.05).to_attributes()))
     assert run_search.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Engine
+from optuna.storages import RDBStorage
 
 _TABLE = sqlalchemy.Table(
     "slimfront_details",
@@ -26,13 +26,14 @@ class DetailsTable:
     """The details of one study's trials, as the attributes that `slimfront.studies.record` writes and reads.
 
     Args:
-        engine: Of the database.
+        storage: The database; it stays open as long as there is somebody who may want details.
         study_id: The study's in it.
     """
 
-    def __init__(self, engine: Engine, study_id: int) -> None:
-        self._engine, self._study_id = engine, study_id
-        self._exists = sqlalchemy.inspect(engine).has_table(_TABLE.name)
+    def __init__(self, storage: RDBStorage, study_id: int) -> None:
+        self._storage, self._engine, self._study_id = storage, storage.engine, study_id
+        self._exists = sqlalchemy.inspect(self._engine).has_table(_TABLE.name)
+        self._at_once: dict[int, Mapping[str, Any]] = {}  # read with all others, and not looked at yet
 
     def create(self) -> None:
         """Make the table where there is none."""
@@ -41,20 +42,19 @@ class DetailsTable:
 
     def read(self, number: int) -> Mapping[str, Any]:
         """Of one trial; {} where there is nothing."""
-        if not self._exists:
-            return {}
+        if not self._exists or number in self._at_once:
+            return self._at_once.pop(number, {})
         query = sqlalchemy.select(_TABLE.c.json).where(_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
         return json.loads(text) if text is not None else {}
 
-    def read_all(self) -> dict[int, Mapping[str, Any]]:
-        """Of all trials that have any, by number."""
-        if not self._exists:
-            return {}
-        query = sqlalchemy.select(_TABLE.c.number, _TABLE.c.json).where(_TABLE.c.study_id == self._study_id)
-        with self._engine.connect() as connection:
-            return {number: json.loads(text) for number, text in connection.execute(query)}
+    def read_ahead(self) -> None:
+        """Read those of all trials at once, for somebody who is about to look at each."""
+        if self._exists:
+            query = sqlalchemy.select(_TABLE.c.number, _TABLE.c.json).where(_TABLE.c.study_id == self._study_id)
+            with self._engine.connect() as connection:
+                self._at_once = {number: json.loads(text) for number, text in connection.execute(query)}
 
     def write(self, number: int, details: Mapping[str, Any]) -> None:
         """Replace those of one trial."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -83,11 +84,10 @@ class StudyStore:
         self.name, self.storage = name, storage
         self.retries = Retries(storage.url)
         self.study_id = self.retries(storage.get_study_id_from_name, name)
-        self.details = DetailsTable(storage.engine, self.study_id)
+        self.details = DetailsTable(storage, self.study_id)
         self.attributes = StudyAttributes(storage, self.study_id, self.retries)
         self.trials: list[TrialRecord] = []
         self._written: dict[int, dict[str, Any]] = {}  # attributes of trials that go on
-        self._at_once: dict[int, Mapping[str, Any]] = {}  # details that were read and not looked at yet
         self.refresh()
 
     def refresh(self) -> None:
@@ -104,10 +104,6 @@ class StudyStore:
                 self._keep(self._typed(known[number]))
             elif number >= len(self.trials) or not self.trials[number].state.is_over:
                 self._keep(self.read(number))
-
-    def load_details(self) -> None:
-        """Read the details of all trials at once, for whoever is about to look at each."""
-        self._at_once = self.retries(self.details.read_all)
 
     def read(self, number: int) -> TrialRecord:
         """A trial as it is in the database now. Raises KeyError for one that is not there."""
@@ -226,11 +222,7 @@ class StudyStore:
         number, attributes = frozen.number, frozen.user_attrs
         if not frozen.state.is_finished():
             self._written[number] = dict(attributes)
-        return TrialRecord.of(frozen, lambda: Details.of(join(attributes, self._heavy(number))))
-
-    def _heavy(self, number: int) -> Mapping[str, Any]:
-        found = self._at_once.pop(number, None)
-        return found if found is not None else self.retries(self.details.read, number)
+        return TrialRecord.of(frozen, partial(_load, self.retries, self.details, number, attributes))
 
     def _keep(self, record: TrialRecord) -> None:
         """Put a trial in its place; those before it that nobody has read yet are read."""
@@ -262,6 +254,10 @@ def snapshot(store: StudyStore) -> StudyRecord:
         identity=plain_identity(store.attributes.get(IDENTITY)),
         seconds=float(store.attributes.get("seconds_worked", 0.0)),
     )
+
+
+def _load(retries: Retries, table: DetailsTable, number: int, attributes: Mapping[str, Any]) -> Details:
+    return Details.of(join(attributes, retries(table.read, number)))
 
 
 class StudyAttributes:

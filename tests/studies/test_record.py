@@ -9,6 +9,7 @@ import pytest
 from made_trials import BAR, CANDIDATE, CURVE, made_trial
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
+from slimfront.studies.analysis.spending import epochs_of, planned_epochs
 from slimfront.studies.details import CurvePoint, Details
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.records import to_frozen
@@ -175,7 +176,7 @@ def test_trials_of_other_programs_say_what_they_can(attributes: dict[str, object
     assert trial.point == (0.9, 0.1)
     assert (trial.digest, trial.seed, trial.dataset, trial.notes) == (None, None, "", ())
     assert trial.details == Details()
-    assert (trial.epochs, trial.planned_epochs) == (0, 0)
+    assert (epochs_of(trial), planned_epochs(trial)) == (0, 0)
 
 
 def test_a_stopped_trial_lies_where_it_stopped() -> None:
@@ -190,9 +191,9 @@ def test_the_curve_tells_epochs_and_accuracies() -> None:
     untrained = CurvePoint("filters", 0, 2, accuracy=0.4)
     trial = again(made_trial(0, 0.9, 0.1, curve=(*CURVE, untrained, CurvePoint("filters", 1, 2))))
     assert trial.curve[:4] == (*CURVE, untrained)
-    assert trial.epochs == 4
+    assert epochs_of(trial) == 4
     assert trial.measured == [(1, 0.3), (2, 0.6), (3, pytest.approx(0.9)), (4, 0.4)]
-    assert trial.planned_epochs == sum(CANDIDATE.stages.values())
+    assert planned_epochs(trial) == sum(CANDIDATE.phases.values())
 
 
 def test_details_are_loaded_once_and_only_where_they_are_looked_at() -> None:
@@ -204,7 +205,7 @@ def test_details_are_loaded_once_and_only_where_they_are_looked_at() -> None:
 
     trial = TrialRecord.of(create_trial(values=[0.9, 0.1]), load)
     assert (trial.point, loaded) == ((0.9, 0.1), [])
-    assert (trial.epochs, trial.curve, loaded) == (3, CURVE, [1])
+    assert (epochs_of(trial), trial.curve, loaded) == (3, CURVE, [1])
 
 
 def test_a_result_says_nothing_of_how_its_trial_was_run() -> None:
