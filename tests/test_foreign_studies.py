@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import warnings
 from collections.abc import Sequence
@@ -178,8 +179,8 @@ def test_a_study_whose_search_was_killed_while_it_began_is_gone_on_with(
     if begun != "settings written":
         source = _ours("sqlite:///b.db", [_trial()])
         arguments = ["import", "tiny.toml", "--source", "sqlite:///b.db", "--storage", "sqlite:///a.db"]
-        assert run_search.main(arguments) == 0
-        assert "1 trial of old imported into tiny" in capsys.readouterr().out
+        assert run_search.main([*arguments, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["imported"] == 1
         assert len(source.trials) == len(_rows("trials"))
         assert run_search.main(["front", "--storage", "sqlite:///a.db"]) == 0  # a study that was imported only
         assert "1 network at or above" in capsys.readouterr().out
@@ -212,11 +213,7 @@ def test_an_import_that_takes_nothing_says_why(folder: Path, capsys: pytest.Capt
 def test_what_was_imported_already_is_no_failure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _ours("sqlite:///b.db", [_trial(), _trial(seed=3)])
     arguments = ["import", "tiny.toml", "--source", "sqlite:///b.db", "--storage", "sqlite:///a.db"]
-    for taken in (
-        "1 trial of old imported into tiny; left out: ",
-        "0 trials of old imported into tiny; left out: 1 known",
-    ):
-        assert run_search.main(arguments) == 0
-        said = capsys.readouterr().out
-        assert taken in said
-        assert "1 with other data or seed" in said
+    for imported, known in ((1, 0), (0, 1)):
+        assert run_search.main([*arguments, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["imported"], told["known"], told["other_data"]) == (imported, known, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from slimfront.evaluators.data.splits import search_data
+from slimfront.search.launch import launch
 
 import run_search
 
@@ -121,7 +123,13 @@ def test_what_is_not_used_is_said(root: Path, capsys: pytest.CaptureFixture[str]
     assert "2 pictures that lie beside" in capsys.readouterr().out
 
 
-def test_a_search_says_what_it_does_with_the_pictures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_says_what_it_does_with_the_pictures(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "search")
+    import stub_evaluator  # the training is made up
+
+    monkeypatch.setattr("slimfront.search.launch.launch", functools.partial(launch, evaluate=stub_evaluator.evaluate))
     (root.parent / "tiny.toml").write_text(TINY)
     _fill(root, [f"{part}/{name}" for part in ("train", "val", "test", "[red]") for name in ("a", "b")])
     assert run_search.main(["search", "tiny.toml", "--workers", "1"]) == 0
