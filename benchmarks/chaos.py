@@ -41,6 +41,7 @@ from search import launch as launching
 from search.trials import STARTS
 from studies.front import front
 from studies.record import commit, machine
+from studies.requirements import write_requirements
 from studies.settings import Settings
 
 EPOCHS = 3
@@ -269,6 +270,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=2) + "\n"
     (chosen.out / "summary.json").write_text(text)
+    write_requirements(chosen.out)
     sys.stdout.write(text)
     sound = found["lost"] == found["doubled"] == 0 and found["front_equal"]
     sys.exit(0 if sound else 1)

@@ -26,6 +26,7 @@ from search.show import read_candidate  # noqa: E402
 from search.workers import InProcess, evaluate_job  # noqa: E402
 from spaces import Bits, Candidate  # noqa: E402
 from studies.record import environment  # noqa: E402
+from studies.requirements import write_requirements  # noqa: E402
 
 WIDTHS = (8, 4, 3, 2)
 
@@ -66,6 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     base = read_candidate(arguments.candidate)
     base = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, epochs=arguments.epochs))
+    write_requirements(arguments.out, goes_on=True)
     table: list[dict[str, Any]] = []
     for (width, method), candidate in rows_of(base, arguments.aware_epochs).items():
         job = Job(

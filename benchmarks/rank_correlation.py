@@ -32,6 +32,7 @@ from spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe
 from spaces.candidate import Sparsity
 from studies.labels import MARK, Labels
 from studies.plots import BLUE, DARK, GRID, INK, MUTED, percent
+from studies.requirements import copy_requirements
 
 PARTS = {"architecture": Architecture, "augmentation": Augmentation, "bits": Bits, "recipe": Recipe}
 COLUMNS = ("trial", "digest", "family", "macs", "score", "search_accuracy", "final_accuracy", "search_epochs", "epochs")
@@ -179,6 +180,7 @@ def main() -> None:
         "networks": found,
     }
     (options.study / "final_accuracy.json").write_text(json.dumps(facts, indent=1) + "\n")
+    copy_requirements(work, options.study / "final_accuracy.requirements.txt")
     with (options.study / "final_accuracy.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -26,6 +27,7 @@ from search.workers import Evaluate, InProcess, LocalProcesses, Workers, data_ke
 from spaces import Candidate
 from studies import storage as storages
 from studies.errors import StudyError
+from studies.requirements import write_requirements
 from studies.settings import Settings
 from studies.summary import summary, to_csv
 
@@ -120,6 +122,7 @@ def launch(
             key = data_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
             chosen = _ray_workers(cluster, workers, evaluate, data, key, device, threads)
         del data  # the evaluators load, or are sent, their own
+        write_requirements(out, goes_on=bool(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])))
         with chosen as pool, make_show(console) as show:
             storage.say = show.say
             limits = Limits(settings.trials, settings.hours)

@@ -66,7 +66,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     """Train every network with every seed, or go on with it.
 
     Returns:
-        How it ended ("done", "interrupted", "failures"), and the summary, which also lies in OUT/summary.json.
+        How it ended ("done", "interrupted", "failures"), and the summary, which also lies in OUT/summary.json, beside
+        the versions that trained, in OUT/requirements.txt.
 
     Raises:
         RetrainError, DataError: Something is wrong that the user can mend; nothing is lost.
@@ -75,6 +76,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
 
     from evaluators.data import final_data
     from studies.record import environment
+    from studies.requirements import write_requirements
 
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
@@ -88,6 +90,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate = retrain_job) -> t
     slots = min(slots, len(todo))
     how = "done"
     if todo:
+        write_requirements(out, goes_on=True)
         jobs = {id(seed): _job(seed, plan, options, device, threads) for seed in todo}
         with make_workers(slots, evaluate) as pool, make_retrain_show(console) as show:
             show.plan(len(seeds), len(seeds) - len(todo), sum(expected_epochs(seed.trained) for seed in todo), slots)

@@ -1,8 +1,9 @@
 """The sweep: accuracy against pruning ratio for every method on one network, before and after retraining.
 
 Everything lies in one folder: the dense network, a line of JSON for each finished piece, and at the end (and whenever
-it is interrupted) `points.csv`, `summary.json`, `table.md` and the pictures. Started again with the same settings, the
-sweep keeps what is finished, takes up the training that broke off, and goes on with the rest.
+it is interrupted) `points.csv`, `summary.json`, `table.md` and the pictures; `requirements.txt` has the versions that
+made them. Started again with the same settings, the sweep keeps what is finished, takes up the training that broke off,
+and goes on with the rest.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from search.sweep_tasks import (
 )
 from search.workers import InProcess, LocalProcesses, Workers
 from spaces import Candidate
+from studies.requirements import write_requirements
 
 DEFAULT_METHODS = (*LAB_METHODS, *CONTROLS.values())
 DEFAULT_RATIOS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -109,7 +111,10 @@ def sweep(
         _take(dense, setting, journal)
     failures: list[dict[str, str]] = []
     start = time.perf_counter()
-    complete = _run(_tasks(setting, methods, ratios, journal), workers, journal, failures, progress)
+    waves = _tasks(setting, methods, ratios, journal)
+    if any(waves):
+        write_requirements(out, goes_on=True)
+    complete = _run(waves, workers, journal, failures, progress)
     summary = summarise(setting, name, command, journal, failures)
     summary |= {"complete": complete and not failures, "seconds": round(time.perf_counter() - start, 1)}
     write(summary, out)

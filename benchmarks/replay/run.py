@@ -29,6 +29,7 @@ from benchmarks.replay.table import PATH, Spending, Table
 from search.early_stopping import Rules
 from studies.front import area
 from studies.record import commit, machine
+from studies.requirements import write_requirements
 
 SHARE = 0.95
 # Epochs that a strategy may spend. Stopping leaves room for many more trials, which take TPE and MO-ASHA long to sort.
@@ -184,6 +185,7 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_requirements(arguments.out)
     lines = [
         "| strategy | epochs to 95 % (median) | quartiles | reached | within | against plain TPE |",
         "|---|---|---|---|---|---|",
