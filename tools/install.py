@@ -2,9 +2,10 @@
 
     .venv/bin/python tools/install.py .venv [--extra dev] [--torch cpu] [--installer pip]
 
-`make` calls it with the environment's own Python, when nothing but the standard library is there. uv resolves, downloads
-and unpacks side by side what pip takes one by one. It does not read pip's settings, so they are handed over to it: who
-has told pip of a mirror, a constraint or a certificate has told uv as well. Its own variables (UV_...) go first.
+`make` calls it with the environment's own Python, when nothing but the standard library is there. uv resolves,
+downloads and unpacks side by side what pip takes one by one. It does not read pip's settings, so they are handed over
+to it: who has told pip of a mirror, a constraint or a certificate has told uv as well. Its own variables (UV_...) go
+first.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     make oldest
 
-Pieces that have passed are not run again until code or bounds change, so the same command goes on after an interruption.
-Everything lies in .venv-oldest: the environment, and in `work` what the pieces left.
+Pieces that have passed are not run again until code or bounds change, so the same command goes on after an
+interruption. Everything lies in .venv-oldest: the environment, and in `work` what the pieces left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from install import ROOT, InstallError, find_uv, run_uv
 
 VENV = ROOT / ".venv-oldest"
 PYTHON = VENV / "bin" / "python"
-TESTS = (  # what meets the libraries: torch, its pruning and counting, ONNX, pictures, pages, storages, the command line
+TESTS = (  # where libraries are met: torch, its pruning and counting, ONNX, pictures, pages, storages, command line
     "tests/models/test_network.py",
     "tests/models/test_convolution.py",
     "tests/evaluators/test_artifact.py",
