@@ -60,7 +60,8 @@ def requirements(exact: Mapping[str, str], python: str, revision: str) -> str:
 def continued(earlier: str, now: str) -> str:
     """The text for results that were begun with `earlier` and went on with `now`: what changed, as comments.
 
-    >>> print(continued("# Made with X, and:\\nnumpy==1\\ntorch==2\\n", "# Made with Y, and:\\nnumpy==1\\ntorch==3\\n"), end="")
+    >>> begun, now = "# Made with X, and:\\nnumpy==1\\ntorch==2\\n", "# Made with Y, and:\\nnumpy==1\\ntorch==3\\n"
+    >>> print(continued(begun, now), end="")
     # Made with X, and:
     numpy==1
     torch==2
@@ -68,7 +69,8 @@ def continued(earlier: str, now: str) -> str:
     #   torch==3
     """
     first, *lines = now.splitlines()
-    new = [f"#   {line}" for line in lines if line not in earlier.splitlines()]
+    told = {line.lstrip("# ") for line in earlier.splitlines()}
+    new = [f"#   {line}" for line in lines if line not in told]
     return earlier + "\n".join([first, *new]) + "\n" if new else earlier
 
 
@@ -87,6 +89,6 @@ def write_requirements(folder: Path, *, goes_on: bool = False) -> Path:
 
 
 def copy_requirements(source: Path, path: Path) -> None:
-    """Hand on what `write_requirements` left in the folder `source`, for results that are published as or beside `path`."""
+    """Hand on what `write_requirements` left in the folder `source`, for results that are published beside `path`."""
     if (source / NAME).exists():  # results of before it was written have none
         shutil.copyfile(source / NAME, path)
