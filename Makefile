@@ -1,23 +1,37 @@
 # Two commands set everything up: `make search` and `make test`. Both reinstall only when pyproject.toml changes.
-PYTHON ?= python3.11
+# PYTHON=python3.12 makes the environment of that Python; TORCH=cpu takes PyTorch without CUDA; INSTALLER=pip does
+# without uv.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14)
+INSTALLER := uv
+INSTALL = $(BIN)/python tools/install.py $(VENV) --installer $(INSTALLER) $(if $(TORCH),--torch $(TORCH))
 
-.PHONY: search install test lint types fast slow docs clean help
+.PHONY: search install dev test lint types fast slow docs oldest clean help FORCE
 
-search: install  ## install, run the quick study (digits, one to three minutes), print its front
+search: install  ## install what a search needs, run the quick study (digits, one to three minutes), print its front
 	$(BIN)/python run_search.py search studies/quick.toml
 
-test: install lint types fast  ## install, lint, types, the fast test suite
+test: dev lint types fast  ## install, lint, types, the fast test suite
 
-install: $(STAMP)  ## the set-up alone
+install: $(VENV)/.main  ## the set-up alone
 
-$(STAMP): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; set PYTHON to a Python of 3.11 or newer"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
-	touch $(STAMP)
+dev: $(VENV)/.dev  ## ... with what tests, lint and types need
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then exec $$python -m venv $(VENV); fi; \
+	done; echo "make: none of these is a Python of 3.11 or newer: $(PYTHONS); set PYTHON to one" >&2; exit 2
+
+$(VENV)/.main: pyproject.toml $(if $(TORCH),FORCE) | $(BIN)/python
+	@$(INSTALL)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(if $(TORCH),FORCE) | $(BIN)/python
+	@$(INSTALL) --extra dev
+	@touch $(VENV)/.main $@
+
+FORCE:
 
 lint:
 	$(BIN)/ruff check .
@@ -29,11 +43,14 @@ types:
 fast:
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-slow: install  ## the tests that take longer
+slow: dev  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
-docs: install  ## run the commands of README and docs, as they stand there
+docs: dev  ## run the commands of README and docs, as they stand there
 	$(BIN)/python -m pytest tests/test_docs_run.py
+
+oldest: $(BIN)/python  ## the oldest versions that pyproject.toml allows: install them, search, retrain, export, some of the tests
+	$(BIN)/python tools/oldest.py
 
 clean:  ## remove the set-up; data, studies and results stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -42,6 +42,7 @@ from slimfront.search.workers.local import start_forkserver
 from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.records import read_trials
 
@@ -270,6 +271,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=2) + "\n"
     (chosen.out / "summary.json").write_text(text)
+    write_requirements(chosen.out)
     sys.stdout.write(text)
     sound = found["lost"] == found["doubled"] == 0 and found["front_equal"]
     sys.exit(0 if sound else 1)

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from studies.requirements import copy_requirements
 
 AWARE, ROUNDING, INK, MUTED, GRID, GREEN = "#0072B2", "#D55E00", "#222222", "#6b6f76", "#e7e8ea", "#009E73"
 NAMES = {"float": "float", "aware": "quantization-aware training", "rounding": "rounding after training"}
@@ -163,6 +168,7 @@ def main() -> None:
     summary["comparison"] = compare(summary["rows"], yardsticks)
     summary["files"] = json.loads(files.read_text()) if files.exists() else None
     arguments.out.mkdir(parents=True, exist_ok=True)
+    copy_requirements(arguments.table, arguments.out / "requirements.txt")
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     (arguments.out / "table.md").write_text(table(summary, yardsticks))
     plot(summary, yardsticks, arguments.out / "accuracy.png")

@@ -27,6 +27,7 @@ from slimfront.search.job import evaluate_job  # noqa: E402
 from slimfront.search.workers.local import InProcess  # noqa: E402
 from slimfront.spaces import Bits, Candidate  # noqa: E402
 from slimfront.studies.environment import environment  # noqa: E402
+from slimfront.studies.requirements import write_requirements  # noqa: E402
 
 WIDTHS = (8, 4, 3, 2)
 
@@ -67,6 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     base = read_candidate(arguments.candidate)
     base = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, epochs=arguments.epochs))
+    write_requirements(arguments.out, goes_on=True)
     table: list[dict[str, Any]] = []
     for (width, method), candidate in rows_of(base, arguments.aware_epochs).items():
         job = Job(

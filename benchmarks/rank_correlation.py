@@ -31,6 +31,7 @@ from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, Prunin
 from slimfront.spaces.candidate import Sparsity
 from slimfront.studies.pictures.labels import MARK, Labels
 from slimfront.studies.pictures.plots import BLUE, DARK, GRID, INK, MUTED, percent
+from slimfront.studies.requirements import copy_requirements
 
 PARTS = {"architecture": Architecture, "augmentation": Augmentation, "bits": Bits, "recipe": Recipe}
 COLUMNS = ("trial", "digest", "family", "macs", "score", "search_accuracy", "final_accuracy", "search_epochs", "epochs")
@@ -178,6 +179,7 @@ def main() -> None:
         "networks": found,
     }
     (options.study / "final_accuracy.json").write_text(json.dumps(facts, indent=1) + "\n")
+    copy_requirements(work, options.study / "final_accuracy.requirements.txt")
     with (options.study / "final_accuracy.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

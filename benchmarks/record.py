@@ -5,7 +5,7 @@
 RETRAINED is a folder that `run_search.py retrain` wrote; networks with a failed or open seed are refused. Every
 artifact is copied and verified from its file alone, by the command that users have. Networks that were published there
 before stay, their artifacts verified again. Writes summary.json, table.md, front.csv, front.png, and for every network
-a folder with candidate.json, its artifacts, curves.csv and curves.png.
+a folder with candidate.json, its artifacts, curves.csv, curves.png and the versions that trained it, requirements.txt.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from slimfront.studies.analysis.ladder import rungs
 from slimfront.studies.environment import commit, environment, machine
 from slimfront.studies.pictures.labels import MARK, Labels
 from slimfront.studies.pictures.plots import BLUE, DARK, GREY, GRID, INK, MUTED, ORANGE, nice_ticks, percent
+from slimfront.studies.requirements import copy_requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {"dense": ("float", BLUE), "filters": ("filters pruned", "#CC79A7"), "weights": ("weights pruned", "#009E73")}
@@ -69,6 +70,7 @@ def publish(network: Row, out: Path) -> Row:
     place = out / network["digest"]
     place.mkdir(parents=True, exist_ok=True)
     (place / "candidate.json").write_text(json.dumps(network["candidate"], indent=1) + "\n")
+    copy_requirements(network["folder"].parent, place / "requirements.txt")
     checks = []
     for seed in network["seeds"]:
         artifact = place / f"seed-{seed}.slim"

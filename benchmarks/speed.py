@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from slimfront.studies.environment import environment
+from slimfront.studies.requirements import write_requirements
 
 HERE = Path(__file__).parent
 NETWORKS = ("resnet20", "small_residual", "small_inverted", "small_dense")
@@ -43,6 +44,7 @@ def measure(out: Path, name: str) -> None:
     command, facts = shlex.join(["python", f"benchmarks/{script}", *arguments]), environment()
     found = {"command": command, **json.loads(done.stdout), "commit": facts["commit"], "machine": facts["machine"]}
     (out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_requirements(out, goes_on=True)  # measures of one folder may be taken on different days
 
 
 def join(out: Path) -> dict[str, Any]:

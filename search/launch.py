@@ -31,6 +31,8 @@ from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
 from slimfront.studies.errors import StudyError
+from slimfront.studies.record import State
+from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.file_lock import HeldError, locked
@@ -122,6 +124,7 @@ def launch(
             key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
             chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
         del data  # the workers load, or are sent, their own
+        write_requirements(out, goes_on=any(record.state is State.COMPLETE for record in store.trials))
         with closing(chosen) as pool, make_display(console) as display, desk.ownership:
             store.retries.say = display.say
             # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.

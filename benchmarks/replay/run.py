@@ -27,6 +27,7 @@ from slimfront.studies.analysis.false_stops import ON_A_BOUND
 from slimfront.studies.environment import commit, machine
 from slimfront.studies.front import area
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.requirements import write_requirements
 
 from benchmarks.replay.figure import COLORS, draw
 from benchmarks.replay.strategies import STRATEGIES, row_of, slimfront
@@ -186,6 +187,7 @@ def write(table: Table, results: dict[str, list[dict[str, Any]]], arguments: arg
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_requirements(arguments.out)
     lines = [
         "| strategy | epochs to 95 % (median) | quartiles | reached | within | against plain TPE |",
         "|---|---|---|---|---|---|",

@@ -215,8 +215,9 @@ class _Translation:
         return self._with_bias(name, layer, lambda place: self._add("Conv", inputs, place, **settings), (1, -1, 1, 1))
 
     def _linear(self, name: str, layer: nn.Linear, x: str) -> str:
+        # A MatMul: onnxruntime (1.20 to 1.26 at least) fails on what it makes of a Gemm whose steps are per channel.
         inputs = [self._input(name, layer, x), self._weight(name, layer)]
-        return self._with_bias(name, layer, lambda place: self._add("Gemm", inputs, place, transB=1), (1, -1))
+        return self._with_bias(name, layer, lambda place: self._add("MatMul", inputs, place), (1, -1))
 
     def _with_bias(self, name: str, layer: WeightLayer, product: Callable[[str], str], shape: tuple[int, ...]) -> str:
         """The bias as a node of its own: onnxruntime rounds one inside of a quantized Conv or Gemm to the grid."""
@@ -263,22 +264,24 @@ class _Translation:
         return self._add("Cast", [half], name, to=kinds.FLOAT)
 
     def _weight(self, name: str, layer: WeightLayer) -> str:
+        """Weights as Conv takes them, (out, in, h, w); a linear layer's as MatMul does, (in, out)."""
+        channels = 1 if isinstance(layer, nn.Linear) else 0  # the axis of the output channels
+        weight = _array(layer.weight).swapaxes(0, channels)
         if not isinstance(layer, QuantizedLayer) or layer.weight_bits == 32:
-            return self._constant(f"{name}.weight", _array(layer.weight))
+            return self._constant(f"{name}.weight", weight)
         if layer.weight_bits == 16:
-            stored = self._constant(f"{name}.half", _array(layer.weight), "FLOAT16")
+            stored = self._constant(f"{name}.half", weight, "FLOAT16")
             return self._add("Cast", [stored], f"{name}.weight", to=self._onnx.TensorProto.FLOAT)
         if not layer.frozen or layer.integers is None:
             raise ExportError(f"layer {name} is still in training: deploy the network first.")
         step = layer.weight_step()
         assert step is not None
-        integers = _array(layer.integers)
+        integers = _array(layer.integers).swapaxes(0, channels)
         # A step is negative where a folded batch norm was: DequantizeLinear only multiplies.
         kind = "INT4" if -8 <= integers.min() <= integers.max() <= 7 else "INT8"
         stored = self._constant(f"{name}.integers", integers, kind)
-        return self._add(
-            "DequantizeLinear", [stored, self._constant(f"{name}.steps", _array(step))], f"{name}.weight", axis=0
-        )
+        steps = self._constant(f"{name}.steps", _array(step))
+        return self._add("DequantizeLinear", [stored, steps], f"{name}.weight", axis=channels)
 
     def _norm(self, name: str, norm: nn.BatchNorm2d, x: str) -> str:
         if norm.eps != 0:

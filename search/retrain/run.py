@@ -33,6 +33,7 @@ from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.studies.report.page import percent_number
+from slimfront.studies.requirements import write_requirements
 
 
 @dataclass(eq=False, kw_only=True)
@@ -67,7 +68,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     """Train every network with every seed, or go on with it.
 
     Returns:
-        How it ended ("done", "interrupted", "failures"), and the summary, which also lies in OUT/summary.json.
+        How it ended ("done", "interrupted", "failures"), and the summary, which also lies in OUT/summary.json, beside
+        the versions that trained, in OUT/requirements.txt.
 
     Raises:
         RetrainError, DataError: Something is wrong that the user can mend; nothing is lost.
@@ -87,6 +89,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     todo = [seed for seed in seeds if seed.result is None]
     how = "done"
     if todo:
+        write_requirements(out, goes_on=True)
         slots = min(slots, len(todo))
         with closing(local_workers(slots, evaluate)) as workers, make_display(console) as display:
             if len(todo) < len(seeds):

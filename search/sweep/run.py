@@ -1,8 +1,9 @@
 """The sweep: accuracy against pruning ratio for every method on one network, before and after retraining.
 
 Everything lies in one folder: the dense network, a line of JSON for each finished piece, and at the end (and whenever
-it is interrupted) `points.csv`, `summary.json`, `table.md` and the pictures. Started again with the same settings, the
-sweep keeps what is finished, takes up the training that broke off, and goes on with the rest.
+it is interrupted) `points.csv`, `summary.json`, `table.md` and the pictures; `requirements.txt` has the versions that
+made them. Started again with the same settings, the sweep keeps what is finished, takes up the training that broke off,
+and goes on with the rest.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from slimfront.search.sweep.tasks import (
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate
+from slimfront.studies.requirements import write_requirements
 
 DEFAULT_METHODS = (*LAB_METHODS, *CONTROLS.values())
 DEFAULT_RATIOS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -159,6 +161,7 @@ def sweep(
     start = time.perf_counter()
     pieces = _pieces(setting, methods, ratios, journal)
     if pieces:
+        write_requirements(out, goes_on=True)
         client = Pieces(pieces, workers, journal, progress or (lambda _: None))
         console = Console(stderr=True, quiet=progress is not None)
         with closing(local_workers(workers, run_task)) as pool, make_display(console) as display:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
@@ -48,8 +49,8 @@ class Labels:
     """
 
     def __init__(self, axes: Axes) -> None:
-        figure = axes.get_figure(root=True)
-        assert figure is not None
+        figure = axes.figure
+        assert isinstance(figure, Figure)
         assert isinstance(figure.canvas, FigureCanvasAgg)
         self._axes = axes
         self._renderer: Any = figure.canvas.get_renderer()  # type: ignore[no-untyped-call]

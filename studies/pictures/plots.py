@@ -170,8 +170,7 @@ def draw_front(axes: Axes, trials: Sequence[TrialRecord], bar: float, marks: Seq
 
 def _explain(axes: Axes) -> None:
     """The legend below the axes, in one row, or in two where that would leave the picture."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = axes.figure
     entries = len(axes.get_legend_handles_labels()[0])
     for columns in (entries, -(-entries // 2)):
         legend = axes.legend(

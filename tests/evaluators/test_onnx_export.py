@@ -75,7 +75,7 @@ def test_integers_are_stored_as_integers_in_standard_operators(path):
     assert kinds["stages.0.0.conv1.integers"] == onnx.TensorProto.INT4
     assert kinds["stem.conv.integers"] == onnx.TensorProto.INT8
     assert {node.domain for node in model.graph.node} == {""}
-    assert {"QuantizeLinear", "DequantizeLinear", "Conv", "Gemm"} <= {node.op_type for node in model.graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv", "MatMul"} <= {node.op_type for node in model.graph.node}
 
 
 def test_the_file_is_much_smaller_than_floats(path):
