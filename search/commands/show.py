@@ -21,8 +21,8 @@ def front_of(
     storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
-    from slimfront.studies.identity import bar_of
     from slimfront.studies.pictures.files import check_picture
+    from slimfront.studies.store.identity import bar_of
     from slimfront.studies.store.read_only import open_for_reading
     from slimfront.studies.store.storage import storage_files
     from slimfront.studies.store.study import find_study, snapshot

@@ -11,7 +11,7 @@ from slimfront.evaluators import outputs
 from slimfront.search.retrain.job import SUMMARY, RetrainError, lengthened
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
-from slimfront.studies.identity import bar_of
+from slimfront.studies.store.identity import bar_of
 
 if TYPE_CHECKING:
     from slimfront.studies.record import TrialRecord

@@ -13,8 +13,8 @@ from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front, hypervolume, nearest
-from slimfront.studies.identity import bar_of
 from slimfront.studies.record import TrialRecord
+from slimfront.studies.store.identity import bar_of
 from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.storage import safe_url
 

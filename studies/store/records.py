@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from slimfront.studies.identity import IDENTITY, bar_of, plain_identity
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.constraint import system_attributes
+from slimfront.studies.store.identity import IDENTITY, bar_of, plain_identity
 from slimfront.studies.store.storage import study_url
 
 

@@ -20,8 +20,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import Study
 from slimfront.studies.errors import StudyError
-from slimfront.studies.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
 from slimfront.studies.store import sqlite_files
+from slimfront.studies.store.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
 from slimfront.studies.store.urls import (
     file_of,
     one_line,

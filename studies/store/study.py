@@ -21,9 +21,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from slimfront.studies.details import Details
-from slimfront.studies.identity import IDENTITY, plain_identity
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
+from slimfront.studies.store.identity import IDENTITY, plain_identity
 from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.retries import Retries
 from slimfront.studies.store.storage import create_or_load, load_study, safe_url
