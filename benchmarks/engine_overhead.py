@@ -3,8 +3,9 @@
     python -m benchmarks.engine_overhead
 
 For SQLite and PostgreSQL (a server of its own, from Debian's package), one and four workers, and studies that hold 0,
-1,000 and 10,000 finished trials: seconds per trial in all, and by what the coordinator does in them: ask (sample a
-candidate, count its score, look it up), record (that it starts), judge (after each epoch), tell (its result). The
+1,000 and 5,000 finished trials: seconds per trial in all, and by what the coordinator does in them: ask (sample a
+candidate, count its score, look it up), record (that it starts), judge (after each epoch), tell (its result); beside
+it what Optuna alone takes to ask, suggest and tell in the same study, and to read it. The
 default sampler, the overnight study's space, digits as data set, panels drawn as in any search. Then the memory: of
 the search's process over 500 trials, and of a worker that trains a small network on CIFAR-10.
 """
@@ -32,24 +33,37 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import optuna
 from slimfront.evaluators.data.splits import search_data
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring import expected
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
-from slimfront.search.trials import Ledger
+from slimfront.search.proposals.proposer import Proposer
+from slimfront.search.scheduling.endings import Endings
+from slimfront.search.scheduling.intake import Intake
+from slimfront.search.scheduling.scheduler import Scheduler
 from slimfront.spaces import presets
 from slimfront.studies.environment import commit, machine
+from slimfront.studies.samplers import make_sampler
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.study import find_study, open_study, optuna_study, snapshot
 
 from benchmarks.filled_study import fill
 
-SIZES = (0, 1_000, 10_000)
+SIZES = (0, 1_000, 5_000)
 WORKERS = (1, 4)
 TRIALS = 30  # timed in each study
 EPOCHS = 3  # that a trial is judged after
-PARTS = {"ask": "ask", "starts": "record", "judge": "judge", "finished": "tell", "stopped": "tell"}
+PARTS = (
+    (Intake, "next", "ask"),
+    (Scheduler, "started", "record"),
+    (Scheduler, "epoch", "judge"),
+    (Endings, "complete", "tell"),
+    (Endings, "stopped", "tell"),
+    (Endings, "copied", "tell"),
+)
 
 
 @cache
@@ -71,36 +85,66 @@ def at_once(epochs: int, job: Job) -> Generator[Epoch, None, Result]:
 
 
 @contextmanager
-def timed_ledger() -> Iterator[dict[str, list[Any]]]:
-    """Collects the seconds of every call of the ledger by part, and under "ends" (clock, processor) as trials end."""
+def timed_parts() -> Iterator[dict[str, list[Any]]]:
+    """Collects the seconds of every call by part, and under "ends" (clock, processor) as trials end."""
     found: dict[str, list[Any]] = defaultdict(list)
-    originals = {name: getattr(Ledger, name) for name in PARTS}
+    originals = {(owner, name): getattr(owner, name) for owner, name, _ in PARTS}
 
-    def timed(name: str) -> Callable[..., Any]:
-        def method(self: Ledger, *arguments: Any) -> Any:
+    def timed(owner: type, name: str, part: str) -> Callable[..., Any]:
+        def method(self: Any, *arguments: Any) -> Any:
             begun = time.perf_counter()
-            result = originals[name](self, *arguments)
+            result = originals[owner, name](self, *arguments)
             ended = time.perf_counter()
-            found[PARTS[name]].append(ended - begun)
-            if name in ("finished", "stopped") or getattr(result, "settled", None) is not None:
+            found[part].append(ended - begun)
+            if owner is Endings:
                 found["ends"].append((ended, time.thread_time()))
             return result
 
         return method
 
-    for name in PARTS:
-        setattr(Ledger, name, timed(name))
+    for owner, name, part in PARTS:
+        setattr(owner, name, timed(owner, name, part))
     try:
         yield found
     finally:
-        for name, original in originals.items():
-            setattr(Ledger, name, original)
+        for (owner, name), original in originals.items():
+            setattr(owner, name, original)
+
+
+def bare(url: str, settings: Settings, trials: int) -> float:
+    """Median seconds of Optuna alone for a trial of the same study: ask, suggest and tell with the same sampler."""
+    study = optuna.load_study(study_name=settings.name, storage=url)
+    space, seconds = settings.make_space(), []
+    study.get_trials(deepcopy=False)  # read once, before anything is timed, as our search has
+    for _ in range(trials):
+        begun = time.perf_counter()
+        study.sampler = make_sampler(settings.sampler, settings.seed, startup=settings.startup_trials, known_trials=1)
+        trial = study.ask()
+        space.sample(trial)
+        trial.set_constraint("bar", 0.05)
+        study.tell(trial, [0.85, 0.02])
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
+
+
+def reading(url: str, name: str) -> dict[str, float]:
+    """Seconds of reading a study: ours, Optuna's own `load_study(...).get_trials()`, and the ratio, in turns."""
+    ours, optunas = [], []
+    for _ in range(3):
+        begun = time.perf_counter()
+        snapshot(find_study(storages.open_storage(url), name))
+        ours.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        optuna.load_study(study_name=name, storage=url).get_trials()
+        optunas.append(time.perf_counter() - begun)
+    ratio = statistics.median(a / b for a, b in zip(ours, optunas, strict=True))
+    return {"ours": round(min(ours), 3), "optuna": round(min(optunas), 3), "ratio": round(ratio, 3)}
 
 
 def measure(url: str, settings: Settings, folder: Path, workers: int, epochs: int) -> dict[str, Any]:
     """Run a search to the end of its settings; seconds per trial, the first one (which reads the study) left out."""
     options = launching.Options(storage=url, workers=workers, out=folder, device="cpu")
-    with timed_ledger() as found:
+    with timed_parts() as found:
         launching.launch(settings, options, partial(at_once, epochs))
     ends = found.pop("ends")
     clock, processor = ([b - a for a, b in itertools.pairwise(column)] for column in zip(*ends, strict=True))
@@ -122,10 +166,10 @@ def overnight(trials: int) -> Settings:
 def grow(url: str, size: int) -> int:
     """Fill the study up to so many trials; returns how many it has."""
     settings = overnight(1)
-    study = storages.create_or_load(storages.open_storage(url), settings.name)
-    have = len(study.get_trials(deepcopy=False))
+    store = open_study(storages.open_storage(url), settings.name)
+    have = len(store.trials)
     if have < size:
-        fill(study, settings, size - have, search_data("digits").digest)
+        fill(optuna_study(store), settings, size - have, search_data("digits").digest)
     return max(have, size)
 
 
@@ -140,22 +184,22 @@ def memory(url: str, folder: Path, trials: int) -> dict[str, float]:
     Candidates are drawn at random and not scored one by one: what grows is what is kept of each trial.
     """
     seen: list[float] = []
-    originals = Ledger._end, Ledger._propose, expected.expected_score
+    originals = Endings._end, Proposer._choose, expected.expected_score
 
-    def watched(self: Ledger, *arguments: Any, **options: Any) -> Any:
+    def watched(self: Endings, *arguments: Any, **options: Any) -> Any:
         seen.append(resident())
         return originals[0](self, *arguments, **options)
 
     table = expected.expected_score(presets["resnet20"], (3, 32, 32), 10)
-    Ledger._end = watched  # type: ignore[method-assign]
-    Ledger._propose = lambda self, trial_id, number: None  # type: ignore[method-assign]
+    Endings._end = watched  # type: ignore[method-assign]
+    Proposer._choose = lambda self, ask, open_work: None  # type: ignore[method-assign]
     expected.expected_score = lambda *arguments: table
     try:
         options = launching.Options(storage=url, workers=1, out=folder, device="cpu")
         settings = dataclasses.replace(overnight(trials), sampler="random", max_score=None)
         launching.launch(settings, options, partial(at_once, 40))
     finally:
-        Ledger._end, Ledger._propose, expected.expected_score = originals  # type: ignore[method-assign]
+        Endings._end, Proposer._choose, expected.expected_score = originals  # type: ignore[method-assign]
     first, last = seen[len(seen) // 10], seen[-1]
     return {"trials": len(seen), "first_mb": round(first), "last_mb": round(last), "growth": round(last / first - 1, 4)}
 
@@ -221,10 +265,15 @@ def main() -> None:
             for size in map(int, chosen.sizes.split(",")):
                 for workers in map(int, chosen.workers.split(",")):
                     have = grow(url, size)
+                    settings = overnight(have + chosen.trials)
+                    if workers == 1 and have:
+                        found[f"{kind}_{size}_reading"] = reading(url, settings.name)
                     row = measure(url, overnight(have + chosen.trials), folder / kind, workers, EPOCHS)
-                    found["rows"].append({"storage": kind, "finished": size, "workers": workers, **row})
                     if workers == 1:
+                        row["bare"] = round(bare(url, settings, 10), 4)
+                        row["ratio_to_bare"] = round(row["median"] / row["bare"], 3)
                         found[f"{kind}_{size}"] = row["median"]
+                    found["rows"].append({"storage": kind, "finished": size, "workers": workers, **row})
                     keep(chosen.out, found)
         if chosen.memory_trials:
             with ProcessPoolExecutor(1, get_context("spawn")) as fresh:  # nothing of the rows above is in it

@@ -26,6 +26,7 @@ from slimfront.studies.environment import environment
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import system_attributes
+from slimfront.studies.store.details import DETAILS, split
 
 TEMPLATES = 60  # networks whose score tables all trials share
 BATCH = 500  # trials a transaction
@@ -139,8 +140,10 @@ def _rows(
                 "distribution_json": distribution_to_json(distribution),
             },
         )
+    light, heavy = split(record.to_attributes())
+    yield DETAILS, {"study_id": study_id, "number": number, "json": json.dumps(heavy)}
     for model, attributes in (
-        (models.TrialUserAttributeModel, record.to_attributes()),
+        (models.TrialUserAttributeModel, light),
         (
             models.TrialSystemAttributeModel,
             {} if state == TrialState.FAIL else system_attributes(accuracy, settings.bar),

@@ -26,7 +26,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import launch as launching
 from slimfront.studies.store import storage as storages
-from slimfront.studies.store.records import read_trials
+from slimfront.studies.store.study import find_study
 
 from benchmarks.engine_overhead import at_once, grow, keep, measure, overnight, servers
 
@@ -62,7 +62,7 @@ def shared(url: str, folder: Path, trials: int, pause: float, count: int, worker
         process.start()
     for process in processes:
         process.join()
-    trials = read_trials(optuna.load_study(study_name=overnight(1).name, storage=storages.open_storage(url)))
+    trials = find_study(storages.open_storage(url), overnight(1).name).trials
     ended = [trial for trial in trials if trial.ended is not None]
     times = sorted(trial.ended.timestamp() for trial in ended if trial.ended is not None)
     digests = Counter(trial.digest for trial in ended)

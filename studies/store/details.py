@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-_TABLE = sqlalchemy.Table(
+DETAILS = sqlalchemy.Table(
     "slimfront_details",
     sqlalchemy.MetaData(),
     sqlalchemy.Column("study_id", sqlalchemy.Integer, primary_key=True),
@@ -32,19 +32,21 @@ class DetailsTable:
 
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
         self._storage, self._engine, self._study_id = storage, storage.engine, study_id
-        self._exists = sqlalchemy.inspect(self._engine).has_table(_TABLE.name)
+        self._exists = sqlalchemy.inspect(self._engine).has_table(DETAILS.name)
         self._at_once: dict[int, Mapping[str, Any]] = {}  # read with all others, and not looked at yet
 
     def create(self) -> None:
         """Make the table where there is none."""
-        _TABLE.create(self._engine, checkfirst=True)
+        DETAILS.create(self._engine, checkfirst=True)
         self._exists = True
 
     def read(self, number: int) -> Mapping[str, Any]:
         """Of one trial; {} where there is nothing."""
         if not self._exists or number in self._at_once:
             return self._at_once.pop(number, {})
-        query = sqlalchemy.select(_TABLE.c.json).where(_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
+        query = sqlalchemy.select(DETAILS.c.json).where(
+            DETAILS.c.study_id == self._study_id, DETAILS.c.number == number
+        )
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
         return json.loads(text) if text is not None else {}
@@ -52,17 +54,17 @@ class DetailsTable:
     def read_ahead(self) -> None:
         """Read those of all trials at once, for somebody who is about to look at each."""
         if self._exists:
-            query = sqlalchemy.select(_TABLE.c.number, _TABLE.c.json).where(_TABLE.c.study_id == self._study_id)
+            query = sqlalchemy.select(DETAILS.c.number, DETAILS.c.json).where(DETAILS.c.study_id == self._study_id)
             with self._engine.connect() as connection:
                 self._at_once = {number: json.loads(text) for number, text in connection.execute(query)}
 
     def write(self, number: int, details: Mapping[str, Any]) -> None:
         """Replace those of one trial."""
-        here = (_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
+        here = (DETAILS.c.study_id == self._study_id, DETAILS.c.number == number)
         row = {"study_id": self._study_id, "number": number, "json": json.dumps(details, allow_nan=False)}
         with self._engine.begin() as connection:
-            connection.execute(sqlalchemy.delete(_TABLE).where(*here))
-            connection.execute(sqlalchemy.insert(_TABLE).values(row))
+            connection.execute(sqlalchemy.delete(DETAILS).where(*here))
+            connection.execute(sqlalchemy.insert(DETAILS).values(row))
 
 
 _TABLES = ("curve", "layers")
