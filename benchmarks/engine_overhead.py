@@ -169,7 +169,9 @@ def grow(url: str, size: int) -> int:
     store = open_study(storages.open_storage(url), settings.name)
     have = len(store.trials)
     if have < size:
-        fill(optuna_study(store), settings, size - have, search_data("digits").digest)
+        digest = search_data("digits").digest
+        launching.check_identity(store, settings, digest)
+        fill(optuna_study(store), settings, size - have, digest)
     return max(have, size)
 
 

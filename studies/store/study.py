@@ -97,13 +97,13 @@ class StudyStore:
             self.trials = [self._typed(frozen) for frozen in found]
             return
         open_ones = self.retries(self.storage.get_all_trials, self.study_id, deepcopy=False, states=_UNFINISHED)
-        known = {frozen.number: frozen for frozen in open_ones}
-        count = self.retries(self.storage.get_n_trials, self.study_id)
-        for number in range(count):
-            if number in known:
-                self._keep(self._typed(known[number]))
-            elif number >= len(self.trials) or not self.trials[number].state.is_over:
-                self._keep(self.read(number))
+        known = {frozen.number: self._typed(frozen) for frozen in open_ones}
+        ended = [record.number for record in self.trials if not record.state.is_over and record.number not in known]
+        for record in [*known.values(), *map(self.read, ended)]:
+            self._keep(record)
+        with contextlib.suppress(KeyError):  # those that others have begun and ended meanwhile
+            while True:
+                self._keep(self.read(len(self.trials)))
 
     def read(self, number: int) -> TrialRecord:
         """A trial as it is in the database now. Raises KeyError for one that is not there."""
