@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kept_files import small_study
 from test_outputs import SPACE
 
 import run_search
@@ -72,20 +71,13 @@ def searching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "sqlite+pysqlite:///study.db",
     ],
 )
-@pytest.mark.parametrize("command", ["search", "import"])
 def test_a_second_search_on_the_file_is_refused(
-    searching: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    spelling: str,
-    command: str,
+    searching: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spelling: str
 ) -> None:
     monkeypatch.chdir(searching)
     before = _running(searching / "study.db")
-    more = ["--source", small_study(tmp_path / "source.db")] if command == "import" else ["--workers", "1"]
-    limit = ["--hours", "1e-9"] if command == "search" else []  # ends at once where it is not refused
-    given = [command, "tiny.toml", "--storage", spelling.format(searching), *more, *limit]
+    # It ends at once where it is not refused.
+    given = ["search", "tiny.toml", "--storage", spelling.format(searching), "--workers", "1", "--hours", "1e-9"]
     assert run_search.main(given) == 2
     assert "Another search is using" in capsys.readouterr().err
     assert _running(searching / "study.db") == before

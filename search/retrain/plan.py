@@ -158,7 +158,7 @@ def make_plan(
         tuple(choices),
         dataset=str(identity.get("dataset", "cifar10")) if dataset is None else dataset,
         image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
-        bar=bar_of(str(study), identity, bar),
+        bar=bar_of(str(study), identity) if bar is None else bar,
         seeds=seeds,
         epochs=epochs,
         study=study,
