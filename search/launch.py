@@ -89,8 +89,7 @@ def launch(
         cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
-    storage = storages.open_storage(options.storage)
-    with only_coordinator(options.storage, storage) as alone:
+    with only_coordinator(options.storage) as (storage, alone):
         storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=plainly(console)
@@ -215,24 +214,21 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
 
 
 @contextmanager
-def only_coordinator(url: str, storage: RDBStorage | None = None) -> Iterator[bool]:
-    """Hold the SQLite file for this search: a second one is refused in one line, not in the middle of the night.
+def only_coordinator(url: str) -> Iterator[tuple[RDBStorage, bool]]:
+    """Open the storage and hold its SQLite file for this search, whatever name the file goes by.
 
-    The file itself is held, whatever name it goes by.
+    A second search is refused in one line, before it opens what the first is writing.
 
-    Args:
-        url: Of the storage.
-        storage: Where it was opened already; its connections are closed at the end, as `locked` demands.
-
-    Gives whether this search has the storage for itself.
+    Gives the storage, and whether this search has it for itself.
 
     Raises:
-        StudyError: Another search holds it.
+        StudyError: Another search holds the file, or as `open_storage`.
     """
     path = next(iter(storages.storage_files(url).values()), None)
     if path is None:
-        yield url.startswith("sqlite")
+        yield storages.open_storage(url), url.startswith("sqlite")
         return
+    storages.check_file(path, storages.safe_url(url), False, "--storage")
     with contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(locked(path))
@@ -241,9 +237,13 @@ def only_coordinator(url: str, storage: RDBStorage | None = None) -> Iterator[bo
                 f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
                 "or use PostgreSQL for several at once."
             ) from None
-        if storage is not None:
-            stack.callback(storage.engine.dispose)
-        yield held
+        except OSError as error:
+            raise StudyError(
+                f"Storage {storages.safe_url(url)} cannot be opened for writing: {error.strerror}; name another."
+            ) from None
+        storage = storages.open_storage(url)
+        stack.callback(storage.engine.dispose)  # before the lock is given up, as `locked` demands
+        yield storage, held
 
 
 def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> None:

@@ -66,8 +66,7 @@ def import_finished(
     told = {"study": settings.name, "source": old.name, "imported": 0, **left}
     if not fitting:
         return told
-    opened = storages.open_storage(storage)
-    with only_coordinator(storage, opened):
+    with only_coordinator(storage) as (opened, _):
         store = open_study(opened, settings.name)
         check_identity(store, settings, data.digest)
         known = {trial.digest for trial in store.trials}
