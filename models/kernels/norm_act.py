@@ -48,7 +48,8 @@ def _fits(x: Tensor, norm: nn.Module, act: nn.Module) -> bool:
         and norm.affine
         and norm.running_mean is not None
         and norm.momentum is not None
-        and kernels_serve(x, norm.weight, replaced=(norm, act))
+        and kernels_serve(x, replaced=(norm, act))
+        and norm.weight.dtype == torch.float32  # asked for last: a tracer notes whoever looks at a weight
         and is_channels_last(x)
         and x.shape[1] <= MOST_CHANNELS
         and x.numel() > x.shape[1]  # of one value there is no variance: the module says so
