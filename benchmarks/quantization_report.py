@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from studies.requirements import copy_requirements
+from slimfront.studies.requirements import copy_requirements
 
 AWARE, ROUNDING, INK, MUTED, GRID, GREEN = "#0072B2", "#D55E00", "#222222", "#6b6f76", "#e7e8ea", "#009E73"
 NAMES = {"float": "float", "aware": "quantization-aware training", "rounding": "rounding after training"}

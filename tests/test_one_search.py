@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def searching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         while not _running(folder / "study.db"):
             assert process.poll() is None
             time.sleep(0.1)
+        process.send_signal(signal.SIGSTOP)  # it is alive, and leaves the processor to the tests
         (folder / "link.db").symlink_to("study.db")
         (folder / "hard.db").hardlink_to(folder / "study.db")
         (folder / "through").symlink_to(folder, target_is_directory=True)

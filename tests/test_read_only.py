@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -220,6 +221,29 @@ def test_a_search_is_refused_at_once_where_nothing_can_be_written(
     (tmp_path / "tiny.toml").write_text(SPACE)
     assert run_search.main(["search", f"{tmp_path}/tiny.toml", "--storage", url, "--out", str(tmp_path)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_dashboard_shows_what_cannot_be_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(server: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slimfront.studies.dashboard.server._Server.serve_forever", interrupted)
+    small_study(place / "s.db")
+    before = contents(place)
+    url = f"sqlite:///file:{place}/s.db?mode=ro&uri=true"
+    assert run_search.main(["dashboard", "--storage", url, "--port", str(_free_port())]) == 0
+    assert "cannot be written" in capsys.readouterr().err
+    _tidy()
+    assert contents(place) == before
+    assert [path.name for path in place.iterdir()] == ["s.db"]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def test_a_study_is_read_while_it_is_written(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def save(
     The file is there whole or not at all.
 
     Args:
-        network: Deployed (`models.quantization.conversion.deploy`; `evaluators.quantization` ends with that).
+        network: Deployed (`models.quantization.conversion.deploy`; `slimfront.evaluators.quantization` ends with that).
         path: Ends in `.slim`.
         input_shape: (channels, height, width).
         accuracy: Claimed, on the test images.

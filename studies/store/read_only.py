@@ -16,7 +16,6 @@ from slimfront.studies.store.storage import (
     NO_DRIVER,
     SQLITE_TIMEOUT,
     TABLES,
-    can_write,
     check_file,
     engine_arguments,
     make_storage,
@@ -64,8 +63,8 @@ def open_for_reading(url: str, *, option: str = "--storage") -> RDBStorage:
         if source is not None:
             source.close()
         raise
-    # SQLite tidies up beside its file where the last connection is closed, and a command ends without doing that.
-    weakref.finalize(storage, _close, storage.engine, source)
+    if source is not None:
+        weakref.finalize(storage, source.close)  # at the end of the process at the latest
     return storage
 
 
@@ -76,20 +75,9 @@ def open_existing(url: str, *, option: str = "--storage") -> tuple[RDBStorage, b
     """
     storage = open_for_reading(url, option=option)
     parsed = parse(url)
-    if file_of(parsed) is not None:
-        engine = sqlalchemy.create_engine(parsed, **engine_arguments(parsed))
-        try:
-            if not can_write(engine):
-                return storage, False
-        finally:
-            engine.dispose()
+    if file_of(parsed) is not None and not sqlite_files.can_be_written(parsed):
+        return storage, False
     return open_storage(url, must_exist=True, option=option), True
-
-
-def _close(engine: sqlalchemy.Engine, source: sqlite_files.Reader | None) -> None:
-    engine.dispose()
-    if source is not None:
-        source.close()
 
 
 def _columns(url: URL, engine: dict[str, Any], shown: str) -> dict[str, frozenset[str]]:
@@ -121,7 +109,6 @@ def _check_columns(storage: RDBStorage, found: Mapping[str, frozenset[str]], sho
     """Refuse tables that only bear the names of Optuna's."""
     for name, columns in COLUMNS.items():
         if not found.get(name, frozenset()) >= columns:
-            storage.engine.dispose()
             raise StudyError(f"Storage {shown} cannot be used: its table {name} is not as Optuna makes it.")
 
 

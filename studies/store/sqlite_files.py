@@ -29,15 +29,25 @@ def file_of(url: URL) -> Path | None:
     name, uri = _name(url)
     if not uri or not name.startswith("file:"):
         return None if url.database in (None, "", ":memory:") else Path(str(url.database))
-    parts = urlsplit(name)
-    path = unquote(parts.path)
-    return None if path in ("", ":memory:") or "mode=memory" in parts.query.split("&") else Path(path)
+    path = unquote(urlsplit(name).path)
+    return None if path in ("", ":memory:") or "mode=memory" in _options(url) else Path(path)
 
 
 def companions(path: Path) -> list[Path]:
     """Files that SQLite keeps beside a database, and that belong to it, whether or not they are there."""
     real = path.resolve()  # beside the file itself, not beside a link to it
     return [real.with_name(real.name + ending) for ending in (LOG, INDEX, JOURNAL)]
+
+
+def can_be_written(url: URL) -> bool:
+    """Whether the file that the URL names, or will name, may be written, as far as URL, file and folder say."""
+    path = file_of(url)
+    if path is None:
+        return True
+    if any(option in ("mode=ro", "immutable=1") for option in _options(url)):
+        return False
+    real = path.resolve()
+    return may_write(real.parent) and (not real.exists() or may_write(real))
 
 
 @dataclass
@@ -52,16 +62,20 @@ class Reader:
 
     uri: str
     timeout: float
-    folder: str | None = field(default=None)
+    folder: str | None = None
+    _opened: list[sqlite3.Connection] = field(default_factory=list)
 
     def connect(self) -> sqlite3.Connection:
         """A connection that refuses to write. Raises sqlite3.Error."""
         connection = sqlite3.connect(self.uri, self.timeout, uri=True, check_same_thread=False)
+        self._opened.append(connection)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
     def close(self) -> None:
-        """Drop the copy; connections must be closed before."""
+        """Close all connections, so that SQLite tidies up beside the file, and drop the copy."""
+        while self._opened:
+            self._opened.pop().close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -90,8 +104,7 @@ def tables(url: URL, timeout: float) -> frozenset[str]:
     """Names of the tables in the file that the URL names, SQLite's own left out. Raises as `reader`."""
     source = reader(url, timeout)
     try:
-        with contextlib.closing(source.connect()) as connection:
-            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        rows = source.connect().execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     finally:
         source.close()
     return frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
@@ -103,14 +116,18 @@ def _name(url: URL) -> tuple[str, bool]:
     return str(name or ""), bool(options.get("uri"))
 
 
+def _options(url: URL) -> list[str]:
+    """What a URI tells SQLite, such as "mode=ro"."""
+    name, uri = _name(url)
+    return [option for option in urlsplit(name).query.split("&") if option] if uri else []
+
+
 def _in_place(url: URL, path: Path) -> str:
     log, _, journal = companions(path)
     # Closing a connection that could write would move a log into the database; one that cannot leaves an empty log
     # behind where there was none.
     mode = "ro" if _filled(log) or _filled(journal) else "rw"
-    name, uri = _name(url)
-    given = urlsplit(name).query.split("&") if uri else []
-    options = [f"mode={mode}", *(option for option in given if option and not option.startswith("mode="))]
+    options = [f"mode={mode}", *(option for option in _options(url) if not option.startswith("mode="))]
     return f"file:{quote(os.fsencode(path.absolute()))}?{'&'.join(options)}"
 
 

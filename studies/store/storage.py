@@ -31,7 +31,6 @@ from slimfront.studies.store.urls import (
     storage_files,
     typed_command,
 )
-from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -86,12 +85,11 @@ def open_storage(url: str, *, must_exist: bool = False, option: str = "--storage
     path = file_of(parsed)
     if path is not None:
         check_file(path, shown, must_exist, option)
+        if not sqlite_files.can_be_written(parsed):
+            raise StudyError(f"Storage {shown} cannot be written: copy it to where it can, or name another.")
         _refuse_foreign(parsed, path, shown)
     storage = make_storage(parsed, engine_arguments(parsed), shown)
     if path is not None:
-        if not can_write(storage.engine):
-            storage.engine.dispose()
-            raise StudyError(f"Storage {shown} cannot be written: copy it to where it can, or name another.")
         _enable_write_ahead_log(storage)
     return storage
 
@@ -151,22 +149,6 @@ def make_storage(url: URL, engine: dict[str, Any], shown: str, *, reading: bool 
                 raise StudyError(f"Storage {shown} cannot be opened: {reason}.") from None
             time.sleep(0.1 * (attempt + 1))
     raise AssertionError("unreachable")
-
-
-def can_write(engine: Engine) -> bool:
-    """Whether an SQLite file with Optuna's tables can be written; one that another process holds can be, in a while."""
-    connection = engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA busy_timeout = 0")
-        # To begin to write is allowed everywhere: only a statement that would write is refused, even one for no row.
-        connection.cursor().execute("DELETE FROM version_info WHERE false")
-        connection.rollback()
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-    finally:
-        connection.cursor().execute(f"PRAGMA busy_timeout = {int(1000 * SQLITE_TIMEOUT)}")
-        connection.close()
-    return True
 
 
 def _enable_write_ahead_log(storage: RDBStorage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,8 @@ from slimfront.studies.store import storage as storages
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.study import open_study, study_lock
 from test_search import _settings
+
+import run_search
 
 pytest.importorskip("psycopg", reason="the PostgreSQL driver is not installed: pip install 'slimfront[postgresql]'")
 pytestmark = pytest.mark.skipif(
@@ -244,3 +247,20 @@ def test_passwords_are_not_shown(url: str, tmp_path: Path, capfd: pytest.Capture
     shown += "".join(path.read_text() for path in (tmp_path / "out").glob("*.csv"))
     assert "hunter2" not in shown
     assert "tester:***@" in shown
+
+
+def test_reading_changes_nothing_and_needs_no_right_to_write(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE places (url TEXT)")
+        assert run_search.main(["front", "--storage", url]) == 2
+        assert "is a database of another program" in capsys.readouterr().err
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        assert connection.execute(tables).fetchall() == [("places",)]
+        study = storages.create_or_load(storages.open_storage(url), "s")
+        study.add_trial(optuna.create_trial(values=[0.95, 0.1]))
+        connection.execute("CREATE ROLE reader LOGIN")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    assert run_search.main(["front", "--storage", url.replace("tester:hunter2", "reader"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"]["complete"] == 1
