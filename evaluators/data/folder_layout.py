@@ -54,9 +54,11 @@ class Unused:
             validation = "validation images are a tenth of every training class"
             yield f"not used: {_listed(self.folders)}; only train and test are read, and {validation}"
         if self.beside:
-            yield f"not used: {self.beside} pictures that lie beside the classes' folders"
+            pictures = "picture that lies" if self.beside == 1 else "pictures that lie"
+            yield f"not used: {self.beside} {pictures} beside the classes' folders"
         if self.others:
-            yield f"not used: {self.others.total()} files of other kinds ({_listed(sorted(self.others))})"
+            files = "file" if self.others.total() == 1 else "files"
+            yield f"not used: {self.others.total()} {files} of other kinds ({_listed(sorted(self.others))})"
 
 
 def entries(folder: Path, root: Path) -> Iterator[tuple[Path, os.stat_result]]:

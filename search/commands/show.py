@@ -130,7 +130,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     opened, writable = open_existing(storage)
     studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
     if others:
-        left = f"not slimfront's, and left as they are: {', '.join(others)}"
+        left = f"not slimfront's, and left as they are: {', '.join(map(repr, others))}"
         Console(stderr=True).print(left, markup=False, highlight=False, soft_wrap=True)
     folder = artifacts_folder(storage)
     if writable:

@@ -18,6 +18,7 @@ METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-1
 DEFAULT_BAR = 0.9
 
 IDENTITY = "identity"  # the user attribute with the settings that must not change within a study
+_LONGEST = 60  # characters of a name in an error
 _ALWAYS = ("dataset", "bar", "seed", "space")  # what every version has written there
 
 
@@ -70,7 +71,9 @@ def _foreign(study: Study) -> str | None:
     if names == list(METRIC_NAMES) or all(key in identity for key in _ALWAYS):
         return None
     if names is not None:
-        return f"its objectives are {' and '.join(map(repr, names))}, not accuracy and score"
+        written: Any = names  # by another program: it may be anything
+        shown = [repr(name)[:_LONGEST] for name in (written if isinstance(written, list) else [written])]
+        return f"its objectives are {' and '.join(shown)}, not accuracy and score"
     count = len(study.get_trials(deepcopy=False))
     if count:
         trials = "its trial has" if count == 1 else f"its {count} trials have"
