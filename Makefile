@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14)
 INSTALLER := uv
+SMOKE := tests/models/test_network.py tests/models/test_convolution.py tests/evaluators/test_artifact.py \
+  tests/evaluators/test_checkpoint.py tests/evaluators/test_onnx_export.py tests/evaluators/test_pruning_filters.py \
+  tests/evaluators/test_score.py tests/studies/test_dashboard.py tests/studies/test_plots.py tests/studies/test_storage.py \
+  tests/search/test_postgresql.py tests/search/test_ray.py tests/test_cli.py
 INSTALL = $(BIN)/python tools/install.py $(VENV) --installer $(INSTALLER) $(if $(TORCH),--torch $(TORCH))
 
-.PHONY: search install dev test lint types fast slow docs oldest clean help FORCE
+.PHONY: search install dev test lint types fast smoke slow docs oldest clean help FORCE
 
 search: install  ## install what a search needs, run the quick study (digits, one to three minutes), print its front
 	$(BIN)/python run_search.py search studies/quick.toml
@@ -43,6 +47,9 @@ types:
 fast:
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
+smoke:  # where libraries are met: torch, its pruning and counting, ONNX, pictures, pages, storages, command line
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(SMOKE)
+
 slow: dev  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
@@ -53,7 +60,7 @@ oldest: $(BIN)/python  ## the oldest versions that pyproject.toml allows: instal
 	$(BIN)/python tools/oldest.py
 
 clean:  ## remove the set-up; data, studies and results stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = {  # on Linux x86_64, where the index has PyTorch with CUDA: others are smaller
-    "": "about 3 GB to download and 6 GB on disk, nearly all of it PyTorch with CUDA",
-    "dev": "about 250 MB to download and 700 MB on disk for tests and types",
+SIZES = {  # by extra, where nothing is there yet, measured on Linux x86_64
+    "": "about 3 GB to download and 6 GB on disk, nearly all of it PyTorch with CUDA (TORCH=cpu: without)",
+    "dev": "about 3.2 GB to download and 6.5 GB on disk, most of it PyTorch with CUDA (TORCH=cpu: without)",
 }
 PIP_TO_UV = {  # pip's setting: uv's variable, and what separates several values there
     "index-url": ("UV_DEFAULT_INDEX", " "),
@@ -143,7 +143,8 @@ def install(venv: Path, extra: str, build: str, installer: str) -> None:
     Raises:
         InstallError: Neither uv nor pip could do it.
     """
-    print(f"Installing into {venv}: {SIZES[extra]}." if not build else f"Installing into {venv}.", flush=True)
+    size = SIZES[extra] if not build else f"PyTorch ({build}), and some 0.2 GB to download for the rest"
+    print(f"Installing into {os.path.relpath(venv)} what is not there yet of {size}.", flush=True)
     uv = find_uv(venv) if installer == "uv" else None
     if build:
         install_torch(uv, venv, build)

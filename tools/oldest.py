@@ -23,21 +23,6 @@ from install import ROOT, InstallError, find_uv, run_uv
 
 VENV = ROOT / ".venv-oldest"
 PYTHON = VENV / "bin" / "python"
-TESTS = (  # where libraries are met: torch, its pruning and counting, ONNX, pictures, pages, storages, command line
-    "tests/models/test_network.py",
-    "tests/models/test_convolution.py",
-    "tests/evaluators/test_artifact.py",
-    "tests/evaluators/test_checkpoint.py",
-    "tests/evaluators/test_onnx_export.py",
-    "tests/evaluators/test_pruning_filters.py",
-    "tests/evaluators/test_score.py",
-    "tests/studies/test_dashboard.py",
-    "tests/studies/test_plots.py",
-    "tests/studies/test_storage.py",
-    "tests/search/test_postgresql.py",
-    "tests/search/test_ray.py",
-    "tests/test_cli.py",
-)
 
 
 class PieceError(Exception):
@@ -54,10 +39,10 @@ def fingerprint(*suffixes: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def run(folder: Path, *command: str | Path) -> str:
-    """Standard output of a command with the oldest versions. Raises PieceError where it fails."""
+def run(*command: str | Path, folder: Path) -> str:
+    """Standard output of a command. Raises PieceError where it fails."""
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "120"}
-    words = [str(PYTHON), *map(str, command)]
+    words = [str(word) for word in command]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PieceError(f"{' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
@@ -65,8 +50,8 @@ def run(folder: Path, *command: str | Path) -> str:
 
 
 def slimfront(folder: Path, *words: str | Path) -> dict[str, Any]:
-    """What a command of slimfront says with --json."""
-    found: dict[str, Any] = json.loads(run(folder, ROOT / "run_search.py", *words, "--json"))
+    """What a command of slimfront says with --json, with the oldest versions."""
+    found: dict[str, Any] = json.loads(run(PYTHON, ROOT / "run_search.py", *words, "--json", folder=folder))
     return found
 
 
@@ -108,7 +93,7 @@ def report(folder: Path) -> str:
 
 
 def tests(folder: Path) -> str:
-    told = run(ROOT, "-m", "pytest", "-n", "2", "-m", "not slow", "-p", "no:cacheprovider", *TESTS)
+    told = run("make", "--no-print-directory", "smoke", f"VENV={VENV}", folder=ROOT)
     return told.strip().splitlines()[-1].strip("= ")
 
 
@@ -128,7 +113,7 @@ def install() -> str:
         if not run_uv(uv, VENV, "--resolution", "lowest-direct", *bounds):
             raise InstallError("the oldest versions could not be installed, see above.")
         stamp.write_text(wanted)
-    return run(ROOT, "-c", "import torch; print('torch', torch.__version__)").strip()
+    return run(PYTHON, "-c", "import torch; print('torch', torch.__version__)", folder=ROOT).strip()
 
 
 def say(name: str, began: float, result: str) -> None:
