@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Any
-
+from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
 
 JOURNAL = "journal.jsonl"
@@ -42,10 +39,9 @@ class Journal:
             "retrain_epochs": setting.retrain_epochs,
             "dense_taken": taken,
         }
-        found = self._lines()
+        found = read_lines(self._path)
         if not found:
-            setting.out.mkdir(parents=True, exist_ok=True)
-            self._append({"settings": identity})
+            append_line(self._path, {"settings": identity})
         elif found[0].get("settings") != identity:
             old = found[0].get("settings") or {}
             other = next((key for key in identity if old.get(key) != identity[key]), "settings")
@@ -54,27 +50,5 @@ class Journal:
 
     def add(self, piece: str, rows: list[Row]) -> None:
         """Note a finished piece; it is on the disk when this returns."""
-        self._append({"piece": piece, "rows": rows})
+        append_line(self._path, {"piece": piece, "rows": rows})
         self.rows[piece] = rows
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self._path.exists():
-            return []
-        lines = []
-        for text in self._path.read_text().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue  # broken off while it was written: not finished
-        return lines
-
-    def _append(self, value: dict[str, Any]) -> None:
-        with self._path.open("a") as file:
-            file.write("\n" if self._broken_off() else "")
-            file.write(json.dumps(value, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _broken_off(self) -> bool:
-        text = self._path.read_bytes()[-1:]
-        return text not in (b"", b"\n")
