@@ -92,10 +92,15 @@ class Outcome:
 
 
 class Engine(Generic[T, R]):
-    """Runs a client's tasks until none is left, time is up, somebody interrupts, or too many fail in a row."""
+    """Runs a client's tasks until none is left, time is up, somebody interrupts, or too many fail in a row.
+
+    Attributes:
+        interrupt: What the user has asked for while it runs.
+    """
 
     def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
         self._client, self._workers, self._display = client, workers, display
+        self.interrupt = Interrupt()
         self._running: dict[int, T] = {}  # by slot
         self._at_hand: deque[T] = deque()  # asked for ahead, or to be started again
         self._asked_ahead = False  # since a task last ended
@@ -105,7 +110,7 @@ class Engine(Generic[T, R]):
 
     def run(self) -> Outcome:
         """Work until there is nothing more to do; what is running is left resumable when it ends early."""
-        with Interrupt() as interrupt:
+        with self.interrupt as interrupt:
             while True:
                 ending = interrupt.asked or self._client.over()
                 waiting = not (ending or self._given_up) and self._fill(interrupt)

@@ -26,7 +26,7 @@ from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
 from slimfront.search.scheduling.judging import Judge
-from slimfront.search.scheduling.scheduler import Desk, Scheduler
+from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
@@ -38,6 +38,7 @@ from slimfront.studies.store import storage as storages
 from slimfront.studies.store.file_lock import HeldError, locked
 from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
+from slimfront.studies.store.retries import DatabaseGoneError
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
@@ -128,10 +129,21 @@ def launch(
             store.retries.say = display.say
             # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
             with threadpool_limits(1, user_api="blas"):
-                ended = Engine(scheduler, pool, display).run()
+                ended = _run(Engine(scheduler, pool, display), store)
         files = refresh.now()
     outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
     return outcome, summary(snapshot(store), settings.bar), files
+
+
+def _run(engine: Engine[TrialTask, Result], store: StudyStore) -> Outcome:
+    """Run to the end. Raises KeyboardInterrupt where the user interrupts while the database is gone."""
+    store.retries.interrupted = lambda: engine.interrupt.asked
+    try:
+        return engine.run()
+    except DatabaseGoneError as error:
+        if not engine.interrupt.asked:
+            raise
+        raise KeyboardInterrupt(str(error)) from None
 
 
 def make_desk(

@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy.exc
 import stub_evaluator
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from PIL import Image
 from slimfront.evaluators.job import Job, Result
@@ -272,6 +273,24 @@ def test_an_interrupt_ends_the_waiting() -> None:
     with pytest.raises(DatabaseGoneError):
         retries(_fails(1000, calls))
     assert len(calls) == 2
+
+
+def test_a_search_ends_where_it_is_interrupted_while_the_database_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise _gone()
+
+    def evaluate(job: Job) -> Generator[Epoch, None, Result]:
+        if job.folder is not None and job.folder.name == "trial-1":
+            monkeypatch.setattr(RDBStorage, "set_trial_user_attr", gone)
+        return (yield from stub_evaluator.evaluate(job))
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(_settings(trials=3), _options(tmp_path), evaluate)
+    monkeypatch.undo()
+    assert [record.state for record in _trials(tmp_path)] == [State.COMPLETE, State.RUNNING]
 
 
 def test_what_is_not_transient_is_not_tried_again() -> None:
