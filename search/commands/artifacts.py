@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 BATCHES = (1, 64)
+LARGEST_BATCH = 2**28  # numbers between two layers: a larger batch is not timed
 
 
 def verify_file(
@@ -81,7 +82,8 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
         raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
     artifact = load(path)
     size = export(artifact.network, target, artifact.input_shape)
-    timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in BATCHES] if measure else []
+    batches = [batch for batch in BATCHES if batch == 1 or batch * artifact.activation <= LARGEST_BATCH]
+    timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in batches] if measure else []
     return {
         "artifact": str(path),
         "artifact_bytes": artifact.bytes,
