@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from slimfront.search.launch import launch
 from slimfront.spaces import Candidate, Space, presets
-from slimfront.studies.record import read
+from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.storage import load_study, open_storage
 
@@ -40,17 +40,17 @@ def _trials() -> list[FrozenTrial]:
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     """A trial as `study.json` has it."""
-    record = read(trial)
+    record = TrialRecord.of(trial)
     return {
         "trial": trial.number,
         "state": trial.state.name.lower(),
         "values": trial.values,
-        "digest": record.digest if record is not None else None,
+        "digest": record.digest,
         "params": trial.params,
         "reason": trial.user_attrs.get("reason"),
         "bound": trial.user_attrs.get("bound"),
         "constraints": trial.system_attrs.get("constraints"),
-        "epochs": len(record.curve) if record is not None else 0,
+        "epochs": len(record.curve),
     }
 
 
@@ -59,8 +59,8 @@ def test_its_trials_are_what_they_were(folder: Path) -> None:
     assert [_row(trial) for trial in trials] == TOLD["trials"]
     space = Settings.from_toml(folder / "study.toml").make_space()
     for trial in trials:
-        record = read(trial)
-        if record is not None:
+        record = TrialRecord.of(trial)
+        if record.candidate is not None:
             assert trial.user_attrs["digest"] == record.digest
             assert space.sample(optuna.trial.FixedTrial(trial.params)) == record.candidate
             assert record.data_digest == TOLD["data"]
@@ -111,7 +111,7 @@ def test_its_search_goes_on(folder: Path, capsys: pytest.CaptureFixture[str], mo
 def test_a_candidate_keeps_its_json_and_digests(row: dict[str, Any]) -> None:
     candidate = Candidate.from_dict(row["candidate"])
     assert candidate.to_dict() == row["candidate"]
-    assert (candidate.digest, candidate.dense_digest) == (row["digest"], row["dense_digest"])
+    assert (candidate.digest, candidate.uncompressed_digest) == (row["digest"], row["dense_digest"])
     if "preset" in row:
         assert presets[row["preset"]] == candidate
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import sqlalchemy
 from optuna.storages import RDBStorage
+from slimfront.studies import values
 
+DETAILS = "slimfront_details"  # the table's name
 _TABLE = sqlalchemy.Table(
-    "slimfront_details",
+    DETAILS,
     sqlalchemy.MetaData(),
     sqlalchemy.Column("study_id", sqlalchemy.Integer, primary_key=True),
     sqlalchemy.Column("number", sqlalchemy.Integer, primary_key=True),
@@ -47,14 +49,14 @@ class DetailsTable:
         query = sqlalchemy.select(_TABLE.c.json).where(_TABLE.c.study_id == self._study_id, _TABLE.c.number == number)
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
-        return json.loads(text) if text is not None else {}
+        return _parsed(text)
 
     def read_ahead(self) -> None:
         """Read those of all trials at once, for somebody who is about to look at each."""
         if self._exists:
             query = sqlalchemy.select(_TABLE.c.number, _TABLE.c.json).where(_TABLE.c.study_id == self._study_id)
             with self._engine.connect() as connection:
-                self._at_once = {number: json.loads(text) for number, text in connection.execute(query)}
+                self._at_once = {number: _parsed(text) for number, text in connection.execute(query)}
 
     def write(self, number: int, details: Mapping[str, Any]) -> None:
         """Replace those of one trial."""
@@ -63,6 +65,13 @@ class DetailsTable:
         with self._engine.begin() as connection:
             connection.execute(sqlalchemy.delete(_TABLE).where(*here))
             connection.execute(sqlalchemy.insert(_TABLE).values(row))
+
+
+def _parsed(text: Any) -> Mapping[str, Any]:
+    try:
+        return values.mapping(json.loads(text))
+    except (TypeError, ValueError, RecursionError):  # nothing, or nothing that slimfront wrote
+        return {}
 
 
 _TABLES = ("curve", "layers")
@@ -80,5 +89,5 @@ def split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 def join(light: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `split`."""
-    run = {**(light.get("run") or {}), **(heavy.get("run") or {})}
+    run = {**values.mapping(light.get("run")), **values.mapping(heavy.get("run"))}
     return {**light, **heavy, **({"run": run} if run else {})}
