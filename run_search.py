@@ -169,9 +169,9 @@ def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port that the browser asks for.")] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's are up to you.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="Address or name to listen on, and to be asked for by; default: this machine alone.")
+    ] = "127.0.0.1",
 ) -> None:
     """Open optuna-dashboard on the study, with our panels."""
     from slimfront.search.commands.show import open_dashboard
@@ -349,7 +349,7 @@ def verify(
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
     from slimfront.search.commands.artifacts import print_verified, verify_file
 
-    facts = verify_file(artifact, dataset, data_dir, say=lambda text: typer.echo(text, err=True))
+    facts = verify_file(artifact, dataset, data_dir, say=_say)
     if as_json:
         _print_json(facts)
     else:
@@ -389,9 +389,16 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _say(text: str) -> None:
+    """A message on standard error. Names in it may come from a database or a file: they are text, not control."""
+    from slimfront.studies.foreign_text import visible
+
+    typer.echo("\n".join(map(visible, text.splitlines())), err=True)
+
+
 def _fail(text: str, code: int) -> NoReturn:
     one_line = " ".join(text.split())
-    typer.echo(f"slimfront: {one_line}", err=True)
+    _say(f"slimfront: {one_line}")
     raise typer.Exit(code)
 
 
@@ -417,7 +424,7 @@ def _say_usage(error: Any) -> None:
     text = " ".join(error.format_message().split()).rstrip(".")
     text = re.sub(r", unable to parse string as an? \w+", "", text.replace("Input should be", "it must be"))
     place = context.command_path if context is not None else "run_search.py"
-    typer.echo(f"slimfront: {text}. See: {place} --help", err=True)
+    _say(f"slimfront: {text}. See: {place} --help")
 
 
 def _report(error: Exception) -> int:
@@ -427,13 +434,29 @@ def _report(error: Exception) -> int:
         _say_usage(error)
         return WRONG_USAGE
     if isinstance(error, ValueError) and type(error) is not ValueError:  # CandidateError, DataError, StudyError, ...
-        typer.echo(f"slimfront: {error}", err=True)  # one line, or one line for each source of a data set
+        # One line, or one line for each source of a data set: those further in, so that none passes for the first.
+        first, *others = [line.strip() for line in str(error).split("\n")]
+        _say("\n  ".join([f"slimfront: {first}", *others]))
         return WRONG_USAGE
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        typer.echo("slimfront: " + " ".join(what.split()), err=True)
+        _say("slimfront: " + " ".join(what.split()))
+        return FAILED
+    if _is_of_a_database(error):
+        from slimfront.studies.store.urls import one_line
+
+        _say(f"slimfront: the storage cannot be used: {one_line(error)}.")
         return FAILED
     raise error
+
+
+def _is_of_a_database(error: Exception) -> bool:
+    """Whether it is SQLAlchemy's, or Optuna's about one; neither is imported where no storage was opened."""
+    known = [getattr(sys.modules.get(module), name, ()) for module, name in _DATABASE_ERRORS]
+    return any(isinstance(error, kind) for kind in known)
+
+
+_DATABASE_ERRORS = (("sqlalchemy.exc", "SQLAlchemyError"), ("optuna.exceptions", "StorageInternalError"))
 
 
 def command() -> NoReturn:

@@ -26,7 +26,7 @@ from slimfront.studies.environment import environment
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import system_attributes
-from slimfront.studies.store.details import DETAILS, split
+from slimfront.studies.store.details import TABLE, split
 
 TEMPLATES = 60  # networks whose score tables all trials share
 BATCH = 500  # trials a transaction
@@ -141,7 +141,7 @@ def _rows(
             },
         )
     light, heavy = split(record.to_attributes())
-    yield DETAILS, {"study_id": study_id, "number": number, "json": json.dumps(heavy)}
+    yield TABLE, {"study_id": study_id, "number": number, "json": json.dumps(heavy)}
     for model, attributes in (
         (models.TrialUserAttributeModel, light),
         (

@@ -6,22 +6,17 @@ It knows nothing of what the tasks are: whoever hands them out says in words wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from slimfront.evaluators.training.loop import TEACHER, Epoch
+from slimfront.search.terminal import Console
 from slimfront.studies.report.page import percent_number
-
-
-def plainly(console: Console) -> Callable[[str], None]:
-    """Prints lines as they are: a path may hold brackets, which a console would take for markup."""
-    return partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ class Lines:
     def say(self, text: str) -> None:
         """See Display."""
         self._spoke = time.monotonic()
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._console.say(text)
 
     def started(self, slot: int, row: Row) -> None:
         """See Display."""
@@ -194,7 +189,7 @@ class LiveTable:
 
     def say(self, text: str) -> None:
         """See Display."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False)
 
     def started(self, slot: int, row: Row) -> None:
         """See Display."""

@@ -14,10 +14,9 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from rich.console import Console
 from slimfront.evaluators import outputs
 from slimfront.evaluators.job import Job, Result
-from slimfront.search.display import make_display, plainly
+from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
@@ -27,10 +26,13 @@ from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
+from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
+from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import LONGEST, visible
 from slimfront.studies.record import State
 from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
@@ -90,10 +92,11 @@ def launch(
         cluster, device, workers, threads = _cluster(options)
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
+    check_folder(artifacts_folder(options.storage))
     with only_coordinator(options.storage) as (storage, alone):
         storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
-            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=plainly(console)
+            settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
         )
         if options.out is None:
             own_file_name(settings.name, storage)
@@ -289,4 +292,5 @@ def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:
         for name in sorted({*kept, *now}):
             yield from _differences(kept.get(name), now.get(name), f"{key}.{name}" if key else name)
     elif kept != now:
-        yield f"{key} was {json.dumps(kept)}, is {json.dumps(now)}"
+        was, is_now = (visible(json.dumps(value), most=LONGEST) for value in (kept, now))
+        yield f"{visible(key, most=LONGEST)} was {was}, is {is_now}"

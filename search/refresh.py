@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console
+from slimfront.search.terminal import Console
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.storage import one_line
-from slimfront.studies.store.study import StudyStore, optuna_study, snapshot, study_lock
+from slimfront.studies.store.study import StudyStore, snapshot, study_lock
 from slimfront.studies.summary import to_csv
 
 PLOT, TABLE = "front.png", "trials.csv"  # in the folder of the results
@@ -40,7 +40,7 @@ class Refresh:
         try:
             self._panels()
         except Exception as error:  # a picture must not end a search
-            self._console.print(f"the dashboard's panels were not drawn: {one_line(error, self._url)}")
+            self._console.say(f"the dashboard's panels were not drawn: {one_line(error, self._url)}")
         ended = time.monotonic()
         self._due = ended + max(PANEL_SECONDS, (ended - begun) / PANEL_SHARE)
 
@@ -56,10 +56,10 @@ class Refresh:
         return {"plot": str(plot), "csv": str(table), "storage": study.storage}
 
     def _panels(self) -> None:
+        from slimfront.studies.dashboard.files import artifacts_folder
         from slimfront.studies.dashboard.server import update_panels
-        from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
+        from slimfront.studies.dashboard.trial_pages import update_pages
 
         with study_lock(self._store):  # in many pieces, which must not mix with another coordinator's
-            study, trials, bar = optuna_study(self._store), self._store.trials, self._settings.bar
-            update_panels(study, trials, bar)
-            update_pages(study, trials, bar, artifacts_folder(self._url))
+            update_panels(self._store, self._settings.bar)
+            update_pages(self._store, self._settings.bar, artifacts_folder(self._url))

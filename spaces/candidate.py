@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slimfront.spaces.part import CandidateError as CandidateError
-from slimfront.spaces.part import Part, one_of, require
+from slimfront.spaces.part import Part, one_of, plain_name, require
 
 FAMILIES = ("residual", "inverted", "dense")
 SHORTCUTS = ("projection", "padding")
@@ -199,8 +199,9 @@ class Bits(Part):
         one_of(label("stem"), self.stem, BIT_WIDTHS)
         one_of(label("classifier"), self.classifier, BIT_WIDTHS)
         for entry in self.layers:
-            right = len(entry) == 3 and isinstance(entry[0], str)
+            right = isinstance(entry, tuple) and len(entry) == 3
             require(right, label("layers"), entry, "(name, weight bits, activation bits)")
+            plain_name(label("layers"), entry[0])
             one_of(f"{label('layers')} {entry[0]}", entry[1], BIT_WIDTHS)
             one_of(f"{label('layers')} {entry[0]}", entry[2], BIT_WIDTHS)
         require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
@@ -268,6 +269,8 @@ class Recipe(Part):
         require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
         require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
         require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
+        if self.teacher:
+            plain_name(label("teacher"), self.teacher)
         if self.distillation > 0:
             require(bool(self.teacher), label("teacher"), self.teacher, "named where distillation > 0")
 

@@ -10,9 +10,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from typing import Any, Self
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")  # of a layer or a preset: the only text that is not one of a few words
+_LONGEST = 200  # characters of a refused value that are shown
 
 
 class CandidateError(ValueError):
@@ -22,13 +27,28 @@ class CandidateError(ValueError):
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise CandidateError unless `condition` holds."""
     if not condition:
-        raise CandidateError(f"{name} must be {allowed}, but got {value!r}.")
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+        raise CandidateError(f"{name} must be {allowed}, but got {shown}.")
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
     """Raise CandidateError unless `value` is among `allowed`."""
     if value not in allowed:  # the sentence takes longer than the question
         require(False, name, value, "one of " + ", ".join(str(item) for item in allowed))
+
+
+def plain_name(name: str, value: object) -> None:
+    """Raise CandidateError unless `value` is a plain name: names end up in tables, notes and error texts."""
+    require(isinstance(value, str) and _NAME.fullmatch(value) is not None, name, value, "a name of letters and digits")
+
+
+def _float(value: float) -> float:
+    """Infinite for a whole number that no float holds."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 _KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -115,9 +135,11 @@ class Part:
             if isinstance(value, bool):
                 require("bool" in declared, self._label(name), value, f"a {declared}")
             elif isinstance(value, int) and declared == "float":
-                value = float(value)
+                value = _float(value)
             if declared.startswith("tuple[float") and isinstance(value, tuple):
-                value = tuple(float(entry) for entry in value)
+                numbers = all(type(entry) in (int, float) for entry in value)
+                require(numbers, self._label(name), value, "a list of numbers")
+                value = tuple(_float(entry) for entry in value)
             if kind is not None:
                 require(type(value) is kind, self._label(name), value, f"a {declared}")
             if declared == "float":
@@ -167,7 +189,9 @@ class Part:
         known = {field.name: field for field in _fields(cls)}
         for key in data:
             if key not in known:
-                raise CandidateError(f"{cls.__name__.lower()}.{key} is unknown; known are {', '.join(known)}.")
+                raise CandidateError(
+                    f"{cls.__name__.lower()}.{str(key)[:_LONGEST]} is unknown; known are {', '.join(known)}."
+                )
         for key, field in known.items():
             if key not in data and field.default is MISSING:
                 raise CandidateError(f"{_label(cls, key)} must be given.")

@@ -5,13 +5,12 @@ A table is kept by column, {"epoch": [1, 2], "loss": [2.3, 1.9]}, which takes a 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Row = Mapping[str, Any]
-Columns = dict[str, list[Any]]
+from slimfront.studies import values
+from slimfront.studies.values import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +51,30 @@ class Details:
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> Details:
         """From a trial's attributes; what is absent there, or cannot be read, is empty here."""
-        run = mapping(attributes.get("run"))
+        curve = values.table(attributes.get("curve"), _CURVE)
+        run = values.labels(attributes.get("run"))
         return cls(
-            curve=tuple(_point(place, row) for place, row in enumerate(to_rows(attributes.get("curve")), start=1)),
-            layers=to_rows(attributes.get("layers")),
+            curve=tuple(_point(place, row) for place, row in enumerate(curve, start=1)),
+            layers=values.table(attributes.get("layers"), _LAYERS),
             environment={key: str(value) for key, value in run.items() if key not in ("device", "threads")},
         )
 
     def to_attributes(self) -> dict[str, Any]:
         """The inverse of `of`."""
-        curve = to_columns(
+        curve = values.to_columns(
             {"stage": p.phase, "epoch": p.epoch, "epochs": p.epochs}
             | {"loss": p.loss, "accuracy": p.accuracy, "seconds": p.seconds}
             for p in self.curve
         )
-        known = {name: values for name, values in curve.items() if any(value is not None for value in values)}
-        return {"curve": known, "layers": to_columns(self.layers), "run": dict(self.environment)}
+        known = {name: column for name, column in curve.items() if any(value is not None for value in column)}
+        return {"curve": known, "layers": values.to_columns(self.layers), "run": dict(self.environment)}
 
 
 def _point(place: int, row: Row) -> CurvePoint:
     epoch = row.get("epoch")
     return CurvePoint(
-        phase=str(row.get("stage") or ""),
-        epoch=epoch if isinstance(epoch, int) else place,
+        phase=row.get("stage") or "",
+        epoch=place if epoch is None else epoch,
         epochs=row.get("epochs"),
         loss=row.get("loss"),
         accuracy=row.get("accuracy"),
@@ -82,38 +82,17 @@ def _point(place: int, row: Row) -> CurvePoint:
     )
 
 
-def number(value: Any) -> float | None:
-    """A finite number; None for everything else, NaN and infinities among it, which JSON does not know."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping; an empty one for everything else."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def to_columns(rows: Iterable[Row]) -> Columns:
-    """[{"a": 1, "b": 2}, {"a": 3}] becomes {"a": [1, 3], "b": [2, None]}; numbers that JSON does not know become None.
-
-    >>> to_columns([{"a": 1, "b": 2}, {"a": 3}])
-    {'a': [1, 3], 'b': [2, None]}
-    """
-    table = list(rows)
-    names = list(dict.fromkeys(name for row in table for name in row))
-    return {name: [finite(row.get(name)) for row in table] for name in names}
-
-
-def to_rows(columns: Any) -> tuple[Row, ...]:
-    """The inverse of `to_columns`; nothing where these are no columns of one length."""
-    table = mapping(columns)
-    lists: list[Sequence[Any]] = [values for values in table.values() if isinstance(values, list)]
-    if len(lists) != len(table) or len({len(values) for values in lists}) > 1:
-        return ()
-    return tuple(dict(zip(table, row, strict=True)) for row in zip(*lists, strict=True))
-
-
-def finite(value: Any) -> Any:
-    """None for NaN and infinities; what is not a float as it is."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+_CURVE: Mapping[str, values.Reader] = {
+    "stage": values.text,
+    "epoch": values.whole,
+    "epochs": values.whole,
+    "loss": values.number,
+    "accuracy": values.share,
+    "seconds": values.amount,
+}
+_LAYERS: Mapping[str, values.Reader] = {
+    **dict.fromkeys(("name", "kind"), values.text),
+    **dict.fromkeys(("weights", "macs", "stored_weights", "strict_bits"), values.whole),
+    **dict.fromkeys(("weight_bits", "activation_bits"), values.bits),
+}
+"""By column of a table, how its cells are read; other columns hold labels."""

@@ -15,7 +15,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from slimfront.spaces.candidate import Candidate, CandidateError
-from slimfront.studies.details import CurvePoint, Details, Row, finite, mapping, number, to_columns, to_rows
+from slimfront.studies import values
+from slimfront.studies.details import CurvePoint, Details
+from slimfront.studies.values import Row, finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -64,6 +66,8 @@ OPTUNA_STATES = {
 }
 """Names of the members of Optuna's TrialState."""
 
+MOST_CHOICES = 1000  # of a parameter; one with more is left out, like one with numbers beyond all use
+
 _STATES = {name: state for state, name in OPTUNA_STATES.items()}
 
 
@@ -106,7 +110,6 @@ class TrialRecord:
         account: What pruning was asked for, and what it removed.
         sampler: What the sampler wants to find again with the trial.
         violation: By how much it misses the bar, as samplers are told: at most 0 is feasible; None: it is not known.
-        artifacts: Files that it left, relative to the study's folder.
         load: Gives the details: called once, where they are first looked at.
     """
 
@@ -141,7 +144,6 @@ class TrialRecord:
     beat: int | None = None
     notes: tuple[str, ...] = ()
     account: Row | None = None
-    artifacts: tuple[str, ...] = ()
     sampler: Row = field(default_factory=dict)
     violation: float | None = None
     load: Callable[[], Details] = field(default=Details, compare=False, repr=False)
@@ -155,27 +157,27 @@ class TrialRecord:
             load: Where the details come from; None: from the trial's attributes.
         """
         attributes = frozen.user_attrs
-        totals, data, run = (mapping(attributes.get(key)) for key in ("score", "data", "run"))
-        accuracy, score = number(attributes.get("accuracy")), number(totals.get("score"))
+        totals = values.entries(attributes.get("score"), _TOTALS)
+        data, run = (values.mapping(attributes.get(key)) for key in ("data", "run"))
+        accuracy, score = attributes.get("accuracy"), totals.get("score")
         if frozen.values is not None and len(frozen.values) == 2:
-            accuracy, score = map(number, frozen.values)
+            accuracy, score = frozen.values
         simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
         return cls(
             number=frozen.number,
             state=_STATES[frozen.state.name],
-            parameters=frozen.params,
-            distributions=frozen.distributions,
+            **_parameters(frozen),
             begun=frozen.datetime_start,
             ended=frozen.datetime_complete,
             totals=totals,
-            dataset=_text(data.get("name")) or "",
-            data_digest=_text(data.get("digest")) or "",
-            device=_text(run.get("device")) or "",
-            threads=_whole(run.get("threads")) or 0,
+            dataset=values.text(data.get("name")) or "",
+            data_digest=values.text(data.get("digest")) or "",
+            device=values.text(run.get("device")) or "",
+            threads=values.whole(run.get("threads")) or 0,
             load=load or functools.partial(Details.of, attributes),
             **{name: value for name, value in simple.items() if value is not None},
-            accuracy=accuracy,
-            score=score,
+            accuracy=values.share(accuracy),
+            score=values.score(score),
             violation=_violation(frozen.system_attrs.get("constraints")),
         )
 
@@ -194,7 +196,7 @@ class TrialRecord:
             "accuracy": finite(self.accuracy),
             "score": totals,
             "strict_score": totals.get("strict_score"),  # apart, because the dashboard sorts by numbers only
-            "stages": to_columns(self.phases),
+            "stages": values.to_columns(self.phases),
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "starts": self.starts or None,  # noted when training begins, not before
             **heavy,
@@ -227,7 +229,7 @@ class TrialRecord:
             return None
         try:
             return Candidate.from_dict(self.candidate_dict)
-        except (CandidateError, KeyError, TypeError, ValueError):
+        except (CandidateError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             return None
 
     @property
@@ -276,29 +278,72 @@ class TrialRecord:
         return self.details.layers
 
     @property
+    def scored_layers(self) -> tuple[Row, ...]:
+        """The score table if it holds all that the score is made of, in every row; else nothing."""
+        return self.layers if all(map(is_scored, self.layers)) else ()
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """Versions, machine and commit."""
         return self.details.environment
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def is_scored(layer: Row) -> bool:
+    """Whether a row of the score table holds all that the layer's part of the score is made of."""
+    there = all(layer.get(key) is not None for key in ("name", "weights", "macs", "weight_bits", "activation_bits"))
+    return there and layer.get("stored_weights", 0) is not None
+
+
+def _parameters(frozen: FrozenTrial) -> dict[str, dict[str, Any]]:
+    """Parameters with ordinary values, and what they were sampled from, under printable names."""
+    params, kinds = frozen.params, frozen.distributions
+    ordinary = [name for name, value in params.items() if name in kinds and _is_ordinary(value, kinds[name])]
+    return {
+        "parameters": {str(values.text(name)): params[name] for name in ordinary},
+        "distributions": {str(values.text(name)): kinds[name] for name in ordinary},
+    }
+
+
+def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
+    choices = getattr(kind, "choices", None)
+    if choices is not None:
+        return len(choices) <= MOST_CHOICES and (not isinstance(value, int | float) or _is_number(value))
+    return all(_is_number(bound) for bound in (value, kind.low, kind.high))  # type: ignore[attr-defined]
+
+
+def _is_number(value: Any) -> bool:
+    return -values.LARGEST_NUMBER <= value <= values.LARGEST_NUMBER  # NaN is not
 
 
 def _violation(constraints: Any) -> float | None:
-    return number(constraints[0]) if isinstance(constraints, list | tuple) and len(constraints) == 1 else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    one = isinstance(constraints, list | tuple) and len(constraints) == 1
+    return values.number(constraints[0]) if one else None
 
 
 def _table(value: Any) -> Row | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _texts(value: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, value)) if isinstance(value, list | tuple) else None
+def _remarks(value: Any) -> tuple[str, ...] | None:
+    if not isinstance(value, list | tuple) or len(value) > values.MOST_ENTRIES:
+        return None
+    return tuple(text for text in map(values.long_text, value) if text is not None)
+
+
+def _amounts(value: Any) -> Row | None:
+    return values.amounts(value) if isinstance(value, Mapping) else None
+
+
+def _labels(value: Any) -> Row | None:
+    return values.labels(value) if isinstance(value, Mapping) else None
+
+
+def _tree(value: Any) -> Row | None:
+    return values.tree(value) if isinstance(value, Mapping) else None
+
+
+def _phases(value: Any) -> tuple[Row, ...]:
+    return values.table(value, _PHASE)
 
 
 def _plain(value: Any) -> Any:
@@ -309,26 +354,31 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None and value not in ({}, [], "")}
 
 
-_SIMPLE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "digest": ("digest", _text),
-    "candidate": ("candidate_dict", _table),
-    "seed": ("seed", _whole),
-    "stages": ("phases", to_rows),
-    "seconds": ("seconds", number),
-    "reason": ("reason", _text),
-    "text": ("text", _text),
-    "bound": ("bound", number),
-    "copied_from": ("copied_from", _whole),
-    "dense_of": ("uncompressed_from", _whole),
-    "spared": ("spared", _table),
-    "preset": ("preset", _text),
-    "imported_from": ("imported_from", _text),
-    "starts": ("starts", _whole),
-    "owner": ("owner", _text),
-    "beat": ("beat", _whole),
-    "notes": ("notes", _texts),
-    "account": ("account", _table),
-    "sampler": ("sampler", _table),
-    "artifacts": ("artifacts", _texts),
+_TOTALS: Mapping[str, values.Reader] = {
+    **dict.fromkeys(("parameters", "weights", "stored_weights", "macs", "strict_bits"), values.whole),
+    **dict.fromkeys(("score", "score_params", "score_ops", "strict_score"), values.total),
+}
+_PHASE: Mapping[str, values.Reader] = {"stage": values.text, "accuracy": values.share, "seconds": values.amount}
+
+_SIMPLE: Mapping[str, tuple[str, values.Reader]] = {
+    "digest": ("digest", values.text),
+    "candidate": ("candidate_dict", _table),  # as it is: whoever reads one checks it as a whole
+    "seed": ("seed", values.seed),
+    "stages": ("phases", _phases),
+    "seconds": ("seconds", values.amount),
+    "reason": ("reason", values.text),
+    "text": ("text", values.long_text),
+    "bound": ("bound", values.number),
+    "copied_from": ("copied_from", values.whole),
+    "dense_of": ("uncompressed_from", values.whole),
+    "spared": ("spared", _labels),
+    "preset": ("preset", values.text),
+    "imported_from": ("imported_from", values.text),
+    "starts": ("starts", values.whole),
+    "owner": ("owner", values.text),
+    "beat": ("beat", values.whole),
+    "notes": ("notes", _remarks),
+    "account": ("account", _amounts),
+    "sampler": ("sampler", _tree),
 }
 """By attribute, where its value goes in a record, and how it is read."""

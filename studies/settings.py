@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.studies.files import read_small
+from slimfront.studies.foreign_text import visible
 from slimfront.studies.samplers import SAMPLERS
+from slimfront.studies.values import LARGEST_NUMBER
 
 LARGEST_FILE = 2**20  # bytes of a study file
+_LONGEST, _LONGEST_ERROR = 100, 1000  # characters of a refused value and of a whole error that are shown
 
 
 class SettingsError(ValueError):
@@ -62,7 +66,7 @@ class Settings:
     def __post_init__(self) -> None:
         def need(condition: bool, key: str, allowed: str) -> None:
             if not condition:
-                raise SettingsError(f"{key} must be {allowed}, but got {getattr(self, key)!r}.")
+                raise SettingsError(f"{key} must be {allowed}, but got {_shown(getattr(self, key))}.")
 
         for key in ("name", "dataset"):
             value = getattr(self, key)
@@ -82,20 +86,18 @@ class Settings:
         try:
             return Space(self.space)
         except (SpaceError, CandidateError) as error:
-            raise SettingsError(f"space: {error}") from None
+            raise SettingsError(f"space: {visible(error, most=_LONGEST_ERROR)}") from None
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Read a study file, or slimfront's own of that name. Raises SettingsError naming the file and the key."""
         path = _shipped(path)
         try:
-            if path.stat().st_size > LARGEST_FILE:
-                raise SettingsError(f"{path} is too large for a study file ({path.stat().st_size} bytes).")
-            written = tomllib.loads(path.read_text())
+            written = tomllib.loads(read_small(path, LARGEST_FILE))
         except OSError as error:
             raise SettingsError(f"{path}: {error.strerror or error}.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
+            raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
             return cls.from_dict(written, path.stem)
         except SettingsError as error:
@@ -108,7 +110,7 @@ class Settings:
         values: dict[str, Any] = {"name": default_name, **written}
         for key, value in values.items():
             if key not in kinds:
-                raise SettingsError(f"{key} is unknown (known: {', '.join(kinds)}).")
+                raise SettingsError(f"{visible(key, most=_LONGEST)} is unknown (known: {', '.join(kinds)}).")
             values[key] = _typed(key, value, kinds[key])
         for key in ("dataset", "space"):
             if key not in values:
@@ -137,10 +139,14 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     number = not isinstance(value, bool) and isinstance(value, int | float)
-    if "float" in kind and number:
+    if "float" in kind and number and abs(value) <= LARGEST_NUMBER:
         return float(value)
     if kind.startswith("int") and number and isinstance(value, int):
         return value
     if kind == "str" and isinstance(value, str):
         return value
-    raise SettingsError(f"{key} must be a {kind.split(' ')[0].split('[')[0].lower()}, but got {value!r}.")
+    raise SettingsError(f"{key} must be a {kind.split(' ')[0].split('[')[0].lower()}, but got {_shown(value)}.")
+
+
+def _shown(value: Any) -> str:
+    return visible(repr(value), most=_LONGEST)

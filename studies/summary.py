@@ -13,6 +13,7 @@ from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
 from slimfront.studies.analysis.spending import epochs_of
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import csv_cell
 from slimfront.studies.front import counts, front, hypervolume, nearest, row
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
@@ -69,16 +70,14 @@ def table(trials: Sequence[TrialRecord], bar: float) -> list[dict[str, Any]]:
                 "seed": trial.seed,
                 "data": trial.dataset or None,
                 "digest": measured["digest"],
-                **_flat(trial.candidate_dict),
+                **_flat({} if trial.candidate is None else trial.candidate.to_dict()),
             }
         )
     return rows
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": [1, 2]}} becomes {"a.b": "1-2"}: a cell each, lists of a few numbers readable."""
-    if not isinstance(value, Mapping):
-        return {}
     cells: dict[str, Any] = {}
     for key, entry in value.items():
         name = f"{prefix}{key}"
@@ -103,7 +102,7 @@ def to_csv(trials: Sequence[TrialRecord], path: str | Path, bar: float) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in entry.items()} for entry in rows)
     try:
         outputs.write(target, text.getvalue())
     except OSError as error:

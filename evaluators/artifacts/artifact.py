@@ -36,6 +36,7 @@ from slimfront.evaluators.artifacts.packing import (
     to_codes,
 )
 from slimfront.evaluators.artifacts.structure import (
+    LARGEST_MACS,
     Row,
     empty_network,
     give_memory,
@@ -60,6 +61,7 @@ Json = TypeVar("Json", list[list[int]], dict[str, Any])
 COUNTED = ("parameters", "weights", "stored_weights", "macs", "score", "strict_score")
 PLAIN_TEXT = 1500  # characters of JSON; a longer table of layers, or provenance, is compressed
 LARGEST_TEXT = 2**20  # characters, decompressed
+_LONGEST_NAME = 100  # characters of a claim's name
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Artifact:
         provenance: Where it comes from, in its own words.
         payload_bytes: Bytes of all tensors.
         bytes: Size of the file.
+        activation: Numbers between two layers for one image, at most.
     """
 
     network: Network
@@ -83,6 +86,7 @@ class Artifact:
     provenance: Mapping[str, Any]
     payload_bytes: int
     bytes: int
+    activation: int
 
 
 def save(
@@ -138,6 +142,8 @@ def to_bytes(
     """The contents of a file; see `save`."""
     _check_finished(network)
     counted = score(network, input_shape)
+    if counted.macs > LARGEST_MACS:
+        raise ArtifactError(f"an image takes {counted.macs:,} multiply-adds, more than the {LARGEST_MACS:,} allowed.")
     streams: list[bytes] = []
     numbers: dict[int, list[Tensor]] = {16: [], 32: []}
     rows = []
@@ -176,12 +182,12 @@ def to_bytes(
 def from_bytes(data: bytes) -> Artifact:
     """The inverse of `to_bytes`; see `load`."""
     arrays, facts = unseal(data)
-    if facts.get("format") != FORMAT:
-        raise ArtifactError(f"its format is {facts.get('format')!r}, but only {FORMAT} is known.")
+    if type(facts.get("format")) is not int or facts["format"] != FORMAT:
+        raise ArtifactError(f"its format is {str(facts.get('format'))[:20]!r}, but only {FORMAT} is known.")
     claims, provenance = facts.get("claims"), _expand(facts.get("provenance"))
     if not isinstance(claims, dict) or not isinstance(provenance, dict):
         raise TamperedError("it has no claims or no provenance.")
-    network, rows = empty_network(
+    network, rows, size = empty_network(
         architecture=facts.get("architecture"),
         classes=facts.get("classes"),
         input_shape=facts.get("input"),
@@ -196,7 +202,16 @@ def from_bytes(data: bytes) -> Artifact:
     network.to(memory_format=torch.channels_last).eval()
     channels, height, width = facts["input"]
     payload = sum(array.nbytes for array in arrays.values())
-    return Artifact(network, (channels, height, width), facts["classes"], claims, provenance, payload, len(data))
+    return Artifact(
+        network,
+        (channels, height, width),
+        facts["classes"],
+        {str(name)[:_LONGEST_NAME]: claim for name, claim in claims.items() if not isinstance(claim, list | dict)},
+        provenance,
+        payload,
+        len(data),
+        size.activation,
+    )
 
 
 class _Numbers:
@@ -387,4 +402,7 @@ def _expand(value: object) -> object:
         raise TamperedError("its table of layers, or its provenance, cannot be decompressed.") from None
     if not engine.eof:
         raise TamperedError("its table of layers, or its provenance, is cut off or too large.")
-    return parse_json(b'{"value":' + text + b"}", "a compressed part").get("value")
+    try:
+        return parse_json(b'{"value":' + text + b"}", "a compressed part").get("value")
+    except ArtifactError as error:
+        raise TamperedError(str(error)) from None

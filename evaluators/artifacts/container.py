@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 LARGEST_FILE = 2**30  # bytes
 LARGEST_HEADER = 2**20  # bytes
+LARGEST_WHOLE = 2**62  # of a number in JSON, which knows no end: beyond it torch and NumPy have no type
+LARGEST_NUMBER = 1e18
 DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 _MARK = b'"sha256":"'
@@ -31,6 +33,10 @@ Array = NDArray[Any]
 
 class ArtifactError(ValueError):
     """A file that is no artifact, or a network that cannot become one: one line that says what and where."""
+
+
+class _RangeError(Exception):
+    """A number in JSON that is too large."""
 
 
 class TamperedError(ArtifactError):
@@ -88,7 +94,10 @@ def _unseal(data: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     place = _place_of_digest(data, length)
     if _digest(data, place) != data[place : place + 64]:
         raise TamperedError("its checksum does not fit: the file was changed after it was written.")
-    return arrays, parse_json(metadata["slimfront"].encode(), "its description")
+    try:
+        return arrays, parse_json(metadata["slimfront"].encode(), "its description")
+    except ArtifactError as error:  # under a right seal: it was not changed, but never right
+        raise TamperedError(str(error)) from None
 
 
 def read(path: Path) -> bytes:
@@ -105,7 +114,7 @@ def read(path: Path) -> bytes:
 
 
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object without repeated names, NaN or infinity. Raises ArtifactError for anything else."""
+    """A JSON object without repeated names, NaN, infinity or numbers beyond all use. Raises ArtifactError."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
@@ -116,8 +125,21 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
     def constant(name: str) -> None:
         raise ValueError(name)
 
+    def whole(digits: str) -> int:
+        if len(digits) > 20 or abs(int(digits)) > LARGEST_WHOLE:
+            raise _RangeError(digits)
+        return int(digits)
+
+    def real(digits: str) -> float:
+        if not abs(float(digits)) <= LARGEST_NUMBER:
+            raise _RangeError(digits)
+        return float(digits)
+
+    kinds: dict[str, Any] = {"parse_int": whole, "parse_float": real, "parse_constant": constant}
     try:
-        found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+        found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, **kinds)
+    except _RangeError as error:
+        raise ArtifactError(f"{what} holds a number that no artifact has: {str(error)[:20]}.") from None
     except (ValueError, RecursionError):
         raise ArtifactError(f"{what} is not valid JSON.") from None
     if not isinstance(found, dict):

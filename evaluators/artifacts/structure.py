@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 LARGEST_NETWORK = 2**26  # weights; ResNet-18 has 2^23.4
 LARGEST_ACTIVATION = 2**26  # numbers between two layers, for one image
+LARGEST_OUTPUTS = 2**27  # numbers that all layers give, for one image
+LARGEST_MACS = 2**34  # multiply-adds of an image; ResNet-18 has 2^29.1. A few kilobytes could ask for a week
 LARGEST_SIDE = 1024  # pixels
 LARGEST_CHANNELS = 64  # of an image
 LARGEST_CLASSES = 100_000
@@ -133,7 +135,10 @@ def from_runs(runs: object, most: int) -> list[int]:
     """The inverse of `to_runs`, with at most `most` channels. Raises TamperedError."""
     pairs = isinstance(runs, list) and all(isinstance(run, list) and len(run) == 2 for run in runs)
     whole = pairs and all(type(n) is int for run in runs for n in run)  # type: ignore[attr-defined]
-    if not whole or not all(first >= -1 and 1 <= count <= most for first, count in runs):  # type: ignore[attr-defined]
+    if not whole or not all(
+        -1 <= first < LARGEST_NETWORK and 1 <= count <= most
+        for first, count in runs  # type: ignore[attr-defined]
+    ):
         raise TamperedError("a shortcut is not described by pairs of whole numbers.")
     result: list[int] = []
     for first, count in runs:  # type: ignore[attr-defined]
@@ -143,10 +148,19 @@ def from_runs(runs: object, most: int) -> list[int]:
     return result
 
 
+@dataclass(frozen=True)
+class Size:
+    """What one image takes: multiply-adds, numbers that all layers give, and numbers between two layers at most."""
+
+    macs: int
+    outputs: int
+    activation: int
+
+
 def empty_network(
     architecture: Any, classes: Any, input_shape: Any, layers: Any, norms: Any, sources: Any
-) -> tuple[Network, dict[str, Row]]:
-    """A network of plain layers in the right shapes, folded, on the meta device; and its rows by layer.
+) -> tuple[Network, dict[str, Row], Size]:
+    """A network of plain layers in the right shapes, folded, on the meta device; its rows by layer, and its size.
 
     Nothing that grows with the network is allocated: `give_memory` does that, once the file has proved to hold it.
 
@@ -184,8 +198,7 @@ def empty_network(
         _replace(network, name, _empty_layer(row, full[name]))
     _resize_norms(network, norms)
     _set_sources(network, sources)
-    _try_out(network, shape, classes)
-    return network, rows
+    return network, rows, _try_out(network, shape, classes)
 
 
 def largest_weights(architecture: Architecture, classes: int, channels: int) -> int:
@@ -261,11 +274,19 @@ def _set_sources(network: Network, described: list[Any]) -> None:
         shortcut.load_state_dict({"source": source})
 
 
-def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> None:
+def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> Size:
     """Run an image of no memory through the network of no memory: do the shapes fit, and is nothing huge?"""
+    macs = outputs = activation = 0
+    layers = set(weight_layers(network).values())
     sources = {shortcut: shortcut.source for shortcut in shortcuts(network)}
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs, outputs, activation
+        activation = max(activation, output.numel())
+        if module in layers:
+            weight: Tensor = module.weight  # type: ignore[assignment]
+            outputs += output.numel()
+            macs += output.numel() * (weight.numel() // weight.shape[0])
         if output.numel() > LARGEST_ACTIVATION:
             raise ArtifactError(f"an image of shape {shape} needs {output.numel():,} numbers between two layers.")
         if isinstance(module, PaddingShortcut):
@@ -286,8 +307,14 @@ def _try_out(network: Network, shape: tuple[int, int, int], classes: int) -> Non
             handle.remove()
     if logits.shape != (1, classes):
         raise TamperedError(f"it has {logits.shape[-1]} logits for {classes} classes.")
+    if macs > LARGEST_MACS or outputs > LARGEST_OUTPUTS:
+        raise ArtifactError(
+            f"an image of shape {shape} takes {macs:,} multiply-adds and {outputs:,} numbers, "
+            f"more than the {LARGEST_MACS:,} and {LARGEST_OUTPUTS:,} allowed."
+        )
     for shortcut, source in sources.items():
         shortcut.source = source  # whose channels are data, and small
+    return Size(macs, outputs, activation)
 
 
 def give_memory(network: Network) -> None:

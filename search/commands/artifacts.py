@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from slimfront.search.terminal import Console
 
 BATCHES = (1, 64)
+LARGEST_BATCH = 2**28  # numbers between two layers: a larger batch is not timed
 
 
 def verify_file(
@@ -59,7 +60,7 @@ def print_verified(facts: dict[str, Any]) -> None:
         shown = "not known" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
         console.print(f"{key.replace('_', ' '):>15}  {shown}", highlight=False)
     for problem in facts["problems"]:
-        console.print(f"differs: {problem}", markup=False, soft_wrap=True, highlight=False)
+        console.print(f"differs: {problem}", soft_wrap=True, highlight=False)
     console.print("ok: the file is what it claims to be" if facts["ok"] else "NOT OK: claims and facts differ")
 
 
@@ -81,7 +82,8 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
         raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
     artifact = load(path)
     size = export(artifact.network, target, artifact.input_shape)
-    timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in BATCHES] if measure else []
+    batches = [batch for batch in BATCHES if batch == 1 or batch * artifact.activation <= LARGEST_BATCH]
+    timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in batches] if measure else []
     return {
         "artifact": str(path),
         "artifact_bytes": artifact.bytes,
@@ -95,7 +97,7 @@ def print_exported(facts: dict[str, Any]) -> None:
     """Sizes and latencies."""
     console = Console()
     sizes = f"{facts['onnx']}: {facts['bytes']:,} bytes (artifact {facts['artifact_bytes']:,})"
-    console.print(sizes, markup=False, soft_wrap=True)
+    console.print(sizes, soft_wrap=True)
     for row in facts["latency"]:
         milliseconds = 1000 * row["seconds_per_image"]
         console.print(f"batch {row['batch']}: {milliseconds:.3f} ms an image, median of {row['runs']} runs, one thread")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from rich.console import Console
-from slimfront.search.display import plainly
 from slimfront.search.launch import check_identity, only_coordinator
 from slimfront.search.proposals.drafts import Drafts
+from slimfront.search.terminal import Console
 from slimfront.spaces import CandidateError, SpaceError
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import LONGEST, visible
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings
@@ -60,7 +60,7 @@ def import_finished(
     if settings.name == old.name and storages.same_database(storage, source):
         raise StudyError(f"Study {settings.name!r} cannot be imported into itself: give another --name.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
-    say = plainly(Console(stderr=True))
+    say = Console(stderr=True).say
     data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size, progress=say)
     fitting, left = _sorted_out(old, settings, data.digest)
     told = {"study": settings.name, "source": old.name, "imported": 0, **left}
@@ -95,7 +95,7 @@ def _sorted_out(
         elif trial.candidate.digest in fitting:
             left["known"] += 1
         else:
-            made = _remade(trial, drafts, f"{old.name}, trial {trial.number}")
+            made = _remade(trial, drafts, f"{visible(old.name, most=LONGEST // 2)}, trial {trial.number}")
             if made is None:
                 left["outside"] += 1
             else:
@@ -129,7 +129,7 @@ def print_imported(told: dict[str, Any]) -> None:
     """One line."""
     text = f"{counted(told['imported'], 'trial')} of {told['source']} imported into {told['study']}"
     left = _words(told)
-    plainly(Console())(text + (f"; left out: {left}" if left else ""))
+    Console().say(text + (f"; left out: {left}" if left else ""))
 
 
 def _words(left: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from slimfront.evaluators import outputs
+from slimfront.search.terminal import Console
 
 
 def write_report(
@@ -58,6 +58,6 @@ def print_written(written: dict[str, Any]) -> None:
     console = Console()
     for what in ("report", "slides"):
         if what in written:
-            console.print(f"{what}: {written[what]}", markup=False, soft_wrap=True, highlight=False)
+            console.print(f"{what}: {written[what]}", soft_wrap=True, highlight=False)
     if not written["retrained"]:
         console.print("no retrained network was found for this study; `retrain` gives its final numbers")

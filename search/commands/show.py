@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from slimfront.evaluators import outputs
+from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets
 from slimfront.spaces.candidate import BIT_WIDTHS
+from slimfront.studies.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
@@ -70,24 +71,22 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
         table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
     console.print()
     if summary["front"]:
-        console.print(
-            f"The front of {summary['study']}: {counted(len(networks), 'network')} at or above {bar}", markup=False
-        )
+        console.print(f"The front of {summary['study']}: {counted(len(networks), 'network')} at or above {bar}")
     elif networks:
-        console.print(f"No trial of {summary['study']} reaches {bar}. The nearest:", markup=False)
+        console.print(f"No trial of {summary['study']} reaches {bar}. The nearest:")
     else:
-        console.print(f"No trial of {summary['study']} is complete yet.", markup=False)
+        console.print(f"No trial of {summary['study']} is complete yet.")
     if networks:
         console.print(table)
     words = {"pruned": "stopped early", "running": "running or left for the next start"}
     told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts.items() if number)
-    console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades", markup=False)
+    console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades")
     for line in remarks(summary):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if "importance" in summary:
         _print_importance(console, summary["importance"])
     for what, where in files.items():
-        console.print(f"{what}: {where}", markup=False, soft_wrap=True, highlight=False)
+        console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
 
 
 def _print_importance(console: Console, importance: dict[str, Any]) -> None:
@@ -101,7 +100,7 @@ def _print_importance(console: Console, importance: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     for name, shares in importance["parameters"].items():
         table.add_row(name, f"{shares['accuracy']:.0%}", f"{shares['score']:.0%}")
-    console.print(f"What explains the differences {importance['among']}:", markup=False, soft_wrap=True)
+    console.print(f"What explains the differences {importance['among']}:", soft_wrap=True)
     console.print(table)
 
 
@@ -121,28 +120,29 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     Raises:
         StudyError: There is no such study, or none that is slimfront's.
     """
+    from slimfront.studies.dashboard.files import artifacts_folder, check_folder
     from slimfront.studies.dashboard.server import serve, update_panels
-    from slimfront.studies.dashboard.trial_pages import artifacts_folder, update_pages
+    from slimfront.studies.dashboard.trial_pages import update_pages
     from slimfront.studies.store.read_only import open_existing
     from slimfront.studies.store.storage import load_study, own_studies
-    from slimfront.studies.store.study import StudyStore, optuna_study, snapshot
+    from slimfront.studies.store.study import StudyStore, snapshot
 
     opened, writable = open_existing(storage)
     studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
     if others:
-        left = f"not slimfront's, and left as they are: {', '.join(map(repr, others))}"
-        Console(stderr=True).print(left, markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).say(f"not slimfront's, and left as they are: {', '.join(map(repr, others))}")
     folder = artifacts_folder(storage)
+    check_folder(folder)
     if writable:
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        Console(stderr=True).print("The storage cannot be written: panels and notes are as they were last drawn.")
+        Console(stderr=True).say("The storage cannot be written: panels and notes are as they were last drawn.")
     for found in studies if writable else ():
         store = StudyStore(opened, found.study_name)
-        study, read = optuna_study(store), snapshot(store)
-        update_panels(study, read.trials, read.bar)
-        update_pages(study, read.trials, read.bar, folder, latest=LATEST_PAGES)
-    serve(storage, port=port, host=host, artifacts=str(folder))
+        bar = snapshot(store).bar
+        update_panels(store, bar)
+        update_pages(store, bar, folder, latest=LATEST_PAGES)
+    serve(storage, port=port, host=host, artifacts=str(folder), report=Console().say)
 
 
 def candidate_file(text: str | None) -> Path | None:
@@ -157,12 +157,12 @@ def read_candidate(text: str) -> Candidate:
     path = Path(text)
     if not path.is_file():
         raise CandidateError(f"{text!r} is neither a preset ({', '.join(presets)}) nor a file.")
-    if path.stat().st_size > LARGEST_CANDIDATE:
-        raise CandidateError(f"{path} is too large for a candidate ({path.stat().st_size} bytes).")
     try:
-        written = path.read_text()
+        written = read_small(path, LARGEST_CANDIDATE)
     except UnicodeDecodeError:
         raise CandidateError(f"{path} is not a text file.") from None
+    except OSError as error:
+        raise CandidateError(f"{path} is no candidate: {error.strerror or error}.") from None
     try:
         return Candidate.from_json(written)
     except CandidateError as error:
@@ -223,9 +223,8 @@ def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[
     from dataclasses import asdict
 
     from slimfront.evaluators.data.splits import fetch
-    from slimfront.search.display import plainly
 
-    say = plainly(Console(stderr=True))
+    say = Console(stderr=True).say
     found = fetch(name, data_dir=data_dir, image_size=image_size, progress=say)
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}
 
@@ -235,13 +234,12 @@ def print_source(found: dict[str, Any]) -> None:
     console = Console()
     for key, value in found.items():
         for line in value if key == "notes" else [value]:
-            console.print(f"{key.replace('_', ' ')}: {line}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{key.replace('_', ' ')}: {line}", highlight=False, soft_wrap=True)
 
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
     """Run `slimfront.search.sweep.run.sweep`; `ratios` as the command line gives them."""
     from slimfront.evaluators.data.splits import notes_of
-    from slimfront.search.display import plainly
     from slimfront.search.launch import Options, resources
     from slimfront.search.sweep import run as sweeps
     from slimfront.search.sweep.journal import JOURNAL
@@ -259,7 +257,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
         raise CandidateError(f"--ratios must be shares between 0 and 1, such as 0.5, but got {ratios!r}.")
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
     for note in notes_of(other["dataset"]):
-        plainly(Console(stderr=True))(f"{other['dataset']}: {note}")
+        Console(stderr=True).say(f"{other['dataset']}: {note}")
     chosen = sweeps.DEFAULT_METHODS if methods is None else methods
     return sweeps.sweep(candidate, methods=chosen, ratios=numbers, command=typed_command(), **other)
 
@@ -277,4 +275,4 @@ def print_sweep(summary: dict[str, Any], out: Path) -> None:
         found = {point["ratio"]: point["accuracy"] for point in points if point["method"] == method}
         table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
-    console.print(f"tables and pictures: {out}", markup=False, soft_wrap=True, highlight=False)
+    console.print(f"tables and pictures: {out}", soft_wrap=True, highlight=False)

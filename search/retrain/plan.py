@@ -55,6 +55,7 @@ class Plan:
         seeds: How many, from 0 on.
         epochs: Of the training before compression; None: LONGER times the candidate's.
         study: Name of the study that the networks come from.
+        data_digest: Of the images that an image folder has to hold; None: whatever it holds.
     """
 
     choices: tuple[Choice, ...]
@@ -64,6 +65,7 @@ class Plan:
     seeds: int = 5
     epochs: int | None = None
     study: str | None = None
+    data_digest: str | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -154,14 +156,17 @@ def make_plan(
     else:
         choices, identity, (study, named) = choose(storage, name, trial)
         folder = out or FINAL / (named + ("-front" if front else f"-trial-{trial}"))
+    own = str(identity.get("dataset", "cifar10"))
     plan = Plan(
         tuple(choices),
-        dataset=str(identity.get("dataset", "cifar10")) if dataset is None else dataset,
+        dataset=own if dataset is None else dataset,
         image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
         bar=bar_of(str(study), identity) if bar is None else bar,
         seeds=seeds,
         epochs=epochs,
         study=study,
+        # A study from elsewhere may name any folder of this machine.
+        data_digest=str(identity.get("data")) if dataset is None and own.startswith("folder:") else None,
     )
     inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
     outputs.check_outside_data("--out", folder, plan.dataset)

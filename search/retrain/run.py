@@ -7,6 +7,7 @@ the result and the artifact. The same command goes on wherever it was interrupte
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators.job import Job, Result
-from slimfront.search.display import Row, make_display, plainly
+from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.launch import Options, resources
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
     SUMMARY,
+    RetrainError,
     expected_epochs,
     finished,
     prepare,
@@ -74,15 +76,20 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     Raises:
         RetrainError, DataError: Something is wrong that the user can mend; nothing is lost.
     """
-    from rich.console import Console
     from slimfront.evaluators.data.splits import final_data
+    from slimfront.search.terminal import Console
     from slimfront.studies.environment import environment
 
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
     device, slots, threads = resources(options)
-    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=plainly(console))
+    data = final_data(plan.dataset, data_dir=options.data_dir, image_size=plan.image_size, progress=console.say)
+    if plan.data_digest not in (None, data.digest):
+        raise RetrainError(
+            f"{plan.dataset} does not hold the images that {plan.study} was searched on; "
+            f"to train on them all the same: --dataset {shlex.quote(plan.dataset)}."
+        )
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)

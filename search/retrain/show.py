@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from slimfront.search.terminal import Console
 from slimfront.studies.report.page import counted, percent_number
 
 
@@ -36,22 +36,22 @@ def print_retrained(summary: dict[str, Any]) -> None:
             "–: not known; a lower limit takes two seeds, a gap a trial that the search trained to its end", style="dim"
         )
     for row in summary["networks"]:
-        console.print(f"{_name(row)}: {row['verdict']}", markup=False)
+        console.print(f"{_name(row)}: {row['verdict']}")
     if summary["rank_correlation"] is not None:
         console.print(f"rank correlation of the two (Spearman): {summary['rank_correlation']:.2f}")
     for row in summary["networks"]:
         for failed in row["failed"]:
-            console.print(f"{row['digest'][:8]}, seed {failed['seed']} failed: {failed['text']}", markup=False)
+            console.print(f"{row['digest'][:8]}, seed {failed['seed']} failed: {failed['text']}")
         for note in row["notes"]:
-            console.print(f"{_name(row)}: {note}", markup=False)
+            console.print(f"{_name(row)}: {note}")
         if row["verified"]:
-            console.print(f"{_name(row)}: every artifact holds the network that was measured", markup=False)
+            console.print(f"{_name(row)}: every artifact holds the network that was measured")
         for path in row["artifacts"]:
-            console.print(f"artifact: {path}", markup=False, soft_wrap=True, highlight=False)
+            console.print(f"artifact: {path}", soft_wrap=True, highlight=False)
     console.print(
         f"test set read {counted(summary['test_evaluations'], 'time')}, by the receipts in the seeds' folders"
     )
-    console.print(f"summary: {Path(summary['out']) / 'summary.json'}", markup=False, soft_wrap=True, highlight=False)
+    console.print(f"summary: {Path(summary['out']) / 'summary.json'}", soft_wrap=True, highlight=False)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from slimfront.search.sweep.journal import Journal
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
 from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.studies.environment import environment
+from slimfront.studies.foreign_text import csv_cell
 from slimfront.studies.report.page import percent_number
 
 FILES = ("points.csv", "table.md", "summary.json", "sweep.png", "scores.png", "sensitivity.png")
@@ -74,7 +75,7 @@ def write(summary: dict[str, Any], out: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [*COLUMNS, *MORE_COLUMNS])
     writer.writeheader()
-    writer.writerows(summary["points"])
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in summary["points"])
     outputs.write(out / "points.csv", text.getvalue())
     outputs.write(out / "table.md", table(summary) + "\n")
     outputs.write(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")

@@ -17,7 +17,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from rich.console import Console
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.pruning import CONTROLS, LAB_METHODS, PruningError, method
 from slimfront.evaluators.training.loop import Epoch
@@ -41,6 +40,7 @@ from slimfront.search.sweep.tasks import (
     run_task,
 )
 from slimfront.search.task_list import ListedTask, TaskList
+from slimfront.search.terminal import Console
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate
 from slimfront.studies.requirements import write_requirements

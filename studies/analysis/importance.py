@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
 
 LEAST_TRIALS = 10
 MOST_TRIALS = 1000  # the latest
+MOST_COLUMNS = 300  # of features: a space of ours has a third of them
 TREES = 64
 
 
@@ -70,21 +72,26 @@ def _columns(trials: Sequence[TrialRecord], names: Sequence[str]) -> tuple[NDArr
     """Features (trials, columns) and the parameter that each column belongs to; constant columns are left out."""
     columns: list[list[float]] = []
     owners: list[str] = []
-    for name in names:
-        values = [trial.parameters.get(name) for trial in trials]
-        kind = next(trial.distributions[name] for trial in trials if name in trial.distributions)
-        if isinstance(kind, CategoricalDistribution):
-            made = [[float(value == choice) for value in values] for choice in kind.choices]
-        else:
-            log = bool(getattr(kind, "log", False))
-            numbers = [math.nan if v is None else math.log(float(v)) if log else float(v) for v in values]
-            least = np.nanmin(numbers)
-            made = [[least - 1 if math.isnan(v) else v for v in numbers]]
-        for column in made:
-            if len(set(column)) > 1:
+    for name in names[:MOST_COLUMNS]:
+        kinds = [trial.distributions[name] for trial in trials if name in trial.distributions]
+        for column in _features([trial.parameters.get(name) for trial in trials], kinds):
+            if len(set(column)) > 1 and len(owners) < MOST_COLUMNS:
                 columns.append(column)
                 owners.append(name)
     return np.array(columns).T, owners
+
+
+def _features(values: Sequence[Any], kinds: Sequence[BaseDistribution]) -> list[list[float]]:
+    """A column for a number, one for each choice of a category; none where trials do not agree which of both it is."""
+    if isinstance(kinds[0], CategoricalDistribution):
+        choices = kinds[0].choices if len(kinds[0].choices) <= MOST_COLUMNS else ()
+        return [[float(value == choice) for value in values] for choice in choices]
+    if any(isinstance(kind, CategoricalDistribution) for kind in kinds):
+        return []
+    log = all(bool(getattr(kind, "log", False)) for kind in kinds)
+    numbers = [math.nan if v is None else math.log(float(v)) if log else float(v) for v in values]
+    least = np.nanmin(numbers)
+    return [[least - 1 if math.isnan(v) else v for v in numbers]]
 
 
 def _shares(columns: NDArray[np.float64], owners: Sequence[str], target: NDArray[np.float64]) -> dict[str, float]:

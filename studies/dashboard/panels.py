@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
 from slimfront.studies.analysis.spending import endings
+from slimfront.studies.foreign_text import plotly_label
 from slimfront.studies.pictures.figures import BRIGHT_BLUE, layout
 from slimfront.studies.pictures.plots import GREY, ORANGE
 from slimfront.studies.record import TrialRecord
@@ -58,7 +59,7 @@ def importance_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
                 name=name,
                 orientation="h",
                 x=[round(100 * shares[index], 1) for shares in found.values()],
-                y=list(found),
+                y=[plotly_label(parameter) for parameter in found],
                 marker={"color": color},
                 hovertemplate="%{y}<br>%{x} % of the differences<extra>" + name + "</extra>",
             )

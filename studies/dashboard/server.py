@@ -3,46 +3,49 @@
 Panels are part of the study, under fixed names, so that `optuna-dashboard URL` shows them, too: on the study's first
 page, below the built-in ones. The server is optuna-dashboard's own application with one repair: its card "Best Trials"
 ignores constraints when a study has several objectives (0.21), and would list cheap networks that miss the bar.
+Requests reach it through `slimfront.studies.dashboard.guard`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
+import socket
 import socketserver
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import get_storage
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial
-from optuna_dashboard import _app
+from slimfront.studies.dashboard import inner
+from slimfront.studies.dashboard.files import ArtifactFiles
+from slimfront.studies.dashboard.guard import LOOPBACK, Guard
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import visible
 from slimfront.studies.pictures.figures import curves_figure, front_figure
-from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.read_only import open_existing
+from slimfront.studies.store.study import StudyStore, optuna_study
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
 SPENDING_PANEL = "slimfront-epochs"
 IMPORTANCE_PANEL = "slimfront-importance"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def update_panels(study: Study, trials: Sequence[TrialRecord], bar: float) -> None:
+def update_panels(store: StudyStore, bar: float) -> None:
     """Draw our panels again and store them in the study; an open dashboard shows them at its next refresh.
 
     A panel is some ten to thirty writes: call it every minute or so while a search runs, and once at its end.
 
     Args:
-        study: That the panels are written to.
-        trials: All of its trials.
+        store: Of the study, as it was read last.
         bar: Accuracy that the front demands.
     """
+    trials, study = store.trials, optuna_study(store)
     figures = {
         FRONT_PANEL: front_figure(trials, bar),
         CURVES_PANEL: curves_figure(trials, bar),
@@ -63,14 +66,39 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is nothing to tell of."""
+
+
+class _ServerIPv6(_Server):
+    address_family = socket.AF_INET6
+
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
+class _OneLine(logging.Handler):
+    """Hands on the first line of what the dashboard logs; the others are its code."""
+
+    def __init__(self, report: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        lines = record.getMessage().splitlines() or [""]
+        self._report(f"the dashboard: {visible(lines[0], most=300)}")
+
+
 def make_dashboard(
-    storage_url: str, port: int = 8080, host: str = "127.0.0.1", *, artifacts: str | None = None
+    storage_url: str,
+    port: int = 8080,
+    host: str = "127.0.0.1",
+    *,
+    artifacts: str | None = None,
+    report: Callable[[str], Any] = lambda text: None,
 ) -> WSGIServer:
     """A server that listens already; `serve_forever` runs it. Port 0 takes any free one: see `server_port`.
 
@@ -79,17 +107,22 @@ def make_dashboard(
         port: TCP port.
         host: Address to listen on. Whoever reaches it can change and delete studies: the dashboard asks for no name.
         artifacts: Folder of the studies' artifacts, for download; None: no artifacts are shown.
+        report: Told in one line what the dashboard could not do.
 
     Raises:
-        StudyError: The storage cannot be opened, or the port cannot be had.
+        StudyError: The storage cannot be opened, the port cannot be had, or the folder is a link.
     """
     # Behind Optuna's cache finished trials are read once, not at every refresh.
     storage = get_storage(open_existing(storage_url)[0])
-    store = FileSystemArtifactStore(artifacts) if artifacts is not None else None
-    _repair_best_trials()
-    application = optuna_dashboard.wsgi(storage, artifact_store=store)
+    store = ArtifactFiles(Path(artifacts)) if artifacts is not None else None
+    inner.repair_best_trials()
+    application: Any = optuna_dashboard.wsgi(storage, artifact_store=store)
+    application.catchall = False  # errors are the guard's to tell of
+    logger = logging.getLogger("optuna_dashboard")
+    logger.handlers, logger.propagate = [_OneLine(report)], False
+    server = _ServerIPv6 if ":" in host else _Server
     try:
-        return make_server(host, port, application, server_class=_Server, handler_class=_Quiet)
+        return make_server(host, port, Guard(application, host, report), server_class=server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:
         busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         reason = "is taken: choose another with --port" if busy else f"cannot be had: {error}"
@@ -113,24 +146,9 @@ def serve(
     Raises:
         StudyError: As `make_dashboard`.
     """
-    with make_dashboard(storage_url, port, host, artifacts=artifacts) as server:
-        report(help_text(f"http://{host}:{server.server_port}/"))
+    with make_dashboard(storage_url, port, host, artifacts=artifacts, report=report) as server:
+        report(help_text(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/"))
         if host not in LOOPBACK:
             report(f"Everyone who can reach {host} can change and delete the studies: there is no password.")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-
-
-def _repair_best_trials() -> None:
-    """Let the dashboard's "Best Trials" see constraints; where a later version has no such function, do nothing."""
-    original = getattr(_app, "get_pareto_front_trials", None)
-    if original is None or getattr(original, "sees_constraints", False):
-        return
-
-    def feasible_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
-        feasible = [trial for trial in trials if all(value <= 0 for value in trial.constraints.values())]
-        best: list[FrozenTrial] = original(trials=feasible, directions=directions)
-        return best
-
-    feasible_front.sees_constraints = True  # type: ignore[attr-defined]
-    _app.get_pareto_front_trials = feasible_front

@@ -11,37 +11,33 @@ import csv
 import io
 import itertools
 import json
-import mimetypes
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.study import Study
-from optuna_dashboard._note import note_ver_key, save_note_with_version
-from optuna_dashboard.artifact._backend import _dashboard_artifact_prefix
 from slimfront.spaces import Candidate
+from slimfront.studies.dashboard import inner
+from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
+from slimfront.studies.foreign_text import csv_cell, markdown
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
-from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.record import State, TrialRecord, is_scored
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import decimals, number
 from slimfront.studies.report.worked import terms
-from slimfront.studies.store.urls import storage_files
+from slimfront.studies.store.study import StudyStore
 
 MOST_AT_ONCE = 30  # trials a call, so that a search never waits long
-LARGEST_FILE = 64 * 2**20  # bytes of a file that is copied into the store
+MOST_LAYERS = 1000  # in a note; all of them stand in the table beside it
 
 
-def update_pages(study: Study, trials: Sequence[TrialRecord], bar: float, folder: Path, *, latest: int = 0) -> int:
+def update_pages(store: StudyStore, bar: float, folder: Path, *, latest: int = 0) -> int:
     """Write the pages of the front's trials, and of the `latest` finished ones, that have none yet.
 
     Args:
-        study: That the pages are written to.
-        trials: All of its trials.
+        store: Of the study, as it was read last.
         bar: Its bar.
         folder: Of the artifacts; made where it is missing. The dashboard must be given the same one.
         latest: How many of the latest finished trials get a page, besides the front.
@@ -49,52 +45,37 @@ def update_pages(study: Study, trials: Sequence[TrialRecord], bar: float, folder
     Returns:
         How many pages were written.
     """
-    finished = [trial for trial in trials if trial.state.is_over]
-    wanted = {trial.number: trial for trial in [*front(trials, bar), *(finished[-latest:] if latest else ())]}
-    stored = study._storage.get_study_system_attrs(study._study_id)
+    finished = [trial for trial in store.trials if trial.state.is_over]
+    wanted = {trial.number: trial for trial in [*front(store.trials, bar), *(finished[-latest:] if latest else ())]}
+    stored = store.retries(store.storage.get_study_system_attrs, store.study_id)
     written = 0
     for trial in wanted.values():
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, trial.number)
-        if note_ver_key(trial_id) in stored or trial.candidate is None or written >= MOST_AT_ONCE:
+        trial_id = store.trial_id(trial.number)
+        if inner.has_note(stored, trial_id) or trial.candidate is None or written >= MOST_AT_ONCE:
             continue
-        for name, content in files_of(trial, bar):
-            attach(study, trial_id, folder, name, content)
-        save_note_with_version(study._storage, study._study_id, trial_id, 1, note(trial, trial.candidate, bar))
+        for name, content in files_of(trial, trial.candidate, bar):
+            attach(store, trial_id, folder, name, content)
+        text = note(trial, trial.candidate, bar)
+        store.retries(inner.write_note, store.storage, store.study_id, trial_id, text)
         written += 1
     return written
 
 
-def artifacts_folder(url: str) -> Path:
-    """Where the files of a storage's trials lie: beside an SQLite file (`a.db`: `a.artifacts`), else runs/artifacts."""
-    path = next(iter(storage_files(url).values()), None)
-    if path is None:
-        return Path("runs") / "artifacts"
-    return (path.resolve() if path.is_symlink() else path).with_suffix(".artifacts")
-
-
-def attach(study: Study, trial_id: int, folder: Path, name: str, content: bytes) -> None:
+def attach(store: StudyStore, trial_id: int, folder: Path, name: str, content: bytes) -> None:
     """Put a file beside a trial, finished or not, where the dashboard offers it for download."""
-    folder.mkdir(parents=True, exist_ok=True)
-    identifier = str(uuid.uuid4())
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    meta = {"artifact_id": identifier, "filename": name, "mimetype": kind, "encoding": None}
-    FileSystemArtifactStore(folder).write(identifier, io.BytesIO(content))  # first: what is listed can be had
-    key = _dashboard_artifact_prefix(trial_id) + identifier
-    study._storage.set_study_system_attr(study._study_id, key, json.dumps(meta))
+    identifier = new_identifier()
+    ArtifactFiles(folder).write(identifier, io.BytesIO(content))  # first: what is listed can be had
+    store.retries(inner.list_file, store.storage, store.study_id, trial_id, name, identifier)
 
 
-def files_of(trial: TrialRecord, bar: float) -> Iterable[tuple[str, bytes]]:
-    """Name and content of each file of a trial: curve, score table, candidate, and what its job left."""
+def files_of(trial: TrialRecord, candidate: Candidate, bar: float) -> Iterable[tuple[str, bytes]]:
+    """Name and content of each file of a trial, all made from its record: curve, score table and candidate."""
     picture = curve_picture(trial, bar)
     if picture is not None:
         yield "learning-curve.png", picture
     if trial.layers:
         yield "score.csv", score_csv(trial.layers)
-    yield "candidate.json", (json.dumps(trial.candidate_dict, indent=2) + "\n").encode()
-    for name in trial.artifacts:
-        path = Path(name)
-        if path.is_file() and path.stat().st_size <= LARGEST_FILE:
-            yield path.name, path.read_bytes()
+    yield "candidate.json", (json.dumps(candidate.to_dict(), indent=2) + "\n").encode()
 
 
 def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
@@ -106,8 +87,8 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
         ("augmentation", methods_used.augmentation(candidate)),
         ("pruning", methods_used.pruning(candidate)),
         ("bits", methods_used.bits(candidate)),
-        ("time", f"{trial.seconds or 0:,.0f} s on {trial.device or 'an unknown device'}"),
-        ("candidate", f"`{trial.digest}`"),
+        ("time", f"{trial.seconds or 0:,.0f} s on {markdown(trial.device or 'an unknown device')}"),
+        ("candidate", f"`{candidate.digest}`"),
     ]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     totals = trial.totals
@@ -149,15 +130,20 @@ def _outcome(trial: TrialRecord, bar: float) -> str:
     if trial.state is State.COMPLETE and trial.accuracy is not None:
         place = "at or above" if trial.accuracy >= bar else "below"
         return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}"
-    return f"{trial.state}: {trial.why}"
+    return f"{trial.state}: {markdown(trial.why)}"
 
 
 def _layer_table(layers: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = ["| layer | weights | multiply-adds | bits w, a |", "|---|--:|--:|--:|"]
-    for layer in layers:
-        bits = f"{layer.get('weight_bits', '')}, {layer.get('activation_bits', '')}"
-        rows.append(f"| {layer['name']} | {layer['weights']:,} | {layer['macs']:,} | {bits} |")
+    for layer in list(layers)[:MOST_LAYERS]:
+        weights, macs = (_counted(layer.get(key)) for key in ("weights", "macs"))
+        bits = ", ".join(str(layer.get(key) or "") for key in ("weight_bits", "activation_bits"))
+        rows.append(f"| {markdown(layer.get('name') or '')} | {weights} | {macs} | {bits} |")
     return rows
+
+
+def _counted(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
 
 
 def score_csv(layers: Iterable[Mapping[str, Any]]) -> bytes:
@@ -166,10 +152,10 @@ def score_csv(layers: Iterable[Mapping[str, Any]]) -> bytes:
     columns = list(dict.fromkeys(name for layer in table for name in layer))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*columns, "params_term", "ops_term"])
+    writer.writerow([*map(csv_cell, columns), "params_term", "ops_term"])
     for layer in table:
-        known = layer.get("weight_bits") is not None and layer.get("activation_bits") is not None
-        writer.writerow([*(layer.get(name) for name in columns), *(terms(layer) if known else ("", ""))])
+        known = is_scored(layer)
+        writer.writerow([*(csv_cell(layer.get(name)) for name in columns), *(terms(layer) if known else ("", ""))])
     return buffer.getvalue().encode()
 
 
@@ -188,7 +174,8 @@ def curve_picture(trial: TrialRecord, bar: float) -> bytes | None:
         if before.phase != after.phase:
             axes.axvline(index + 0.5, color=GREY, linewidth=0.8, linestyle=":")
             place = (index + 0.5, axes.get_ylim()[0])
-            axes.annotate(after.phase, place, (3, 3), textcoords="offset points", color=MUTED, fontsize=8)
+            name = after.phase  # which may hold $, and that would begin a formula
+            axes.annotate(name, place, (3, 3), textcoords="offset points", color=MUTED, fontsize=8, parse_math=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GREY)

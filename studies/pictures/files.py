@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def save_picture(figure: Figure, path: Path) -> None:
     check_picture("The picture", path)
     ending = path.suffix.lower()
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "slimfront"}):
+    with matplotlib.rc_context({"svg.hashsalt": "slimfront"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
         figure.savefig(buffer, format=ending[1:], metadata=_FORMATS[ending])
     outputs.write(path, buffer.getvalue())

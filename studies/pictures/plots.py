@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from slimfront.studies.analysis.ladder import Rung, rungs
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import visible
 from slimfront.studies.front import Point, counts, front, nearest
 from slimfront.studies.pictures.files import save_picture
 from slimfront.studies.pictures.labels import MARK, Labels
@@ -112,7 +113,7 @@ def _caption(trials: Sequence[TrialRecord], name: str) -> str:
     found = counts(trials)
     words = {"complete": "trained to the end", "pruned": "stopped early", "failed": "failed", "running": "running"}
     parts = [f"{found[key]:,} {text}" for key, text in words.items() if found[key]]
-    shown = f"{name if len(name) <= 60 else name[:59] + '…'}: " if name else ""
+    shown = f"{visible(name, most=60)}: " if name else ""
     return shown + (", ".join(parts) if parts else "no trials")
 
 

@@ -10,6 +10,8 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from slimfront.studies.foreign_text import visible
+
 
 class Markup(str):
     """Text that is HTML already."""
@@ -18,8 +20,8 @@ class Markup(str):
 
 
 def text(value: Any) -> Markup:
-    """Escaped, unless it is Markup."""
-    return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
+    """Escaped, unless it is Markup; characters that control a terminal, or the direction of writing, are spelt out."""
+    return value if isinstance(value, Markup) else Markup(html.escape(visible(value, lines=True)))
 
 
 def element(name: str, *children: Any, **attributes: str) -> Markup:
@@ -72,7 +74,7 @@ def document(title: str, style: str, body: Markup, *, language: str = "en") -> s
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{text(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 

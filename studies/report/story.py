@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.spaces import Candidate
+from slimfront.studies import values
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
+from slimfront.studies.files import read_small
+from slimfront.studies.foreign_text import visible
 from slimfront.studies.front import front, hypervolume, nearest
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.identity import bar_of
@@ -48,9 +51,7 @@ class Network:
     @property
     def layers(self) -> list[Mapping[str, Any]]:
         """The score's table; empty where it was not kept as a whole."""
-        layers = list(self.trial.layers)
-        needed = ("name", "weights", "macs", "weight_bits", "activation_bits")
-        return [] if any(layer.get(key) is None for layer in layers for key in needed) else layers
+        return list(self.trial.scored_layers)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Story:
     @property
     def place(self) -> str:
         """`--storage URL --name NAME` for commands."""
-        return f"--storage {shlex.quote(self.storage)} --name {shlex.quote(self.name)}"
+        return f"--storage {shlex.quote(visible(self.storage))} --name {shlex.quote(visible(self.name))}"
 
 
 def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Path] = ()) -> Story:
@@ -174,35 +175,54 @@ def _retrained(
         own = [network for network in summary["networks"] if network.get("digest") in digests]
         trained = {str(network["digest"]): network for network in own if network.get("accuracies")}
         found |= trained
-        commands |= dict.fromkeys(trained, _without_passwords(summary.get("command")))
+        commands |= dict.fromkeys(trained, _own_command(summary.get("command")))
         if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
-            correlation = summary["rank_correlation"]
+            correlation = values.number(summary["rank_correlation"], -1, 1)
     networks = tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0))
     return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
 
 
-def _without_passwords(command: Any) -> str:
-    """As it was typed; an older version noted passwords, too."""
+def _own_command(command: Any) -> str:
+    """As it was typed, without passwords, which an older version noted; "" for what is no command line of slimfront.
+
+    Readers of a page copy what stands under "How to reproduce" into a shell.
+    """
     try:
-        return shlex.join(safe_url(word) for word in shlex.split(command)) if isinstance(command, str) else ""
-    except ValueError:  # no command line
+        words = shlex.split(command) if isinstance(command, str) and command.isprintable() else []
+    except ValueError:
         return ""
+    program = words[:2] if words[:1] == ["python"] else words[:1]
+    return shlex.join(map(safe_url, words)) if program in (["python", "run_search.py"], ["slimfront"]) else ""
 
 
 def read_summary(path: Path) -> dict[str, Any]:
     """A retraining's `summary.json`. Raises StudyError where it is none."""
     try:
-        if path.stat().st_size > LARGEST_SUMMARY:
-            raise StudyError(f"{path} is too large for a summary of retraining.")
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(read_small(path, LARGEST_SUMMARY))
     except OSError as error:
         raise StudyError(f"The summary {path} cannot be read: {error.strerror or error}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise StudyError(f"{path} is not a summary of retraining: it is not JSON.") from None
     networks = summary.get("networks") if isinstance(summary, dict) else None
     if not isinstance(networks, list) or not all(isinstance(network, dict) for network in networks):
         raise StudyError(f"{path} is not a summary of retraining: it lists no networks.")
-    return dict(summary)
+    return {**summary, "networks": [values.entries(network, _RETRAINED) for network in networks]}
+
+
+def _accuracies(value: Any) -> list[float] | None:
+    shares = [values.share(entry) for entry in value] if isinstance(value, list) else [None]
+    return [entry for entry in shares if entry is not None] if None not in shares else None
+
+
+_RETRAINED: Mapping[str, values.Reader] = {
+    **dict.fromkeys(("digest", "verdict"), values.text),
+    **dict.fromkeys(("trial", "test_evaluations"), values.whole),
+    **dict.fromkeys(("mean", "std"), values.share),
+    **dict.fromkeys(("lower", "gap"), values.number),
+    "accuracies": _accuracies,
+    "score": values.total,
+}
+"""Of a retrained network, what is told, and how it is read."""
 
 
 def find_summaries(folder: Path = Path("runs") / "final") -> list[Path]:
@@ -231,12 +251,14 @@ def space_rows(space: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
 
 def _domain(value: Any) -> str:
     if isinstance(value, Mapping):
-        step = f", steps of {value['step']:g}" if "step" in value else ""
-        return f"{value['low']:g} to {value['high']:g}" + (", log scale" if value.get("log") else "") + step
+        step = f", steps of {_plain(value['step'])}" if "step" in value else ""
+        return f"{_plain(value['low'])} to {_plain(value['high'])}" + (", log scale" if value.get("log") else "") + step
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return f"{_plain(value)} (fixed)"
 
 
 def _plain(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,9 +12,11 @@ from typing import Any
 
 import sqlalchemy
 from optuna.storages import RDBStorage
+from slimfront.studies import values
 
-DETAILS = sqlalchemy.Table(
-    "slimfront_details",
+DETAILS = "slimfront_details"  # the table's name
+TABLE = sqlalchemy.Table(
+    DETAILS,
     sqlalchemy.MetaData(),
     sqlalchemy.Column("study_id", sqlalchemy.Integer, primary_key=True),
     sqlalchemy.Column("number", sqlalchemy.Integer, primary_key=True),
@@ -32,39 +34,46 @@ class DetailsTable:
 
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
         self._storage, self._engine, self._study_id = storage, storage.engine, study_id
-        self._exists = sqlalchemy.inspect(self._engine).has_table(DETAILS.name)
+        self._exists = sqlalchemy.inspect(self._engine).has_table(TABLE.name)
         self._at_once: dict[int, Mapping[str, Any]] = {}  # read with all others, and not looked at yet
 
     def create(self) -> None:
         """Make the table where there is none."""
-        DETAILS.create(self._engine, checkfirst=True)
+        TABLE.create(self._engine, checkfirst=True)
         self._exists = True
 
     def read(self, number: int) -> Mapping[str, Any]:
         """Of one trial; {} where there is nothing."""
         if not self._exists or number in self._at_once:
             return self._at_once.pop(number, {})
-        query = sqlalchemy.select(DETAILS.c.json).where(
-            DETAILS.c.study_id == self._study_id, DETAILS.c.number == number
+        query = sqlalchemy.select(TABLE.c.json).where(
+            TABLE.c.study_id == self._study_id, TABLE.c.number == number
         )
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
-        return json.loads(text) if text is not None else {}
+        return _parsed(text)
 
     def read_ahead(self) -> None:
         """Read those of all trials at once, for somebody who is about to look at each."""
         if self._exists:
-            query = sqlalchemy.select(DETAILS.c.number, DETAILS.c.json).where(DETAILS.c.study_id == self._study_id)
+            query = sqlalchemy.select(TABLE.c.number, TABLE.c.json).where(TABLE.c.study_id == self._study_id)
             with self._engine.connect() as connection:
-                self._at_once = {number: json.loads(text) for number, text in connection.execute(query)}
+                self._at_once = {number: _parsed(text) for number, text in connection.execute(query)}
 
     def write(self, number: int, details: Mapping[str, Any]) -> None:
         """Replace those of one trial."""
-        here = (DETAILS.c.study_id == self._study_id, DETAILS.c.number == number)
+        here = (TABLE.c.study_id == self._study_id, TABLE.c.number == number)
         row = {"study_id": self._study_id, "number": number, "json": json.dumps(details, allow_nan=False)}
         with self._engine.begin() as connection:
-            connection.execute(sqlalchemy.delete(DETAILS).where(*here))
-            connection.execute(sqlalchemy.insert(DETAILS).values(row))
+            connection.execute(sqlalchemy.delete(TABLE).where(*here))
+            connection.execute(sqlalchemy.insert(TABLE).values(row))
+
+
+def _parsed(text: Any) -> Mapping[str, Any]:
+    try:
+        return values.mapping(json.loads(text))
+    except (TypeError, ValueError, RecursionError):  # nothing, or nothing that slimfront wrote
+        return {}
 
 
 _TABLES = ("curve", "layers")
@@ -82,5 +91,5 @@ def split(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 def join(light: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `split`."""
-    run = {**(light.get("run") or {}), **(heavy.get("run") or {})}
+    run = {**values.mapping(light.get("run")), **values.mapping(heavy.get("run"))}
     return {**light, **heavy, **({"run": run} if run else {})}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.study import Study, StudyDirection
+from slimfront.studies import values
 from slimfront.studies.errors import StudyError
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -41,8 +42,28 @@ def bar_of(study: str, identity: Mapping[str, Any], given: float | None = None) 
 
 
 def plain_identity(written: Any) -> Mapping[str, Any]:
-    """What the study's attribute says; empty where that is nothing that slimfront writes."""
-    return written if isinstance(written, Mapping) else {}
+    """What the study's attribute says, as far as it is what slimfront writes."""
+    return values.entries(written, _IDENTITY)
+
+
+def _dataset(value: Any) -> str | None:
+    """In full: a folder's path is no shorter for being long."""
+    return value if isinstance(value, str) and value.isprintable() else None
+
+
+def _space(value: Any) -> Any:
+    return values.tree(value) if isinstance(value, Mapping) else None
+
+
+_IDENTITY: Mapping[str, values.Reader] = {
+    "dataset": _dataset,
+    "image_size": lambda value: values.whole(value, 1, 2**20),
+    "bar": values.label,  # which `bar_of` looks at
+    "seed": values.seed,
+    "space": _space,
+    "data": values.text,
+}
+"""By setting, how it is read."""
 
 
 def refuse_foreign(study: Study, remedy: str) -> None:

@@ -14,6 +14,7 @@ from slimfront.studies.store import sqlite_files
 from slimfront.studies.store.storage import (
     COLUMNS,
     NO_DRIVER,
+    OURS,
     SQLITE_TIMEOUT,
     TABLES,
     check_file,
@@ -47,6 +48,9 @@ def open_for_reading(url: str, *, option: str = "--storage") -> RDBStorage:
         check_file(path, shown, True, option)
         try:
             source = sqlite_files.reader(parsed, SQLITE_TIMEOUT)
+            sqlite_files.check_schema(source, OURS)
+        except StudyError as error:
+            raise StudyError(f"Storage {shown} is not opened: {error}.") from None
         except (sqlite3.Error, OSError) as error:
             raise StudyError(f"Storage {shown} cannot be opened: {_reason(error)}.") from None
         engine: dict[str, Any] = {"creator": source.connect}

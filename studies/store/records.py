@@ -10,8 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.constraint import system_attributes
-from slimfront.studies.store.identity import IDENTITY, bar_of, plain_identity
-from slimfront.studies.store.storage import study_url
+from slimfront.studies.store.identity import bar_of
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,6 @@ class StudyRecord:
     def bar(self) -> float:
         """Accuracy that the study demands, a share in (0, 1]. Raises StudyError where it says another."""
         return bar_of(self.name, self.identity)
-
-
-def read_study(study: Study) -> StudyRecord:
-    """Read a study as it is now."""
-    attributes = study.user_attrs
-    return StudyRecord(
-        name=study.study_name,
-        storage=study_url(study),
-        trials=tuple(read_trials(study)),
-        identity=plain_identity(attributes.get(IDENTITY)),
-        seconds=float(attributes.get("seconds_worked", 0.0)),
-    )
 
 
 def read_trials(study: Study) -> list[TrialRecord]:

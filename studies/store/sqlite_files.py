@@ -12,15 +12,18 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from slimfront.evaluators.outputs import may_write
+from slimfront.studies.errors import StudyError
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL
 
 LOG, INDEX, JOURNAL = "-wal", "-shm", "-journal"
+_GENERATED = "SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden != 0"
 _READABLE_ELSEWHERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what is wrong is the place, not the file
 
 
@@ -100,14 +103,48 @@ def reader(url: URL, timeout: float) -> Reader:
     return _copied(path, timeout)
 
 
-def tables(url: URL, timeout: float) -> frozenset[str]:
-    """Names of the tables in the file that the URL names, SQLite's own left out. Raises as `reader`."""
+def tables(url: URL, timeout: float, ours: Collection[str]) -> frozenset[str]:
+    """Names of the tables in the file that the URL names, SQLite's own left out. Raises as `reader` and `check_schema`.
+
+    `ours` are the names of tables that are going to be read.
+    """
     source = reader(url, timeout)
     try:
+        check_schema(source, ours)
         rows = source.connect().execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     finally:
         source.close()
     return frozenset(name for (name,) in rows if not name.startswith("sqlite_"))
+
+
+def check_schema(found: Reader, ours: Collection[str]) -> None:
+    """Refuse a file in which reading or writing would run something: what is named as `ours` has to be a plain table.
+
+    A view is a query that runs when it is read, without end if need be; a trigger is one that runs at a write; a
+    generated column is worked out for every row. Neither Optuna nor slimfront makes any of them.
+
+    Raises:
+        StudyError: It says what there is.
+        sqlite3.Error: It cannot be read.
+    """
+    with contextlib.closing(found.connect()) as connection:
+        program = next(_programs(connection, ours), None)
+    if program is not None:
+        raise StudyError(f"in it {program}, which Optuna never makes")
+
+
+def _programs(connection: sqlite3.Connection, ours: Collection[str]) -> Iterator[str]:
+    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+        if kind == "trigger" and table in ours:
+            yield f"table {table} has a trigger"
+        if name not in ours:
+            continue
+        if kind != "table":
+            yield f"{name} is a {kind}"
+        elif str(sql).upper().split()[:2] == ["CREATE", "VIRTUAL"]:
+            yield f"table {name} is virtual"
+        elif connection.execute(_GENERATED, (name,)).fetchone()[0]:
+            yield f"table {name} has generated columns"
 
 
 def _name(url: URL) -> tuple[str, bool]:

@@ -20,8 +20,11 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import Study
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign_text import LONGEST, visible
 from slimfront.studies.store import sqlite_files
+from slimfront.studies.store.details import DETAILS
 from slimfront.studies.store.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
+from slimfront.studies.store.legible import LegibleStorage
 from slimfront.studies.store.urls import (
     file_of,
     one_line,
@@ -48,7 +51,6 @@ __all__ = [
     "same_database",
     "storage_files",
     "study_names",
-    "study_url",
     "typed_command",
 ]
 
@@ -58,6 +60,7 @@ COLUMNS = {name: frozenset(table.columns.keys()) for name, table in BaseModel.me
 """Of Optuna's tables, by the table's name: without them another program's database looks like an empty study."""
 
 TABLES = frozenset(COLUMNS)
+OURS = TABLES | {DETAILS}
 NO_DRIVER = "Storage {} needs the PostgreSQL driver, which is not installed: pip install 'slimfront[postgresql]'."
 _CREATION_ATTEMPTS = 5  # two processes that open a new database at once both try to create its tables
 _OTHER_NAME = "give this one another --name or --storage"
@@ -119,7 +122,9 @@ def _refuse_foreign(url: URL, path: Path, shown: str) -> None:
     if not path.exists() or path.stat().st_size == 0:
         return
     try:
-        tables = sqlite_files.tables(url, SQLITE_TIMEOUT)
+        tables = sqlite_files.tables(url, SQLITE_TIMEOUT, OURS)
+    except StudyError as error:
+        raise StudyError(f"Storage {shown} is not opened: {error}.") from None
     except (sqlite3.Error, OSError) as error:
         raise StudyError(f"Storage {shown} cannot be opened: {one_line(error)}.") from None
     if tables and not tables & TABLES:
@@ -136,7 +141,7 @@ def make_storage(url: URL, engine: dict[str, Any], shown: str, *, reading: bool 
     text = url.render_as_string(hide_password=False)
     for attempt in range(_CREATION_ATTEMPTS):
         try:
-            return RDBStorage(text, engine_kwargs=engine, skip_table_creation=reading)
+            return LegibleStorage(text, engine_kwargs=engine, skip_table_creation=reading)
         except ImportError:
             raise StudyError(NO_DRIVER.format(shown)) from None
         except RuntimeError as error:  # Optuna's check of the tables' version
@@ -158,13 +163,6 @@ def _enable_write_ahead_log(storage: RDBStorage) -> None:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     except SQLAlchemyError:
         pass
-
-
-def study_url(study: Study) -> str:
-    """Where the study is stored, without passwords; "memory" for one that is not stored at all."""
-    storage: Any = study._storage
-    storage = getattr(storage, "_backend", storage)
-    return safe_url(storage.url) if isinstance(storage, RDBStorage) else "memory"
 
 
 def study_names(storage: BaseStorage) -> list[str]:
@@ -212,7 +210,8 @@ def own_studies(storage: BaseStorage) -> tuple[list[Study], list[str]]:
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = ", ".join(visible(name, most=LONGEST) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def check_name(storage: BaseStorage, name: str) -> None:

@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from slimfront.studies import values
 from slimfront.studies.details import Details
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
@@ -242,7 +243,7 @@ def enqueue(store: StudyStore, parameters: Mapping[str, Any], attributes: Mappin
 def given(store: StudyStore, number: int) -> Mapping[str, Any]:
     """Parameters that a trial was enqueued with; {} for one that was not."""
     frozen = store.retries(store.storage.get_trial, store.trial_id(number))
-    return dict(frozen.system_attrs.get(FIXED, {}))
+    return dict(values.mapping(frozen.system_attrs.get(FIXED)))
 
 
 def snapshot(store: StudyStore) -> StudyRecord:
@@ -252,7 +253,7 @@ def snapshot(store: StudyStore) -> StudyRecord:
         storage=safe_url(store.storage.url),
         trials=tuple(store.trials),
         identity=plain_identity(store.attributes.get(IDENTITY)),
-        seconds=float(store.attributes.get("seconds_worked", 0.0)),
+        seconds=values.amount(store.attributes.get("seconds_worked")) or 0.0,
     )
 
 

@@ -77,7 +77,7 @@ def without_data(facts: dict[str, Any]) -> None:
     [
         (lie("accuracy", 0.99), "it claims accuracy 0.99"),
         (lie("score", 1e-4), "it claims score 0.0001"),
-        (lie("macs", 10**400), "it claims no macs"),
+        (lie("macs", 10**400), "holds a number that no artifact has"),
         (without_data, "was not measured"),
     ],
     ids=["accuracy", "score", "absurd", "nothing to measure on"],

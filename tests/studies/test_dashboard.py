@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_trials import add_trials, made_study, made_trial
+from made_trials import add_trials, made_trial
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from slimfront.studies.dashboard.server import (
     CURVES_PANEL,
@@ -26,6 +26,7 @@ from slimfront.studies.errors import StudyError
 from slimfront.studies.front import front
 from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
+from slimfront.studies.store.study import StudyStore
 from test_plots import many
 
 
@@ -34,25 +35,27 @@ def panels(study: optuna.Study) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in get_plotly_graph_objects(stored).items()}
 
 
+def draw(folder: Path, bar: float) -> None:
+    update_panels(StudyStore(open_storage(f"sqlite:///{folder}/a.db"), "a"), bar)
+
+
 def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
     study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
     add_trials(study, many(60))
-    update_panels(study, read_trials(study), 0.9)
+    draw(tmp_path, 0.9)
     assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL}
-    update_panels(
-        study, read_trials(study), 0.99
-    )  # nothing feasible: a shorter figure must leave nothing of the longer one
+    draw(tmp_path, 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == []
     add_trials(study, [made_trial(60, 0.999, 0.01)])
-    update_panels(study, read_trials(study), 0.99)
+    draw(tmp_path, 0.99)
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == [60]
 
 
-def test_panels_of_a_study_without_trials() -> None:
-    study = made_study([])
-    update_panels(study, read_trials(study), 0.9)
+def test_panels_of_a_study_without_trials(tmp_path: Path) -> None:
+    study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    draw(tmp_path, 0.9)
     assert panels(study)[FRONT_PANEL]["layout"]["title"]["text"] == "No trial has finished yet"
 
 

@@ -22,6 +22,7 @@ from slimfront.studies.front import front
 from slimfront.studies.record import State
 from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, load_study, open_storage
+from slimfront.studies.store.study import StudyStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             made_trial(6, 0.7, 0.004, State.STOPPED),
         ],
     )
-    update_panels(study, read_trials(study), 0.9)
+    update_panels(StudyStore(open_storage(url), study.study_name), 0.9)
     with make_dashboard(url, 0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -164,7 +165,7 @@ def test_a_searched_study_shows_its_front_and_hands_out_its_files(
     browser: Any, searched: Path, tmp_path: Path, serve: Any
 ) -> None:
     study = load_study(open_storage(f"sqlite:///{searched}/slimfront.db", must_exist=True), None)
-    expected = front(study.get_trials(), 0.2)
+    expected = front(read_trials(study), 0.2)
     assert expected
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -36,7 +36,6 @@ def full(**changes: Any) -> TrialRecord:
         "beat": 4,
         "notes": ("one filter too few",),
         "account": {"p_s": 0.25},
-        "artifacts": ("a.slim",),
         "sampler": {"generation": 2},
     }
     return made_trial(0, 0.91, 0.05, **(known | changes))

@@ -18,7 +18,6 @@ from slimfront.studies.store.storage import (
     load_study,
     open_storage,
     safe_url,
-    study_url,
     typed_command,
 )
 
@@ -148,9 +147,3 @@ def test_create_or_load_names_the_metrics_and_refuses_other_objectives(tmp_path:
     optuna.create_study(storage=storage, study_name="single", direction="minimize")
     with pytest.raises(StudyError, match="other objectives"):
         create_or_load(storage, "single")
-
-
-def test_study_url_shows_no_password_and_knows_memory(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/a.db"
-    assert study_url(create_or_load(open_storage(url), "one")) == url
-    assert study_url(optuna.create_study()) == "memory"

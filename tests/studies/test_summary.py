@@ -11,8 +11,9 @@ from made_trials import BAR, add_trials, made_study, made_trial
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, hypervolume, nearest
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.store.records import StudyRecord, read_study
+from slimfront.studies.store.records import StudyRecord, read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
+from slimfront.studies.store.study import StudyStore, snapshot
 from slimfront.studies.summary import COLUMNS, summary, table, to_csv
 
 
@@ -22,11 +23,11 @@ def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
     add_trials(study, [made_trial(0, 0.95, 0.2), made_trial(1, 0.91, 0.05), made_trial(2, 0.5, 0.01)])
     add_trials(study, [made_trial(3, 0.6, 0.1, State.STOPPED), made_trial(4, 0.1, 0.1, State.FAILED)])
     study.ask()
-    found = summary(read_study(study), BAR)
+    found = summary(snapshot(StudyStore(open_storage(url), "a")), BAR)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["study"], found["storage"], found["bar"]) == ("a", url, BAR)
     assert found["trials"] == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
-    assert found["hypervolume"] == pytest.approx(hypervolume(read_study(study).trials, BAR))
+    assert found["hypervolume"] == pytest.approx(hypervolume(read_trials(study), BAR))
     assert [row["trial"] for row in found["front"]] == [1, 0]
     assert found["nearest"] == []
     keys = {"trial", "digest", "accuracy", "score", "score_params", "score_ops", "strict_score"}
@@ -36,7 +37,8 @@ def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:
 def test_an_empty_front_names_the_nearest() -> None:
     accuracies = [0.5, 0.89, 0.7, 0.89]
     trials = [made_trial(i, accuracy, 0.1 - 0.01 * i) for i, accuracy in enumerate(accuracies)]
-    found = summary(read_study(made_study([*trials, made_trial(4, 0.899, 0.1, State.STOPPED)])), BAR)
+    study = made_study([*trials, made_trial(4, 0.899, 0.1, State.STOPPED)])
+    found = summary(StudyRecord("a", "memory", tuple(read_trials(study))), BAR)
     assert found["front"] == []
     assert found["hypervolume"] == 0
     assert [row["trial"] for row in found["nearest"]] == [3, 1, 2]

@@ -19,13 +19,15 @@ from slimfront.evaluators.pruning import account
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.spaces import Pruning, presets, sparsity
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
+from slimfront.studies.dashboard.files import artifacts_folder
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
 from slimfront.studies.dashboard.server import make_dashboard
-from slimfront.studies.dashboard.trial_pages import _account, artifacts_folder, score_csv, update_pages
+from slimfront.studies.dashboard.trial_pages import _account, score_csv, update_pages
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
+from slimfront.studies.store.study import StudyStore
 
 LAYER = {"name": "stem.conv", "kind": "conv", "weights": 560, "macs": 28_000, "weight_bits": 4, "activation_bits": 8}
 
@@ -44,6 +46,13 @@ def study(tmp_path: Path) -> optuna.Study:
     return made
 
 
+def update(study: optuna.Study, folder: Path, latest: int = 0) -> int:
+    """The fixture's study lies beside its files."""
+    beside = next(place for place in (folder, folder.parent) if (place / "a.db").exists())
+    store = StudyStore(open_storage(f"sqlite:///{beside}/a.db"), study.study_name)
+    return update_pages(store, 0.9, folder, latest=latest)
+
+
 def note_of(study: optuna.Study, number: int) -> str:
     attributes = study._storage.get_study_system_attrs(study._study_id)
     return str(get_note_from_system_attrs(attributes, study.trials[number]._trial_id)["body"])
@@ -51,28 +60,26 @@ def note_of(study: optuna.Study, number: int) -> str:
 
 def test_pages_of_the_front_first_and_of_the_latest_on_request(study: optuna.Study, tmp_path: Path) -> None:
     assert [trial.number for trial in front(read_trials(study), 0.9)] == [1, 4, 0]
-    assert update_pages(study, read_trials(study), 0.9, tmp_path / "files") == 2  # trial 4 has no record to tell of
+    assert update(study, tmp_path / "files") == 2  # trial 4 has no record to tell of
     assert "92 % on the validation images, at or above the bar of 90 %" in note_of(study, 1)
     assert "residual 16-32-64 × 3-3-3" in note_of(study, 1)
     assert "retrain --trial 1" in note_of(study, 1)
     assert note_of(study, 2) == ""
-    assert update_pages(study, read_trials(study), 0.9, tmp_path / "files", latest=3) == 2
+    assert update(study, tmp_path / "files", latest=3) == 2
     assert "stopped: could no longer reach the bar" in note_of(study, 2)
     assert "failed: its training diverged" in note_of(study, 3)
 
 
 def test_a_note_that_somebody_edited_stays(study: optuna.Study, tmp_path: Path) -> None:
-    update_pages(study, read_trials(study), 0.9, tmp_path)
+    update(study, tmp_path)
     save_note_with_version(study._storage, study._study_id, study.trials[1]._trial_id, 2, "mine")
-    assert update_pages(study, read_trials(study), 0.9, tmp_path) == 0
+    assert update(study, tmp_path) == 0
     assert note_of(study, 1) == "mine"
 
 
 def test_artifacts_download_through_the_dashboard(study: optuna.Study, tmp_path: Path) -> None:
-    (tmp_path / "network.slim").write_bytes(b"packed")
-    left = made_trial(5, 0.97, 0.2, artifacts=(str(tmp_path / "network.slim"), "absent.slim"))
-    add_trials(study, [left])
-    update_pages(study, read_trials(study), 0.9, tmp_path / "files")
+    add_trials(study, [made_trial(5, 0.97, 0.2)])
+    update(study, tmp_path / "files")
     with make_dashboard(f"sqlite:///{tmp_path}/a.db", 0, artifacts=str(tmp_path / "files")) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -80,9 +87,8 @@ def test_artifacts_download_through_the_dashboard(study: optuna.Study, tmp_path:
         shown = json.load(fetch(f"{address}/api/studies/{study._study_id}?after=0"))
         trial = next(trial for trial in shown["trials"] if trial["number"] == 5)
         files = {artifact["filename"]: artifact["artifact_id"] for artifact in trial["artifacts"]}
-        assert set(files) == {"learning-curve.png", "score.csv", "candidate.json", "network.slim"}
+        assert set(files) == {"learning-curve.png", "score.csv", "candidate.json"}
         place = f"{address}/artifacts/{study._study_id}/{trial['trial_id']}"
-        assert fetch(f"{place}/{files['network.slim']}").read() == b"packed"
         assert fetch(f"{place}/{files['learning-curve.png']}").read()[:4] == b"\x89PNG"
         candidate = json.load(fetch(f"{place}/{files['candidate.json']}"))
         assert candidate["architecture"]["family"] == "residual"
@@ -97,6 +103,7 @@ def fetch(url: str) -> Any:
 def test_files_lie_beside_the_database() -> None:
     assert artifacts_folder("sqlite:////data/night.db") == Path("/data/night.artifacts")
     assert artifacts_folder("sqlite:///slimfront.db") == Path("slimfront.artifacts")
+    assert artifacts_folder("sqlite:///file:/data/a%20b.db?mode=ro&uri=true") == Path("/data/a b.artifacts")
     assert artifacts_folder("postgresql://me:secret@host/studies") == Path("runs/artifacts")
 
 

@@ -1,0 +1,31 @@
+"""What is printed: consoles to which all text is text.
+
+rich reads markup and emoji names in strings unless told not to, and hands control characters on to the terminal. Much
+of what slimfront prints has names in it that came out of a database or a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich.console
+from rich.text import Text
+from slimfront.studies.foreign_text import visible
+
+
+class Console(rich.console.Console):
+    """rich's console with markup and emoji names switched off, and control characters spelt out.
+
+    Strings in tables are covered, too: all of them are rendered by `render_str`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def say(self, text: str) -> None:
+        """Print one line, however long: what takes a while, or what was found on the way."""
+        self.print(text, soft_wrap=True, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See rich.console.Console."""
+        return super().render_str(visible(text), **options)
