@@ -391,7 +391,7 @@ def _uncollected() -> Iterator[None]:
 
 def _say(text: str) -> None:
     """A message on standard error. Names in it may come from a database or a file: they are text, not control."""
-    from slimfront.studies.foreign_text import visible
+    from slimfront.studies.foreign.text import visible
 
     typer.echo("\n".join(map(visible, text.splitlines())), err=True)
 

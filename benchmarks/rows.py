@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from slimfront.evaluators.data.splits import search_data
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training.loop import TEACHER, Epoch
 from slimfront.search.display import Row as ShownRow
-from slimfront.search.display import make_display, plainly
+from slimfront.search.display import make_display
 from slimfront.search.engine import Engine
 from slimfront.search.job import evaluate_job
 from slimfront.search.retrain.job import expected_epochs
 from slimfront.search.task_list import ListedTask, TaskList
+from slimfront.search.terminal import Console
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
 from slimfront.studies.report.page import percent_number
@@ -203,7 +203,7 @@ def run(rows: Sequence[Row], setting: Setting, journal: Journal, changed: Callab
     if not trainings:
         return True
     console = Console(stderr=True)
-    search_data(setting.dataset, data_dir=setting.data_dir, progress=plainly(console))  # the workers read it themselves
+    search_data(setting.dataset, data_dir=setting.data_dir, progress=console.say)  # the workers read it themselves
     write_requirements(setting.out, goes_on=True)
     slots = min(setting.workers, len(trainings))
     with closing(local_workers(slots, measured_job)) as workers, make_display(console) as display:

@@ -32,7 +32,7 @@ from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import LONGEST, visible
+from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State
 from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings

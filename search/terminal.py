@@ -10,7 +10,7 @@ from typing import Any
 
 import rich.console
 from rich.text import Text
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign.text import visible
 
 
 class Console(rich.console.Console):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from slimfront.studies import values
-from slimfront.studies.values import Row
+from slimfront.studies.foreign import values
+from slimfront.studies.foreign.values import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from slimfront.spaces.candidate import Candidate, CandidateError
-from slimfront.studies import values
 from slimfront.studies.details import CurvePoint, Details
-from slimfront.studies.values import Row, finite
+from slimfront.studies.foreign import values
+from slimfront.studies.foreign.values import Row, finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -162,11 +162,13 @@ class TrialRecord:
         accuracy, score = attributes.get("accuracy"), totals.get("score")
         if frozen.values is not None and len(frozen.values) == 2:
             accuracy, score = frozen.values
+        parameters, distributions = _parameters(frozen)
         simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
         return cls(
             number=frozen.number,
             state=_STATES[frozen.state.name],
-            **_parameters(frozen),
+            parameters=parameters,
+            distributions=distributions,
             begun=frozen.datetime_start,
             ended=frozen.datetime_complete,
             totals=totals,
@@ -282,11 +284,6 @@ class TrialRecord:
         """The score table if it holds all that the score is made of, in every row; else nothing."""
         return self.layers if all(map(is_scored, self.layers)) else ()
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Versions, machine and commit."""
-        return self.details.environment
-
 
 def is_scored(layer: Row) -> bool:
     """Whether a row of the score table holds all that the layer's part of the score is made of."""
@@ -294,14 +291,14 @@ def is_scored(layer: Row) -> bool:
     return there and layer.get("stored_weights", 0) is not None
 
 
-def _parameters(frozen: FrozenTrial) -> dict[str, dict[str, Any]]:
+def _parameters(frozen: FrozenTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Parameters with ordinary values, and what they were sampled from, under printable names."""
     params, kinds = frozen.params, frozen.distributions
     ordinary = [name for name, value in params.items() if name in kinds and _is_ordinary(value, kinds[name])]
-    return {
-        "parameters": {str(values.text(name)): params[name] for name in ordinary},
-        "distributions": {str(values.text(name)): kinds[name] for name in ordinary},
-    }
+    return (
+        {str(values.text(name)): params[name] for name in ordinary},
+        {str(values.text(name)): kinds[name] for name in ordinary},
+    )
 
 
 def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
@@ -311,7 +308,7 @@ def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
     return all(_is_number(bound) for bound in (value, kind.low, kind.high))  # type: ignore[attr-defined]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: float) -> bool:
     return -values.LARGEST_NUMBER <= value <= values.LARGEST_NUMBER  # NaN is not
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
-from slimfront.studies.files import read_small
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign.files import read_small
+from slimfront.studies.foreign.text import visible
+from slimfront.studies.foreign.values import LARGEST_NUMBER
 from slimfront.studies.samplers import SAMPLERS
-from slimfront.studies.values import LARGEST_NUMBER
 
 LARGEST_FILE = 2**20  # bytes of a study file
 _LONGEST, _LONGEST_ERROR = 100, 1000  # characters of a refused value and of a whole error that are shown

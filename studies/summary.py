@@ -13,7 +13,7 @@ from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
 from slimfront.studies.analysis.spending import epochs_of
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import csv_cell
+from slimfront.studies.foreign.text import csv_cell
 from slimfront.studies.front import counts, front, hypervolume, nearest, row
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible

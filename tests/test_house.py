@@ -78,7 +78,6 @@ def _private_uses(path: Path) -> Iterator[str]:
             yield from () if own else (f"{place}:{node.lineno} uses {ast.unparse(node)}",)
 
 
-@pytest.mark.xfail(reason="the dashboard's pages still use private parts in two modules", strict=False)
 def test_optuna_is_used_by_its_public_parts() -> None:
     uses = [use for path in _files() for use in _private_uses(path)]
     assert len(uses) <= PRIVATE, uses

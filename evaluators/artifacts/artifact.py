@@ -13,19 +13,25 @@ was written is what is read: the logits are the same bit for bit on the same mac
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from slimfront.evaluators import outputs
-from slimfront.evaluators.artifacts.container import Array, ArtifactError, TamperedError, parse_json, read, seal, unseal
+from slimfront.evaluators.artifacts.container import (
+    Array,
+    ArtifactError,
+    TamperedError,
+    expand,
+    read,
+    seal,
+    squeeze,
+    unseal,
+)
 from slimfront.evaluators.artifacts.packing import (
     PackingError,
     decode,
@@ -56,11 +62,8 @@ from torch import Tensor, nn
 __all__ = ["Artifact", "ArtifactError", "TamperedError", "load", "save"]
 
 FORMAT = 1
-Json = TypeVar("Json", list[list[int]], dict[str, Any])
 
 COUNTED = ("parameters", "weights", "stored_weights", "macs", "score", "strict_score")
-PLAIN_TEXT = 1500  # characters of JSON; a longer table of layers, or provenance, is compressed
-LARGEST_TEXT = 2**20  # characters, decompressed
 _LONGEST_NAME = 100  # characters of a claim's name
 
 
@@ -164,11 +167,11 @@ def to_bytes(
         "architecture": network.architecture.to_dict(),
         "classes": network.classifier.out_features,
         "input": list(input_shape),
-        "layers": _squeeze(rows),
+        "layers": squeeze(rows),
         "norms": [norm.num_features for norm in norms.values()],
         "shortcuts": [to_runs(shortcut.source.tolist()) for shortcut in shortcuts(network)],
         "claims": {name: getattr(counted, name) for name in COUNTED} | {"accuracy": accuracy},
-        "provenance": _squeeze(dict(provenance or {})),
+        "provenance": squeeze(dict(provenance or {})),
     }
     arrays: dict[str, Array] = {"weights": np.frombuffer(b"".join(streams), dtype=np.uint8)}
     for bits, dtype in ((16, np.dtype("<f2")), (32, np.dtype("<f4"))):
@@ -184,14 +187,14 @@ def from_bytes(data: bytes) -> Artifact:
     arrays, facts = unseal(data)
     if type(facts.get("format")) is not int or facts["format"] != FORMAT:
         raise ArtifactError(f"its format is {str(facts.get('format'))[:20]!r}, but only {FORMAT} is known.")
-    claims, provenance = facts.get("claims"), _expand(facts.get("provenance"))
+    claims, provenance = facts.get("claims"), expand(facts.get("provenance"))
     if not isinstance(claims, dict) or not isinstance(provenance, dict):
         raise TamperedError("it has no claims or no provenance.")
     network, rows, size = empty_network(
         architecture=facts.get("architecture"),
         classes=facts.get("classes"),
         input_shape=facts.get("input"),
-        layers=_expand(facts.get("layers")),
+        layers=expand(facts.get("layers")),
         norms=facts.get("norms"),
         sources=facts.get("shortcuts"),
     )
@@ -383,26 +386,3 @@ def _exactly(values: Array, dtype: np.dtype[Any]) -> Array:
 def _zero(bits: int) -> int:
     """The code of a weight that is not there."""
     return 2 ** (bits - 1) if 1 < bits <= 8 else 0
-
-
-def _squeeze(value: Json) -> Json | str:
-    """A list or an object as it is, or compressed where that keeps the metadata small."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return value if len(text) <= PLAIN_TEXT else base64.b85encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def _expand(value: object) -> object:
-    """The inverse of `_squeeze`. Raises ArtifactError."""
-    if not isinstance(value, str):
-        return value
-    try:
-        engine = zlib.decompressobj()
-        text = engine.decompress(base64.b85decode(value), LARGEST_TEXT)
-    except (ValueError, zlib.error):
-        raise TamperedError("its table of layers, or its provenance, cannot be decompressed.") from None
-    if not engine.eof:
-        raise TamperedError("its table of layers, or its provenance, is cut off or too large.")
-    try:
-        return parse_json(b'{"value":' + text + b"}", "a compressed part").get("value")
-    except ArtifactError as error:
-        raise TamperedError(str(error)) from None

@@ -9,11 +9,13 @@ the file, and whatever is wrong is an ArtifactError of one line.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ LARGEST_FILE = 2**30  # bytes
 LARGEST_HEADER = 2**20  # bytes
 LARGEST_WHOLE = 2**62  # of a number in JSON, which knows no end: beyond it torch and NumPy have no type
 LARGEST_NUMBER = 1e18
+PLAIN_TEXT = 1500  # characters of JSON; a longer table of layers, or provenance, is compressed
+LARGEST_TEXT = 2**20  # characters, decompressed
 DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 _MARK = b'"sha256":"'
@@ -29,6 +33,7 @@ _BLANK = b"0" * 64
 _SIGNS = (_MARK, b'"slimfront":"{')  # of a header of ours; one changed byte cannot spoil both
 
 Array = NDArray[Any]
+Json = TypeVar("Json", list[list[int]], dict[str, Any])
 
 
 class ArtifactError(ValueError):
@@ -216,3 +221,26 @@ def _digest(data: bytes, place: int) -> bytes:
     digest.update(_BLANK)
     digest.update(data[place + 64 :])
     return digest.hexdigest().encode()
+
+
+def squeeze(value: Json) -> Json | str:
+    """A list or an object as it is, or compressed where that keeps the metadata small."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return value if len(text) <= PLAIN_TEXT else base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def expand(value: object) -> object:
+    """The inverse of `squeeze`. Raises ArtifactError."""
+    if not isinstance(value, str):
+        return value
+    try:
+        engine = zlib.decompressobj()
+        text = engine.decompress(base64.b85decode(value), LARGEST_TEXT)
+    except (ValueError, zlib.error):
+        raise TamperedError("its table of layers, or its provenance, cannot be decompressed.") from None
+    if not engine.eof:
+        raise TamperedError("its table of layers, or its provenance, is cut off or too large.")
+    try:
+        return parse_json(b'{"value":' + text + b"}", "a compressed part").get("value")
+    except ArtifactError as error:
+        raise TamperedError(str(error)) from None

@@ -17,7 +17,7 @@ from slimfront.search.proposals.drafts import Drafts
 from slimfront.search.terminal import Console
 from slimfront.spaces import CandidateError, SpaceError
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import LONGEST, visible
+from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings

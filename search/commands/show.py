@@ -10,7 +10,7 @@ from slimfront.evaluators import outputs
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets
 from slimfront.spaces.candidate import BIT_WIDTHS
-from slimfront.studies.files import read_small
+from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file

@@ -16,7 +16,7 @@ from slimfront.search.sweep.journal import Journal
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
 from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.studies.environment import environment
-from slimfront.studies.foreign_text import csv_cell
+from slimfront.studies.foreign.text import csv_cell
 from slimfront.studies.report.page import percent_number
 
 FILES = ("points.csv", "table.md", "summary.json", "sweep.png", "scores.png", "sensitivity.png")

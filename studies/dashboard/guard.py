@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from wsgiref.headers import Headers
 
 from optuna.artifacts.exceptions import ArtifactNotFound
-from slimfront.studies.foreign_text import csv_cell, visible
+from slimfront.studies.foreign.text import csv_cell, visible
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = ("", "0.0.0.0", "::")

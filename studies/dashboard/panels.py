@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
 from slimfront.studies.analysis.spending import endings
-from slimfront.studies.foreign_text import plotly_label
+from slimfront.studies.foreign.text import plotly_label
 from slimfront.studies.pictures.figures import BRIGHT_BLUE, layout
 from slimfront.studies.pictures.plots import GREY, ORANGE
 from slimfront.studies.record import TrialRecord

@@ -25,7 +25,7 @@ from slimfront.studies.dashboard.files import ArtifactFiles
 from slimfront.studies.dashboard.guard import LOOPBACK, Guard
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign.text import visible
 from slimfront.studies.pictures.figures import curves_figure, front_figure
 from slimfront.studies.store.read_only import open_existing
 from slimfront.studies.store.study import StudyStore, optuna_study

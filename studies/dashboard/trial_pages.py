@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from slimfront.spaces import Candidate
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
-from slimfront.studies.foreign_text import csv_cell, markdown
+from slimfront.studies.foreign.text import csv_cell, markdown
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
 from slimfront.studies.record import State, TrialRecord, is_scored

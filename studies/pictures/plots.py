@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from slimfront.studies.analysis.ladder import Rung, rungs
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign.text import visible
 from slimfront.studies.front import Point, counts, front, nearest
 from slimfront.studies.pictures.files import save_picture
 from slimfront.studies.pictures.labels import MARK, Labels

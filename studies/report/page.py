@@ -10,7 +10,7 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign.text import visible
 
 
 class Markup(str):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.spaces import Candidate
-from slimfront.studies import values
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
-from slimfront.studies.files import read_small
-from slimfront.studies.foreign_text import visible
+from slimfront.studies.foreign import values
+from slimfront.studies.foreign.files import read_small
+from slimfront.studies.foreign.text import visible
 from slimfront.studies.front import front, hypervolume, nearest
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.store.identity import bar_of
@@ -151,7 +151,7 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         hypervolume=hypervolume(found, bar),
         endings=tuple(endings(trials)),
         seconds=study.seconds,
-        environment=newest.environment if newest else {},
+        environment=newest.details.environment if newest else {},
         retrained=retrained,
         rank_correlation=correlation,
         test_evaluations=sum(int(network.get("test_evaluations") or 0) for network in retrained),

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy
 from optuna.storages import RDBStorage
-from slimfront.studies import values
+from slimfront.studies.foreign import values
 
 DETAILS = "slimfront_details"  # the table's name
 TABLE = sqlalchemy.Table(
@@ -46,9 +46,7 @@ class DetailsTable:
         """Of one trial; {} where there is nothing."""
         if not self._exists or number in self._at_once:
             return self._at_once.pop(number, {})
-        query = sqlalchemy.select(TABLE.c.json).where(
-            TABLE.c.study_id == self._study_id, TABLE.c.number == number
-        )
+        query = sqlalchemy.select(TABLE.c.json).where(TABLE.c.study_id == self._study_id, TABLE.c.number == number)
         with self._engine.connect() as connection:
             text = connection.execute(query).scalar()
         return _parsed(text)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.study import Study, StudyDirection
-from slimfront.studies import values
 from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign import values
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-18 in half precision)")

@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import LONGEST, visible
+from slimfront.studies.foreign.text import LONGEST, visible
 from sqlalchemy.exc import SQLAlchemyError
 
 _ILLEGIBLE = (

@@ -12,15 +12,15 @@ from optuna.storages import RDBStorage
 from slimfront.studies.errors import StudyError
 from slimfront.studies.store import sqlite_files
 from slimfront.studies.store.storage import (
-    COLUMNS,
     NO_DRIVER,
-    OURS,
     SQLITE_TIMEOUT,
-    TABLES,
     check_file,
+    columns_of,
     engine_arguments,
     make_storage,
     open_storage,
+    optuna_columns,
+    our_tables,
 )
 from slimfront.studies.store.urls import file_of, one_line, parse, safe_url
 from sqlalchemy.engine import URL
@@ -48,7 +48,7 @@ def open_for_reading(url: str, *, option: str = "--storage") -> RDBStorage:
         check_file(path, shown, True, option)
         try:
             source = sqlite_files.reader(parsed, SQLITE_TIMEOUT)
-            sqlite_files.check_schema(source, OURS)
+            sqlite_files.check_schema(source, our_tables())
         except StudyError as error:
             raise StudyError(f"Storage {shown} is not opened: {error}.") from None
         except (sqlite3.Error, OSError) as error:
@@ -91,27 +91,26 @@ def _columns(url: URL, engine: dict[str, Any], shown: str) -> dict[str, frozense
     except ImportError:
         raise StudyError(NO_DRIVER.format(shown)) from None
     try:
-        found = sqlalchemy.inspect(opened).get_multi_columns()
+        return columns_of(opened)
     except (SQLAlchemyError, OSError) as error:
         text = url.render_as_string(hide_password=False)
         raise StudyError(f"Storage {shown} cannot be opened: {one_line(error, text)}.") from None
     finally:
         opened.dispose()
-    return {name: frozenset(column["name"] for column in columns) for (_, name), columns in found.items()}
 
 
 def _check_tables(tables: Collection[str], shown: str, option: str) -> None:
     """Refuse a database that Optuna would have to make tables in."""
     if {"studies", "trials", "version_info", "alembic_version"} <= set(tables):
         return
-    others = len(set(tables) - TABLES)
+    others = len(set(tables) - optuna_columns().keys())
     what = f"is a database of another program ({others} tables) and holds no study" if others else "holds no study yet"
     raise StudyError(f"Storage {shown} {what}: run a search first, or name another with {option}.")
 
 
 def _check_columns(storage: RDBStorage, found: Mapping[str, frozenset[str]], shown: str) -> None:
     """Refuse tables that only bear the names of Optuna's."""
-    for name, columns in COLUMNS.items():
+    for name, columns in optuna_columns().items():
         if not found.get(name, frozenset()) >= columns:
             raise StudyError(f"Storage {shown} cannot be used: its table {name} is not as Optuna makes it.")
 

@@ -7,20 +7,21 @@ StudyError of one line.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import BaseModel
 from optuna.study import Study
 from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign_text import LONGEST, visible
+from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.store import sqlite_files
 from slimfront.studies.store.details import DETAILS
 from slimfront.studies.store.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
@@ -34,7 +35,7 @@ from slimfront.studies.store.urls import (
     storage_files,
     typed_command,
 )
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 __all__ = [
@@ -56,14 +57,28 @@ __all__ = [
 
 SQLITE_TIMEOUT = 60.0  # seconds to wait for another process's lock: a dashboard reading, a backup running
 CONNECT_TIMEOUT = 10  # seconds until a server counts as unreachable
-COLUMNS = {name: frozenset(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()}
-"""Of Optuna's tables, by the table's name: without them another program's database looks like an empty study."""
-
-TABLES = frozenset(COLUMNS)
-OURS = TABLES | {DETAILS}
 NO_DRIVER = "Storage {} needs the PostgreSQL driver, which is not installed: pip install 'slimfront[postgresql]'."
 _CREATION_ATTEMPTS = 5  # two processes that open a new database at once both try to create its tables
 _OTHER_NAME = "give this one another --name or --storage"
+
+
+@functools.cache
+def optuna_columns() -> Mapping[str, frozenset[str]]:
+    """The columns of each of Optuna's tables, seen in a new storage: another program's database has others."""
+    with warnings.catch_warnings(action="ignore"):
+        engine = RDBStorage("sqlite:///:memory:").engine
+    return columns_of(engine)
+
+
+def columns_of(engine: Engine) -> dict[str, frozenset[str]]:
+    """The columns of every table in a database."""
+    found = sqlalchemy.inspect(engine).get_multi_columns()
+    return {name: frozenset(column["name"] for column in columns) for (_, name), columns in found.items()}
+
+
+def our_tables() -> frozenset[str]:
+    """The tables of a storage of ours: Optuna's, and one beside them."""
+    return frozenset({*optuna_columns(), DETAILS})
 
 
 def open_storage(url: str, *, must_exist: bool = False, option: str = "--storage") -> RDBStorage:
@@ -122,12 +137,12 @@ def _refuse_foreign(url: URL, path: Path, shown: str) -> None:
     if not path.exists() or path.stat().st_size == 0:
         return
     try:
-        tables = sqlite_files.tables(url, SQLITE_TIMEOUT, OURS)
+        tables = sqlite_files.tables(url, SQLITE_TIMEOUT, our_tables())
     except StudyError as error:
         raise StudyError(f"Storage {shown} is not opened: {error}.") from None
     except (sqlite3.Error, OSError) as error:
         raise StudyError(f"Storage {shown} cannot be opened: {one_line(error)}.") from None
-    if tables and not tables & TABLES:
+    if tables and tables.isdisjoint(optuna_columns()):
         what = f"is a database of another program ({len(tables)} tables)"
         raise StudyError(f"Storage {shown} {what}: give the study a file of its own.")
 

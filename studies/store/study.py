@@ -20,8 +20,8 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from slimfront.studies import values
 from slimfront.studies.details import Details
+from slimfront.studies.foreign import values
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
 from slimfront.studies.store.identity import IDENTITY, plain_identity

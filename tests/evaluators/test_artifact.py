@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slimfront.evaluators.artifacts import artifact as files
 from slimfront.evaluators.artifacts.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
+from slimfront.evaluators.artifacts import container
 from slimfront.evaluators.artifacts.container import seal, unseal
 from slimfront.evaluators.artifacts.structure import from_runs, largest_weights, row_of, to_runs
 from slimfront.evaluators.scoring.score import score
@@ -316,15 +317,15 @@ def test_many_layers_of_their_own_bits_keep_the_metadata_small():
 
 def test_large_tables_are_compressed_and_bombs_are_not_opened(monkeypatch):
     rows = [[16, 16, 4, 4, 4]] * 600
-    squeezed = files._squeeze(rows)
+    squeezed = container.squeeze(rows)
     assert isinstance(squeezed, str)
     assert len(squeezed) < 200
-    assert files._expand(squeezed) == rows
-    monkeypatch.setattr(files, "LARGEST_TEXT", 1000)
+    assert container.expand(squeezed) == rows
+    monkeypatch.setattr(container, "LARGEST_TEXT", 1000)
     with pytest.raises(TamperedError, match="too large"):
-        files._expand(squeezed)
+        container.expand(squeezed)
     with pytest.raises(TamperedError, match="cannot be decompressed"):
-        files._expand("é")
+        container.expand("é")
 
 
 def test_what_is_no_file_says_so(tmp_path):

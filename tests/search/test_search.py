@@ -119,8 +119,8 @@ def test_every_trial_can_be_rebuilt_from_its_record(tmp_path: Path) -> None:
         assert record.data_digest
         assert len(record.curve) == stub_evaluator.EPOCHS or record.copied_from is not None
         assert record.layers[0]["name"] == "stem.conv"
-        assert record.environment["torch"]
-        assert record.environment["commit"]
+        assert record.details.environment["torch"]
+        assert record.details.environment["commit"]
         parameters = optuna.trial.FixedTrial(dict(record.parameters))
         assert _settings().make_space().sample(parameters) == record.candidate
 

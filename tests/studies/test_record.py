@@ -113,7 +113,7 @@ def test_what_older_versions_wrote_is_read_for_ever() -> None:
     assert (trial.state, trial.accuracy, trial.score, trial.bound) == (State.STOPPED, 0.8, 0.05, 0.85)
     assert trial.candidate == CANDIDATE
     assert (trial.dataset, trial.data_digest, trial.seed) == ("digits", "abc", 3)
-    assert (trial.device, trial.threads, dict(trial.environment)) == (
+    assert (trial.device, trial.threads, dict(trial.details.environment)) == (
         *("cuda:0", 4),
         {"python": "3.11.0", "commit": "unknown"},
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from slimfront.studies.foreign_text import LONGEST, visible
+from slimfront.studies.foreign.text import LONGEST, visible
 
 LARGEST_COUNT = 2**53  # whole numbers up to here are exact as floats, too
 LARGEST_NUMBER = 1e18

@@ -1,0 +1,1 @@
+"""What others may have written: read with types and bounds, and made fit for where it is shown."""
