@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-
-from studies import requirements
+from slimfront.studies import requirements
 
 RESULTS = Path(__file__).parents[2] / "results"
 
