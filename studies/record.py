@@ -162,11 +162,13 @@ class TrialRecord:
         accuracy, score = attributes.get("accuracy"), totals.get("score")
         if frozen.values is not None and len(frozen.values) == 2:
             accuracy, score = frozen.values
+        ordinary = _ordinary_parameters(frozen)
         simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
         return cls(
             number=frozen.number,
             state=_STATES[frozen.state.name],
-            **_parameters(frozen),
+            parameters={str(values.text(name)): frozen.params[name] for name in ordinary},
+            distributions={str(values.text(name)): frozen.distributions[name] for name in ordinary},
             begun=frozen.datetime_start,
             ended=frozen.datetime_complete,
             totals=totals,
@@ -294,14 +296,10 @@ def is_scored(layer: Row) -> bool:
     return there and layer.get("stored_weights", 0) is not None
 
 
-def _parameters(frozen: FrozenTrial) -> dict[str, dict[str, Any]]:
-    """Parameters with ordinary values, and what they were sampled from, under printable names."""
-    params, kinds = frozen.params, frozen.distributions
-    ordinary = [name for name, value in params.items() if name in kinds and _is_ordinary(value, kinds[name])]
-    return {
-        "parameters": {str(values.text(name)): params[name] for name in ordinary},
-        "distributions": {str(values.text(name)): kinds[name] for name in ordinary},
-    }
+def _ordinary_parameters(frozen: FrozenTrial) -> list[str]:
+    """Names of the parameters whose values and domains are such as a search has."""
+    kinds = frozen.distributions
+    return [name for name, value in frozen.params.items() if name in kinds and _is_ordinary(value, kinds[name])]
 
 
 def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
@@ -311,7 +309,7 @@ def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
     return all(_is_number(bound) for bound in (value, kind.low, kind.high))  # type: ignore[attr-defined]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: float) -> bool:
     return -values.LARGEST_NUMBER <= value <= values.LARGEST_NUMBER  # NaN is not
 
 
