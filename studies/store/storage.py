@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import BaseModel
+from optuna.storages._rdb.models import BaseModel  # no public name says which tables and columns Optuna makes
 from optuna.study import Study
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign_text import LONGEST, visible
