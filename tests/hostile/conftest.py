@@ -85,6 +85,6 @@ def honest_database(tmp_path_factory: pytest.TempPathFactory, settings: Settings
 @pytest.fixture(scope="session")
 def honest_artifact() -> bytes:
     """An artifact as retraining leaves it."""
-    network = finished(PADDED, Bits.uniform(4, 4, edges=8), filters=True, masked=0.5)
+    network = finished(PADDED, Bits.uniform(4, 4, outer=8), filters=True, masked=0.5)
     provenance = {"digest": "0" * 16, "seed": 0, "data": {"name": "digits", "digest": "0" * 16}, "commit": "unknown"}
     return to_bytes(network, SHAPE, accuracy=0.5, provenance=provenance)

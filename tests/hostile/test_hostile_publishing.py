@@ -227,6 +227,7 @@ def test_a_folder_of_the_users_is_not_trained_on_because_a_study_names_it(
             "image_size": 12,
             "bar": 0.9,
             "seed": 0,
+            "space": {},
             "data": "0" * 16,
         }
         target.set(1, "identity", identity, "study_user_attributes")
