@@ -127,12 +127,12 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     from slimfront.studies.store.storage import load_study, own_studies
     from slimfront.studies.store.study import StudyStore, snapshot
 
+    folder = artifacts_folder(storage)
+    check_folder(folder)
     opened, writable = open_existing(storage)
     studies, others = own_studies(opened) if name is None else ([load_study(opened, name)], [])
     if others:
         Console(stderr=True).say(f"not slimfront's, and left as they are: {', '.join(map(repr, others))}")
-    folder = artifacts_folder(storage)
-    check_folder(folder)
     if writable:
         folder.mkdir(parents=True, exist_ok=True)
     else:

@@ -23,7 +23,7 @@ from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
 from slimfront.studies.foreign.text import csv_cell, markdown
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
-from slimfront.studies.record import State, TrialRecord, is_scored
+from slimfront.studies.record import REASONS, State, TrialRecord, is_scored
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import decimals, number
 from slimfront.studies.report.worked import terms
@@ -130,7 +130,7 @@ def _outcome(trial: TrialRecord, bar: float) -> str:
     if trial.state is State.COMPLETE and trial.accuracy is not None:
         place = "at or above" if trial.accuracy >= bar else "below"
         return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}"
-    return f"{trial.state}: {markdown(trial.why)}"
+    return f"{trial.state}: {trial.why if trial.reason in REASONS else markdown(trial.why)}"
 
 
 def _layer_table(layers: Iterable[Mapping[str, Any]]) -> list[str]:

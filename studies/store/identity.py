@@ -13,6 +13,7 @@ from typing import Any
 from optuna.study import Study, StudyDirection
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign import values
+from slimfront.studies.store.legible import legible
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-18 in half precision)")
@@ -95,7 +96,8 @@ def _foreign(study: Study) -> str | None:
         written: Any = names  # by another program: it may be anything
         shown = [repr(name)[:_LONGEST] for name in (written if isinstance(written, list) else [written])]
         return f"its objectives are {' and '.join(shown)}, not accuracy and score"
-    count = len(study.get_trials(deepcopy=False))
+    with legible():
+        count = len(study.get_trials(deepcopy=False))
     if count:
         trials = "its trial has" if count == 1 else f"its {count} trials have"
         return f"{trials} two values that nothing says to be accuracy and score"

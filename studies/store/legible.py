@@ -27,7 +27,7 @@ class LegibleStorage(RDBStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             found = super().get_all_trials(study_id, deepcopy, states)
             for trial in found:
                 _check_number(trial)
@@ -35,29 +35,29 @@ class LegibleStorage(RDBStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             found = super().get_trial(trial_id)
             _check_number(found)
             return found
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             return super().get_study_user_attrs(study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             return super().get_study_system_attrs(study_id)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             return super().get_study_directions(study_id)
 
     def get_all_studies(self) -> list[Any]:
         """See optuna.storages.BaseStorage."""
-        with _legible():
+        with legible():
             return super().get_all_studies()
 
 
@@ -67,7 +67,8 @@ def _check_number(trial: FrozenTrial) -> None:
 
 
 @contextlib.contextmanager
-def _legible() -> Iterator[None]:
+def legible() -> Iterator[None]:
+    """What reading a study runs into, as a StudyError, where no version of Optuna wrote it."""
     try:
         yield
     except (StudyError, OptunaError, SQLAlchemyError):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slimfront.evaluators.artifacts import artifact as files
-from slimfront.evaluators.artifacts.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
 from slimfront.evaluators.artifacts import container
+from slimfront.evaluators.artifacts.artifact import ArtifactError, TamperedError, from_bytes, load, save, to_bytes
 from slimfront.evaluators.artifacts.container import seal, unseal
 from slimfront.evaluators.artifacts.structure import from_runs, largest_weights, row_of, to_runs
 from slimfront.evaluators.scoring.score import score
