@@ -105,6 +105,13 @@ def run_uv(uv: Path, venv: Path, *arguments: str) -> bool:
         return False
 
 
+def compiled() -> tuple[str, ...]:
+    """uv's option for environments of tests, which start Python many times: where it may keep no bytecode, each start
+    would compile PyTorch anew (five seconds).
+    """
+    return ("--compile-bytecode",) if sys.dont_write_bytecode else ()
+
+
 def torch_requirements() -> list[str]:
     """torch and torchvision as pyproject.toml bounds them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -149,7 +156,7 @@ def install(venv: Path, extra: str, build: str, installer: str) -> None:
     if build:
         install_torch(uv, venv, build)
     project = f".[{extra}]" if extra else "."
-    if uv is not None and run_uv(uv, venv, "--editable", project):
+    if uv is not None and run_uv(uv, venv, *(compiled() if extra else ()), "--editable", project):
         return
     if installer == "uv":
         print("uv could not do it: pip does, which takes some times as long.", file=sys.stderr, flush=True)
