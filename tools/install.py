@@ -133,8 +133,9 @@ def install_torch(uv: Path | None, venv: Path, build: str) -> None:
     if remembered.exists() and remembered.read_text() == build:
         return
     if uv is None:
-        raise InstallError(f"TORCH={build} needs uv, which pip could not install.")
-    source = ("--index", build) if "://" in build else ("--torch-backend", build)
+        raise InstallError(f"TORCH={build} needs uv, and there is none.")
+    # First-index: what this index has is taken from it, though another may have a newer release with CUDA.
+    source = ("--index", build, "--index-strategy", "first-index") if "://" in build else ("--torch-backend", build)
     again = ("--reinstall-package", "torch", "--reinstall-package", "torchvision")
     if not run_uv(uv, venv, *source, *again, *torch_requirements()):
         raise InstallError(

@@ -106,7 +106,7 @@ def install() -> str:
     if not stamp.exists() or stamp.read_text() != wanted:
         uv = find_uv(Path(sys.prefix))
         if uv is None:
-            raise InstallError("`make oldest` needs uv, which pip could not install.")
+            raise InstallError("`make oldest` needs uv, and there is none.")
         if not PYTHON.exists():
             subprocess.run([uv, "venv", "--quiet", "--no-python-downloads", "--python", "3.11", VENV], check=True)
         bounds = ("--requirements", "pyproject.toml", "--extra", "test", "--editable", ".")
