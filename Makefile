@@ -24,7 +24,9 @@ dev: $(VENV)/.dev  ## ... with what tests, lint and types need
 
 $(BIN)/python:
 	@for python in $(PYTHONS); do \
-	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then exec $$python -m venv $(VENV); fi; \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv $(VENV) && exit 0; rm -f $(BIN)/python; exit 2; \
+	  fi; \
 	done; echo "make: none of these is a Python of 3.11 or newer: $(PYTHONS); set PYTHON to one" >&2; exit 2
 
 $(VENV)/.main: pyproject.toml $(if $(TORCH),FORCE) | $(BIN)/python

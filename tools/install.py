@@ -105,6 +105,13 @@ def run_uv(uv: Path, venv: Path, *arguments: str) -> bool:
         return False
 
 
+def compiled() -> tuple[str, ...]:
+    """uv's option for environments of tests, which start Python many times: where it may keep no bytecode, each start
+    would compile PyTorch anew (five seconds).
+    """
+    return ("--compile-bytecode",) if sys.dont_write_bytecode else ()
+
+
 def torch_requirements() -> list[str]:
     """torch and torchvision as pyproject.toml bounds them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -126,8 +133,9 @@ def install_torch(uv: Path | None, venv: Path, build: str) -> None:
     if remembered.exists() and remembered.read_text() == build:
         return
     if uv is None:
-        raise InstallError(f"TORCH={build} needs uv, which pip could not install.")
-    source = ("--index", build) if "://" in build else ("--torch-backend", build)
+        raise InstallError(f"TORCH={build} needs uv, and there is none.")
+    # First-index: what this index has is taken from it, though another may have a newer release with CUDA.
+    source = ("--index", build, "--index-strategy", "first-index") if "://" in build else ("--torch-backend", build)
     again = ("--reinstall-package", "torch", "--reinstall-package", "torchvision")
     if not run_uv(uv, venv, *source, *again, *torch_requirements()):
         raise InstallError(
@@ -149,7 +157,7 @@ def install(venv: Path, extra: str, build: str, installer: str) -> None:
     if build:
         install_torch(uv, venv, build)
     project = f".[{extra}]" if extra else "."
-    if uv is not None and run_uv(uv, venv, "--editable", project):
+    if uv is not None and run_uv(uv, venv, *(compiled() if extra else ()), "--editable", project):
         return
     if installer == "uv":
         print("uv could not do it: pip does, which takes some times as long.", file=sys.stderr, flush=True)

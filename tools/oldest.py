@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from install import ROOT, InstallError, find_uv, run_uv
+from install import ROOT, InstallError, compiled, find_uv, run_uv
 
 VENV = ROOT / ".venv-oldest"
 PYTHON = VENV / "bin" / "python"
@@ -106,11 +106,11 @@ def install() -> str:
     if not stamp.exists() or stamp.read_text() != wanted:
         uv = find_uv(Path(sys.prefix))
         if uv is None:
-            raise InstallError("`make oldest` needs uv, which pip could not install.")
+            raise InstallError("`make oldest` needs uv, and there is none.")
         if not PYTHON.exists():
             subprocess.run([uv, "venv", "--quiet", "--no-python-downloads", "--python", "3.11", VENV], check=True)
         bounds = ("--requirements", "pyproject.toml", "--extra", "test", "--editable", ".")
-        if not run_uv(uv, VENV, "--resolution", "lowest-direct", *bounds):
+        if not run_uv(uv, VENV, *compiled(), "--resolution", "lowest-direct", *bounds):
             raise InstallError("the oldest versions could not be installed, see above.")
         stamp.write_text(wanted)
     return run(PYTHON, "-c", "import torch; print('torch', torch.__version__)", folder=ROOT).strip()

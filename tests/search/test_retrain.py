@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import math
 from collections.abc import Generator, Iterator
@@ -188,6 +189,7 @@ def test_summary_of_three_seeds(
     assert summary["test_evaluations"] == 3
     assert {"command", "commit", "machine", "date"} <= set(summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert f"\ntorch=={importlib.metadata.version('torch')}\n" in (tmp_path / "requirements.txt").read_text()
 
     images = len(final_data("digits").train)
     assert all(len(data.train) == images and not validate for _, data, validate in pipeline.seen)

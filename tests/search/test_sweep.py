@@ -1,6 +1,7 @@
 """The sweep: what it measures, that it resumes, and what it leaves."""
 
 import csv
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def test_every_method_and_ratio_before_and_after(finished: tuple[Path, dict[str,
 def test_the_files_say_what_a_reader_needs(finished: tuple[Path, dict[str, Any]]) -> None:
     out, summary = finished
     assert json.loads((out / "summary.json").read_text()) == summary
+    assert f"\ntorch=={importlib.metadata.version('torch')}\n" in (out / "requirements.txt").read_text()
     wanted = {"candidate", "points", "command", "commit", "machine", "date", "epochs", "retrain_epochs", "seeds"}
     assert summary.keys() >= wanted
     assert (summary["candidate"], summary["command"], summary["split"]) == ("tiny", "run_search.py sweep", "validation")
