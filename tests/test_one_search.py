@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -57,6 +58,9 @@ def searching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
+    with contextlib.closing(sqlite3.connect(folder / "study.db")) as connection:  # whoever came by has harmed nothing
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert {state for (state,) in connection.execute("SELECT state FROM trials")} == {"RUNNING"}
 
 
 @pytest.mark.parametrize(

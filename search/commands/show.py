@@ -136,7 +136,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     if writable:
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        Console(stderr=True).say("The storage cannot be written: panels and notes are as they were last drawn.")
+        Console(stderr=True).say("The storage is only read: panels and notes are as they were last drawn.")
     for found in studies if writable else ():
         store = StudyStore(opened, found.study_name)
         bar = snapshot(store).bar

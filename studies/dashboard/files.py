@@ -6,6 +6,7 @@ a regular file of this folder or nowhere, and neither the folder nor a file in i
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -24,7 +25,7 @@ class ArtifactFiles:
     """An artifact store of Optuna (`optuna.artifacts`) that stays in its folder.
 
     Args:
-        folder: Made where it is missing.
+        folder: Made, where it is missing, by the first file that is written.
 
     Raises:
         StudyError: The folder is a link, or there is something else of that name.
@@ -33,7 +34,6 @@ class ArtifactFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The file's contents. Raises ArtifactNotFound."""
@@ -41,7 +41,9 @@ class ArtifactFiles:
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a new file. Raises FileExistsError, and ArtifactNotFound for a name that none can have."""
-        with self._path(artifact_id).open("xb") as file:
+        path = self._path(artifact_id)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
             shutil.copyfileobj(content_body, file)
 
     def remove(self, artifact_id: str) -> None:
@@ -72,7 +74,7 @@ def artifacts_folder(url: str) -> Path:
     path = next(iter(storage_files(url).values()), None)
     if path is None:
         return Path("runs") / "artifacts"
-    return (path.resolve() if path.is_symlink() else path).with_suffix(".artifacts")
+    return (Path(os.path.realpath(path)) if path.is_symlink() else path).with_suffix(".artifacts")
 
 
 def check_folder(folder: Path) -> None:

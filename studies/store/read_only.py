@@ -75,11 +75,15 @@ def open_for_reading(url: str, *, option: str = "--storage") -> RDBStorage:
 def open_existing(url: str, *, option: str = "--storage") -> tuple[RDBStorage, bool]:
     """Open a storage that holds studies for writing, or, where it cannot be written, for reading; and which it was.
 
+    A file that has several names (hard links) is only read: SQLite keeps a log for each of them, so a search that works
+    under another name would be written over.
+
     Raises StudyError as `open_for_reading`.
     """
     storage = open_for_reading(url, option=option)
     parsed = parse(url)
-    if file_of(parsed) is not None and not sqlite_files.can_be_written(parsed):
+    path = file_of(parsed)
+    if path is not None and (path.stat().st_nlink > 1 or not sqlite_files.can_be_written(parsed)):
         return storage, False
     return open_storage(url, must_exist=True, option=option), True
 

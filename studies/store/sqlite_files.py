@@ -38,7 +38,7 @@ def file_of(url: URL) -> Path | None:
 
 def companions(path: Path) -> list[Path]:
     """Files that SQLite keeps beside a database, and that belong to it, whether or not they are there."""
-    real = path.resolve()  # beside the file itself, not beside a link to it
+    real = Path(os.path.realpath(path))  # beside the file itself, not beside a link to it
     return [real.with_name(real.name + ending) for ending in (LOG, INDEX, JOURNAL)]
 
 
@@ -49,7 +49,7 @@ def can_be_written(url: URL) -> bool:
         return True
     if any(option in ("mode=ro", "immutable=1") for option in _options(url)):
         return False
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     return may_write(real.parent) and (not real.exists() or may_write(real))
 
 
