@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slimfront.search.commands import cli
 from slimfront.search.interrupt import AtOnce
 from slimfront.spaces import presets
 
@@ -172,7 +173,7 @@ def test_help_has_an_example(command: str) -> None:
 
 
 def test_help_names_the_presets() -> None:
-    assert run_search.PRESETS.split(", ") == list(presets)
+    assert cli.PRESETS.split(", ") == list(presets)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What the commands do, beneath the command line."""
+"""The command line, and what its commands do."""

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from hostile_values import ESCAPE, NUMBERS, TEXTS, changed, nested
 from PIL import Image
-from slimfront.evaluators.artifacts import artifact as artifacts
 from slimfront.evaluators.artifacts import container
 from slimfront.evaluators.artifacts.container import seal, unseal
 
@@ -48,8 +47,8 @@ learning_rate = { low = 0.01, high = 0.3, log = true }
 def opened(data: bytes) -> tuple[dict[str, Any], Facts]:
     """Tensors and facts of an artifact, nothing compressed."""
     arrays, facts = unseal(data)
-    facts["layers"] = artifacts._expand(facts["layers"])
-    facts["provenance"] = artifacts._expand(facts["provenance"])
+    facts["layers"] = container.expand(facts["layers"])
+    facts["provenance"] = container.expand(facts["provenance"])
     return {name: np.array(array) for name, array in arrays.items()}, copy.deepcopy(facts)
 
 

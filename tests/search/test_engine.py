@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from rich.console import Console
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search import engine as engines
 from slimfront.search.display import Display, Lines, LiveTable, Row, Totals
 from slimfront.search.engine import FAILURES_IN_A_ROW, STARTS, Engine, Outcome
 from slimfront.search.task_list import ListedTask, TaskList
+from slimfront.search.terminal import Console
 from slimfront.search.workers.local import LocalProcesses
 
 DEATH = Failure("worker_died", "worker process 7 ended with code -9")

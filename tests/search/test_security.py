@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import stub_evaluator
+from slimfront.search.commands import cli
 from slimfront.search.commands.show import read_candidate
 from slimfront.search.launch import launch
 from slimfront.spaces import CandidateError
@@ -17,8 +18,6 @@ from slimfront.studies.settings import Settings, SettingsError
 from slimfront.studies.store.storage import open_storage
 from slimfront.studies.store.study import find_study
 from test_search import _options, _settings, _study
-
-import run_search
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("spaces", "models", "evaluators", "studies", "search")
@@ -41,7 +40,7 @@ def test_nothing_is_unpickled_or_run() -> None:
 
 
 def test_the_dashboard_listens_on_this_machine_unless_told_otherwise() -> None:
-    for function in (dashboard.serve, dashboard.make_dashboard, run_search.dashboard):
+    for function in (dashboard.serve, dashboard.make_dashboard, cli.dashboard):
         default = inspect.signature(function).parameters["host"].default
         assert default == "127.0.0.1"
 
