@@ -14,6 +14,7 @@ from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
+LARGEST_NETWORK = 2**28  # weights of its network: a few more digits in a file would take all memory there is
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
 INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
 
@@ -164,9 +165,15 @@ def read_candidate(text: str) -> Candidate:
     except OSError as error:
         raise CandidateError(f"{path} is no candidate: {error.strerror or error}.") from None
     try:
-        return Candidate.from_json(written)
+        candidate = Candidate.from_json(written)
     except CandidateError as error:
         raise CandidateError(f"{path}: {error}") from None
+    from slimfront.evaluators.artifacts.structure import largest_weights
+
+    most = largest_weights(candidate.architecture, CLASSES, INPUT_SHAPE[0])
+    if most > LARGEST_NETWORK:
+        raise CandidateError(f"{path}: its network may have {most:,} weights; {LARGEST_NETWORK:,} are allowed.")
+    return candidate
 
 
 def score_of(

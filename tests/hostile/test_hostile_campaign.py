@@ -5,6 +5,7 @@ Every case is made from a seed. The fast suite takes a few; the slow one takes m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ def test_a_hostile_candidate_is_scored_or_refused(world: World, capsys: pytest.C
     path = world.theirs / "candidate.json"
     path.write_text(hostile_candidate(presets["digits"].to_dict(), seed))
     ask(capsys, "score", path)
+
+
+def test_a_candidate_of_a_network_beyond_all_memory_is_one_line(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = {"widths": [4096] * 8, "depths": [64] * 8, "strides": [1] * 8, "kernels": [7] * 8, "expansions": [12] * 8}
+    architecture = {"family": "inverted", "stem_width": 4096, "stem_stride": 1, **stages}
+    path = world.theirs / "candidate.json"
+    path.write_text(json.dumps({"architecture": architecture}))
+    assert ask(capsys, "score", path).code == 2
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -8,6 +8,7 @@ import stub_evaluator
 from slimfront.search.commands.importing import import_finished
 from slimfront.search.launch import launch
 from slimfront.studies.errors import StudyError
+from slimfront.studies.store.file_lock import locked
 from slimfront.studies.store.records import read_trials
 from test_search import SPACE, _options, _settings
 
@@ -53,3 +54,17 @@ def test_other_seeds_are_left_out_and_a_study_does_not_take_itself(tmp_path: Pat
     assert import_finished(_settings(name="t", seed=5), url, url, "s", None)["other_data"] > 0
     with pytest.raises(StudyError, match="into itself"):
         import_finished(_settings(), url, url, "s", None)
+
+
+@pytest.mark.parametrize("name", ["busy.db", "link.db", "hard.db"])
+def test_a_study_that_a_search_works_on_takes_nothing_in(tmp_path: Path, name: str) -> None:
+    launch(_settings(trials=2), _options(tmp_path), stub_evaluator.evaluate)
+    busy = tmp_path / "busy.db"
+    busy.touch()
+    (tmp_path / "link.db").symlink_to("busy.db")
+    (tmp_path / "hard.db").hardlink_to(busy)
+    source, goal = f"sqlite:///{tmp_path}/s.db", f"sqlite:///{tmp_path}/{name}"
+    with locked(busy), pytest.raises(StudyError, match="Another search is using"):
+        import_finished(_settings(name="t"), goal, source, "s", None)
+    assert busy.read_bytes() == b""
+    assert import_finished(_settings(name="t"), goal, source, "s", None)["imported"] > 0
