@@ -25,6 +25,7 @@ from slimfront.studies.details import CurvePoint, Details
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import system_attributes
+from slimfront.studies.store.storage import create_or_load
 
 TRIALS = 16
 
@@ -124,8 +125,10 @@ def parameters(target: Target) -> None:
     ]
     for trial in target.trials(TRIALS):
         for text in target.drawn.sample(TEXTS, 8):
-            number = target.drawn.choice([0, 1, -1, 0.5, 1e308, 7])
-            row = (trial, storable(text), number, json.dumps(target.drawn.choice(domains)))
+            domain = target.drawn.choice(domains)
+            # Of a choice that is none Optuna itself reads nothing: that is DAMAGE.
+            numbers = [0, 1, -1, 0.5] if "choices" in domain["attributes"] else [0, 1, -1, 0.5, 1e308, 7]
+            row = (trial, storable(text), target.drawn.choice(numbers), json.dumps(domain))
             target.connection.execute(
                 "INSERT OR IGNORE INTO trial_params (trial_id, param_name, param_value, distribution_json) "
                 "VALUES (?, ?, ?, ?)",
@@ -220,7 +223,7 @@ def _swelling_column(target: Target) -> None:
         ALTER TABLE study_user_attributes RENAME TO kept;
         CREATE TABLE study_user_attributes (
             study_user_attribute_id INTEGER PRIMARY KEY, study_id INTEGER, "key" TEXT,
-            value_json TEXT GENERATED ALWAYS AS (hex(zeroblob(400000000)))
+            value_json TEXT GENERATED ALWAYS AS (hex(zeroblob(50000000)))
         );
         INSERT INTO study_user_attributes (study_id, "key") VALUES (1, 'identity');
         """
@@ -279,6 +282,10 @@ DAMAGE: Mapping[str, Case] = {
     "unknown direction": _sql("UPDATE study_directions SET direction = 'SIDEWAYS'"),
     "no direction": _sql("DELETE FROM study_directions"),
     "many directions": _sql("INSERT INTO study_directions (direction, study_id, objective) VALUES ('MINIMIZE', 1, 7)"),
+    "no choice": _sql(
+        """UPDATE trial_params SET param_value = 1e308, distribution_json =
+        '{"name": "CategoricalDistribution", "attributes": {"choices": [1, 2]}}'"""
+    ),
     "no domain": _sql("UPDATE trial_params SET distribution_json = 'nothing'"),
     "unknown domain": _sql("""UPDATE trial_params SET distribution_json = '{"name": "os", "attributes": {}}'"""),
     "no bytes of text": _sql("UPDATE studies SET study_name = CAST(x'ff00fe' AS TEXT)"),
@@ -294,12 +301,7 @@ DAMAGE: Mapping[str, Case] = {
 def honest(path: Path, settings: Settings, data_digest: str, name: str = "theirs", seed: int = 0) -> None:
     """A study as a search of ours leaves it, with made-up results."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name=name,
-        directions=["maximize", "minimize"],
-        sampler=optuna.samplers.RandomSampler(seed),
-    )
+    study = create_or_load(optuna.storages.RDBStorage(f"sqlite:///{path}"), name)
     study.set_user_attr("identity", {**settings.identity(), "data": data_digest})
     drawn, space = random.Random(seed), settings.make_space()
     shadow = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed))

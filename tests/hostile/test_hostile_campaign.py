@@ -44,8 +44,8 @@ def test_a_hostile_study_is_read_and_nothing_else_happens(
     place = ("--storage", f"sqlite:///{database}")
     told = ask(capsys, "front", *place, "--csv", "t.csv", "--plot", "f.png", "--importance")
     assert told.code in (0, 2), told.err
-    assert ask(capsys, "front", *place, "--json", "--bar", "0.5").code in (0, 2)
-    assert ask(capsys, "report", *place, "--bar", "0.7", "--out", "r.html", "--slides", "s.html").code in (0, 2)
+    assert ask(capsys, "front", *place, "--json", "--bar", "0.5").code == 0
+    assert ask(capsys, "report", *place, "--bar", "0.7", "--out", "r.html", "--slides", "s.html").code == 0
     source = ("--source", f"sqlite:///{database}", "--storage", "sqlite:///mine.db")
     ask(capsys, "import", world.theirs / "study.toml", *source)
     if (world.out / "mine.db").exists():
