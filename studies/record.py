@@ -305,7 +305,8 @@ def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
     choices = getattr(kind, "choices", None)
     if choices is not None:
         return len(choices) <= MOST_CHOICES and (not isinstance(value, int | float) or _is_number(value))
-    return all(_is_number(bound) for bound in (value, kind.low, kind.high))  # type: ignore[attr-defined]
+    low, high, log = kind.low, kind.high, kind.log  # type: ignore[attr-defined]
+    return all(map(_is_number, (value, low, high))) and (value > 0 or not log)
 
 
 def _is_number(value: float) -> bool:

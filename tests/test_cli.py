@@ -180,9 +180,9 @@ def test_help_names_the_presets() -> None:
     ("arguments", "said"),
     [
         (["export", "x.slim"], "Missing option '--onnx'. See: "),
-        (["search", "--trials", "x"], "Invalid value for '--trials': it must be a valid integer. See: "),
+        (["search", "--trials", "x"], "Invalid value for '--trials': "),
         (["search", "--bogus"], "No such option: --bogus"),
-        (["dashboard", "--port", "99999"], "Invalid value for '--port': it must be less than or equal to 65535"),
+        (["dashboard", "--port", "99999"], "Invalid value for '--port': "),
         (["nothing"], "No such command 'nothing'. See: "),
     ],
 )
@@ -195,6 +195,7 @@ def test_a_wrong_command_line_ends_in_one_line(
     assert err.startswith("slimfront: ")
     assert said in err
     assert err.count("\n") == 1
+    assert "Input should" not in err  # a library's words to its programmer
 
 
 def test_help_does_not_import_torch() -> None:
