@@ -1,0 +1,113 @@
+"""Things by name: families of networks, pruning methods, augmentation policies, optimizers, schedules, samplers, costs.
+
+A member is one object that carries all that is asked of it: its function, its parameters and their ranges, title,
+words, paper, colour. The product's own members stand in the files of one package a kind, each in a file of its own; a
+new file there is a new member, and nothing else names it. A user's own member is a reference
+(`slimfront.spaces.references`): "my_file.py:name" or "package.module:name".
+
+Files of members import torch, and all else that takes seconds, inside of their functions: names and words are asked
+for by `--help`, `front` and `report`, which train nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeVar
+
+from slimfront.spaces import references
+
+SHOWN = 100  # characters of an unknown name
+
+
+class Member(Protocol):
+    """What every member has."""
+
+    @property
+    def name(self) -> str:
+        """What study files, candidates and commands call it."""
+
+
+M = TypeVar("M", bound=Member)
+
+
+class UnknownMemberError(ValueError):
+    """A name that no member has: the text names it, the nearest and all known ones."""
+
+
+class Registry(Generic[M]):
+    """The members of one kind, by name."""
+
+    def __init__(self, kind: str, member: type[Any], package: str) -> None:
+        """Nothing is imported yet.
+
+        Args:
+            kind: What a member is, in the words of an error: "family of networks".
+            member: The class of its members.
+            package: Where the product's own stand, one or a few a file: every module-level object of that class.
+        """
+        self.kind, self.member, self._package = kind, member, package
+
+    @functools.cached_property
+    def own(self) -> Mapping[str, M]:
+        """The product's own members, in the order of their files' names."""
+        package = importlib.import_module(self._package)
+        modules = [
+            importlib.import_module(f"{self._package}.{found.name}")
+            for found in pkgutil.iter_modules(package.__path__)
+            if not found.ispkg
+        ]
+        members = [item for module in modules for item in vars(module).values() if isinstance(item, self.member)]
+        return MappingProxyType({member.name: member for member in members})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the product's own."""
+        return tuple(self.own)
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(self.own.values())
+
+    def __contains__(self, name: object) -> bool:
+        return self.find(name) is not None
+
+    def __getitem__(self, name: str) -> M:
+        """The member of that name.
+
+        Raises:
+            UnknownMemberError: There is none.
+            references.CodeReferenceError: It is a user's own, and the user has not given it to this command.
+        """
+        if references.is_reference(name):
+            return self._checked(name, references.resolve(name))
+        found = self.own.get(name)
+        if found is None:
+            raise UnknownMemberError(self.unknown(name))
+        return found
+
+    def find(self, name: object) -> M | None:
+        """The member of that name; None where there is none, or where it may not be imported."""
+        if not isinstance(name, str):
+            return None
+        if references.is_reference(name):
+            given = references.given(name)
+            return None if given is None else self._checked(name, given)
+        return self.own.get(name)
+
+    def unknown(self, name: object) -> str:
+        """The sentence about a name that no member has."""
+        text = str(name)[:SHOWN]
+        close = difflib.get_close_matches(text, self.own, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(self.own)}."
+
+    def _checked(self, name: str, found: Any) -> M:
+        if not isinstance(found, self.member):
+            raise references.CodeReferenceError(
+                f"{name} is a {type(found).__name__}, but a {self.kind} must be a {self.member.__name__}."
+            )
+        return found  # type: ignore[no-any-return]
