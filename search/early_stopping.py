@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from slimfront.search.proposals.regression import Regression, encode
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1; 0 is before its first)"""

@@ -11,7 +11,7 @@ from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets
 from slimfront.spaces.candidate import BIT_WIDTHS
 from slimfront.studies.foreign.files import read_small
-from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
+from slimfront.studies.report.numbers import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
 LARGEST_NETWORK = 2**28  # weights of its network: a few more digits in a file would take all memory there is

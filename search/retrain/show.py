@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 from slimfront.search.terminal import Console
-from slimfront.studies.report.page import counted, percent_number
+from slimfront.studies.report.numbers import counted, percent_number
 
 
 def print_retrained(summary: dict[str, Any]) -> None:

@@ -105,12 +105,25 @@ def pruning(candidate: Candidate) -> str:
 
 
 def bits(candidate: Candidate) -> str:
-    """ "W4 A4, edges 8"."""
+    """ "W4 A4, stem and classifier 8"."""
     chosen = candidate.bits
     weights, activations = ("/".join(map(str, values)) for values in (chosen.weights, chosen.activations))
-    edges = {chosen.stem, chosen.classifier}
-    told = "" if edges == {*chosen.weights} else ", edges " + "/".join(map(str, (chosen.stem, chosen.classifier)))
+    outer = {chosen.stem, chosen.classifier}
+    told = f", stem {chosen.stem}, classifier {chosen.classifier}"
+    if len(outer) == 1:
+        told = "" if outer == {*chosen.weights} else f", stem and classifier {chosen.stem}"
     return f"W{weights}\u00a0A{activations}{told}"
+
+
+def choices(candidate: Candidate) -> dict[str, str]:
+    """What the candidate chooses, by kind: network, training, augmentation, pruning, bits."""
+    return {
+        "network": shape(candidate),
+        "training": training(candidate),
+        "augmentation": augmentation(candidate),
+        "pruning": pruning(candidate),
+        "bits": bits(candidate),
+    }
 
 
 def used(candidates: Iterable[Candidate]) -> list[Method]:

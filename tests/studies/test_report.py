@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 from made_trials import BAR, made_trial
 from slimfront.evaluators.scoring.score import formula
 from slimfront.spaces import Bits, Candidate, Pruning, Recipe, presets, sparsity
@@ -19,10 +20,13 @@ from slimfront.studies.analysis.spending import endings
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report import methods_used
-from slimfront.studies.report.page import decimals, element, number, percent_number, table
-from slimfront.studies.report.report import report, write_page
+from slimfront.studies.report.final_numbers import find_summaries
+from slimfront.studies.report.numbers import decimals, number, percent_number
+from slimfront.studies.report.page import page as filled_page
+from slimfront.studies.report.page import write_page
+from slimfront.studies.report.report import report
 from slimfront.studies.report.slides import slides
-from slimfront.studies.report.story import Story, find_summaries, gather, space_rows
+from slimfront.studies.report.story import Story, gather, parameters
 from slimfront.studies.report.worked import terms, worked_sum
 from slimfront.studies.store.records import StudyRecord
 
@@ -138,9 +142,9 @@ def test_names_are_text(page: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("trials", [[], [made_trial(0, 0.95, 0.05, foreign=True)]], ids=["no trials", "foreign"])
 def test_sections_without_data_say_so(page: Any, trials: list[Any]) -> None:
     text = Reader(page(gather(study_of(trials)))).text
-    assert "No network was retrained yet" in text or "No network of this study was retrained yet" in text
+    assert "been retrained yet" in text
     assert "worked out" in text
-    assert "is there to work out" in text
+    assert "There is no finished network whose layers were recorded" in text
     assert "None" not in text
     assert "nan" not in text.split()
 
@@ -151,7 +155,7 @@ def test_the_report_tells_front_spending_and_final_numbers(tmp_path: Path) -> No
     assert [network.trial.number for network in story.front] == [4, 2, 0]
     text = Reader(report(story)).text
     assert "The cheapest network at or above 90 % scores 0.02, at 90 %" in text
-    assert "997 images to train on, 300 to judge trials by" in text
+    assert "997 images for training, 300 for validation" in text
     assert "stopped: could no longer reach the bar" in text
     assert "failed: its training diverged" in text
     assert "clears it on average only" in text
@@ -164,7 +168,7 @@ def test_the_report_tells_front_spending_and_final_numbers(tmp_path: Path) -> No
 def test_a_front_that_is_empty_shows_the_nearest() -> None:
     study = study_of([made_trial(0, 0.85, 0.1), made_trial(1, 0.8, 0.05)])
     text = Reader(report(gather(study))).text
-    assert "No network reaches 90 % yet. The nearest:" in text
+    assert "No network reaches 90 % yet. The most accurate ones are:" in text
     assert Reader(report(gather(study, 0.82))).text.count("The cheapest network at or above 82 %") == 1
     with pytest.raises(StudyError, match="--bar must be a share"):
         gather(study, 90.0)
@@ -253,11 +257,11 @@ def test_space_in_words() -> None:
         "d": 4,
         "e": {"low": 2, "high": 8, "step": 2},
     }
-    assert space_rows(space) == [
-        ("a.b", "1, yes"),
-        ("a.c", "0.1 to 1, log scale"),
-        ("d", "4 (fixed)"),
-        ("e", "2 to 8, steps of 2"),
+    assert parameters(space) == [
+        ("a.b", "1, yes", False),
+        ("a.c", "0.1 to 1, log scale", False),
+        ("d", "4", True),
+        ("e", "2 to 8, steps of 2", False),
     ]
 
 
@@ -273,7 +277,9 @@ def test_every_preset_and_pruning_method_has_words() -> None:
     assert len(found) == len(set(found))
     assert {method.name for method in found} >= {*METHODS, "Learned step sizes", "Distillation", "Inverted residuals"}
     assert [method.phase for method in found] == sorted((m.phase for m in found), key=methods_used.ORDER.index)
-    assert methods_used.bits(chosen[-1]) == "W4\u00a0A4, edges 8/8"
+    assert methods_used.bits(chosen[-1]) == "W4\u00a0A4, stem and classifier 8"
+    mixed = Candidate(presets["digits"].architecture, bits=Bits((4,), (2,), stem=8, classifier=4))
+    assert methods_used.bits(mixed) == "W4\u00a0A2, stem 8, classifier 4"
 
 
 def test_numbers_of_a_column_share_their_decimals() -> None:
@@ -282,8 +288,11 @@ def test_numbers_of_a_column_share_their_decimals() -> None:
     assert decimals([None, 0.0, 12.0], 2) == 0
     assert number(None, 2) == "–"
     assert percent_number(0.89996) == "89.99"  # never rounded up to the bar
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", table(["a", "b"], [["<x>", element("b", "&")]]))
-    assert cells == ["&lt;x&gt;", "<b>&amp;</b>"]
+
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'story' is undefined"):
+        filled_page("slides.html")
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
