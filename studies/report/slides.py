@@ -17,7 +17,7 @@ from slimfront.studies.report.story import Network, Story, parameters
 from slimfront.studies.report.worked import worked_sum
 
 MOST_ROWS = 7  # of a table on a slide
-MOST_COMMANDS = 3
+MOST_COMMANDS = 2
 MOST_FINAL = 5  # of the last slide's, which says more below
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -306,12 +307,33 @@ def test_no_password_in_a_page() -> None:
     assert "secret" not in report(Story(**(vars(story) | {"storage": "postgresql://me:***@host/studies"})))
 
 
+CHECK = """
+for (const slide of document.querySelectorAll(".slide")) {
+  const edge = slide.querySelector(".source").getBoundingClientRect().top;
+  const bottoms = [...slide.children].slice(0, -2).map(part => part.getBoundingClientRect().bottom);
+  console.log(Math.max(...bottoms) <= edge ? "FITS" : "TOO LONG: " + slide.innerText);
+}
+"""  # below the first is the footer
+
+
 @pytest.mark.browser
-@pytest.mark.skipif(not (BROWSER and shutil.which("pdfinfo")), reason="no Chromium or no pdfinfo is installed")
-def test_slides_print_one_a_page(tmp_path: Path) -> None:
-    write_page(slides(gather(filled())), tmp_path / "s.html")
+@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+def test_slides_print_one_a_page_and_the_fullest_fit(tmp_path: Path) -> None:
+    """Fronts and final numbers longer than a slide, and long commands."""
+    trials = [made_trial(n, 0.9 + n / 1000, 0.0123456 * (1 + n), layers=tuple(layers())) for n in range(12)]
+    study = study_of(trials, "a name that is as long as people call them", identity=filled().identity)
+    command = "python run_search.py retrain --storage postgresql://me@host/studies --name long --front --seeds 5"
+    story = gather(study, None, [summary_of(study, tmp_path)])
+    (network,) = story.retrained
+    many = [dataclasses.replace(network, trial=n) for n in range(12)]
+    commands = tuple(f"{command} --epochs 200 --workers 8 --out runs/final/{n}" for n in range(4))
+    full = dataclasses.replace(story, retrained=tuple(many), commands=commands, rank_correlation=0.91, seconds=7200.0)
+    write_page(slides(full).replace("</body>", f"<script>{CHECK}</script></body>"), tmp_path / "s.html")
     options = [*FLAGS.split(), f"--user-data-dir={tmp_path}/profile", f"--print-to-pdf={tmp_path}/s.pdf"]
-    subprocess.run([str(BROWSER), *options, f"file://{tmp_path}/s.html"], check=True, capture_output=True, timeout=60)
-    told = subprocess.run(["pdfinfo", f"{tmp_path}/s.pdf"], check=True, capture_output=True, text=True).stdout
-    assert re.search(r"Pages:\s+8\n", told)
-    assert re.search(r"Page size:\s+960 x 540", told)  # 1,280 by 720 pixels in points
+    command_line = [str(BROWSER), *options, "--enable-logging=stderr", f"file://{tmp_path}/s.html"]
+    done = subprocess.run(command_line, check=True, capture_output=True, text=True, timeout=60)
+    assert "TOO LONG" not in done.stderr
+    assert done.stderr.count('"FITS"') == 8
+    printed = (tmp_path / "s.pdf").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", printed)) == 8
+    assert set(re.findall(rb"/MediaBox \[([^\]]*)\]", printed)) == {b"0 0 960 540"}  # 1,280 by 720 pixels in points
