@@ -19,15 +19,12 @@ from typing import Any, Protocol
 import torch
 from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.job import Job, Result
-from slimfront.evaluators.pruning import (
-    PruningError,
-    PruningPhase,
-    Report,
-    SlimmingPenalty,
-    account,
-    copy_network,
-    finalise,
-)
+from slimfront.evaluators.pruning.accounting import account
+from slimfront.evaluators.pruning.errors import PruningError
+from slimfront.evaluators.pruning.masks import copy_network, finalise
+from slimfront.evaluators.pruning.phase import PruningPhase
+from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.quantization import QuantizationPhase
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training import store

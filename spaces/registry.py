@@ -15,7 +15,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -98,12 +98,12 @@ class Registry(Generic[M]):
             return None if given is None else self._checked(name, given)
         return self.own.get(name)
 
-    def unknown(self, name: object) -> str:
-        """The sentence about a name that no member has."""
-        text = str(name)[:SHOWN]
-        close = difflib.get_close_matches(text, self.own, 1)
+    def unknown(self, name: object, allowed: Iterable[str] | None = None) -> str:
+        """The sentence about a name that no member has; `allowed` are the words that would do, if not all names."""
+        text, known = str(name)[:SHOWN], tuple(self.own if allowed is None else allowed)
+        close = difflib.get_close_matches(text, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(self.own)}."
+        return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(known)}."
 
     def _checked(self, name: str, found: Any) -> M:
         if not isinstance(found, self.member):

@@ -14,13 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import FAMILIES, OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
+from slimfront.spaces.candidate import FAMILIES, GRANULARITIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError, Recipe
+from slimfront.spaces.criteria import METHODS, NO_METHOD
 from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
-from slimfront.spaces.methods import METHODS
+from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
+from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.presets import presets
+from slimfront.spaces.references import is_reference
+from slimfront.spaces.registry import Registry
 from slimfront.spaces.walk import chosen_in, walk
 
-# key -> default as it would be written in TOML; None: has to be given (where the branch is open).
+# key -> default as it would be written in TOML; None: has to be given (where the branch is open). Those of the tables
+# that a word opens, such as a policy's strength, are its member's (`_members`).
 _DEFAULTS: dict[str, Any] = {
     "architecture.family": ["residual"],
     **{
@@ -43,12 +48,11 @@ _DEFAULTS: dict[str, Any] = {
     "architecture.dense.compression": 0.5,
     "augmentation.flip": True,
     "augmentation.crop": 4,
-    "augmentation.policy": "none",
-    **{f"augmentation.{policy}.strength": 0.5 for policy in POLICIES if policy != "none"},
-    "pruning.filters.method": "none",
+    "augmentation.policy": NO_POLICY,
+    "pruning.filters.method": NO_METHOD,
     "pruning.filters.ratio": {"low": 0.1, "high": 0.7},
     "pruning.filters.epochs": 0,
-    "pruning.weights.method": "none",
+    "pruning.weights.method": NO_METHOD,
     "pruning.weights.ratio": {"low": 0.1, "high": 0.9},
     "pruning.weights.epochs": 0,
     "bits.weights": 32,
@@ -56,22 +60,25 @@ _DEFAULTS: dict[str, Any] = {
     "bits.per_stage": False,
     "bits.edges": 8,
     "bits.epochs": 0,
-    "recipe.optimizer": "sgd",
-    "recipe.sgd.learning_rate": 0.1,
-    "recipe.adamw.learning_rate": 0.002,
-    "recipe.muon.learning_rate": 0.02,
+    "recipe.optimizer": Recipe.optimizer,
     "recipe.weight_decay": 5e-4,
     "recipe.momentum": 0.9,
     "recipe.epochs": 20,
     "recipe.batch_size": 128,
     "recipe.warmup": 0.1,
-    "recipe.decay": "cosine",
+    "recipe.decay": Recipe.decay,
     "recipe.label_smoothing": 0.0,
     "recipe.averaging": 0.0,
     "recipe.distillation": 0.0,
     "recipe.temperature": 4.0,
     "recipe.teacher": "",
 }
+_OPENED_BY = {  # table -> the key whose word opens a table in it
+    "architecture": "architecture.family",
+    "augmentation": "augmentation.policy",
+    "recipe": "recipe.optimizer",
+}
+_REGISTRIES: Mapping[str, Registry[Any]] = {"augmentation": POLICIES, "recipe": OPTIMIZERS}  # ... and what it names
 _PER_STAGE = {"width", "depth", "stride", "kernel", "expansion", "weights", "activations"}
 
 
@@ -85,18 +92,20 @@ class Space:
 
     def __init__(self, written: Mapping[str, Any]) -> None:
         """From nested tables as TOML gives them. Raises SpaceError naming the key."""
-        given = dict(_leaves(written))
-        for key in given:
-            if _base(key) not in _DEFAULTS:
-                raise SpaceError(f"{key} is unknown in a space{_hint(key)}")
+        given = {key: Domain.parse(key, value) for key, value in _leaves(written)}
+        self._words = {table: _named(table, given) for table in _OPENED_BY}
+        self._defaults = _DEFAULTS | _members(self._words)
         self._domains = {
-            key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
-        } | {key: Domain.parse(key, value) for key, value in given.items()}
+            key: Domain.parse(key, default) for key, default in self._defaults.items() if default is not None
+        } | given
+        for key in given:
+            if _base(key) not in self._defaults:
+                raise SpaceError(f"{key} is unknown in a space{self._hint(key)}")
         self._check_words()
         self._check_complete()
         for key, domain in self._domains.items():
             for value in domain.extremes:
-                kind = _kind(_DEFAULTS[_base(key)])
+                kind = _kind(self._defaults[_base(key)])
                 if _kind(value) != kind:
                     raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
         self._check_stages(given)
@@ -109,17 +118,20 @@ class Space:
         """Words that open a branch, or name something, have to be known."""
         allowed: dict[str, tuple[str, ...]] = {
             "architecture.family": FAMILIES,
-            "recipe.optimizer": OPTIMIZERS,
-            "augmentation.policy": POLICIES,
             "recipe.teacher": ("", UNCOMPRESSED_TEACHER, *presets),
         }
-        for kind in ("filters", "weights"):
-            names = (name for name, axes in METHODS.items() if axes["granularity"] == kind)
-            allowed[f"pruning.{kind}.method"] = ("none", *names)
         for key, words in allowed.items():
             for word in self._domains[key].extremes:
                 if word not in words:
                     raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, words))}).")
+        for key, (registry, words) in _names().items():
+            for word in self._domains[key].extremes:
+                if word not in words and not is_reference(word):
+                    raise SpaceError(f"{key}: {registry.unknown(word, words)}")
+        for kind in GRANULARITIES:
+            for word in filter(is_reference, self._domains[f"pruning.{kind}.method"].extremes):
+                if METHODS[str(word)].granularity != kind:
+                    raise SpaceError(f"pruning.{kind}.method: {word} does not remove {kind}.")
         if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
             raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
 
@@ -127,7 +139,7 @@ class Space:
         """What has no default has to be given for every family that is open."""
         written = {_base(key) for key in self._domains}
         for family in self._domains["architecture.family"].choices:
-            for key, default in _DEFAULTS.items():
+            for key, default in self._defaults.items():
                 if key.startswith(f"architecture.{family}.") and default is None and key not in written:
                     raise SpaceError(f"{key} is missing: the family {family} needs it.")
 
@@ -153,12 +165,9 @@ class Space:
     def _try(self, key: str, value: Value) -> None:
         """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
         table, *middle = key.split(".")
-        branch = {"architecture": "architecture.family", "augmentation": "augmentation.policy"}.get(table)
         wanted: dict[str, Value] = {key: value}
-        if branch is not None and len(middle) > 1:
-            wanted[branch] = middle[0]
-        elif table == "recipe" and len(middle) > 1:
-            wanted["recipe.optimizer"] = middle[0]
+        if table in _OPENED_BY and len(middle) > 1:
+            wanted[_OPENED_BY[table]] = self._words[table].get(middle[0], middle[0])
         elif table == "pruning" and middle[1] != "method":
             wanted[f"pruning.{middle[0]}.method"] = self._domains[f"pruning.{middle[0]}.method"].extremes[-1]
         elif key in ("recipe.teacher", "recipe.temperature"):
@@ -178,6 +187,26 @@ class Space:
             Candidate.from_dict(walk(choose))
         except CandidateError as error:
             raise SpaceError(str(error)) from None
+
+    def _hint(self, key: str) -> str:
+        """The end of a sentence about an unknown key: what may have been meant."""
+        head, _, last = key.rpartition(".")
+        known = self._defaults
+        there = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == head}
+        elsewhere = sorted(
+            (name for name in known if name.endswith(f".{last}")), key=lambda name: not self._opens(name)
+        )
+        close = difflib.get_close_matches(last, there, 1) or elsewhere
+        if close:
+            return f"; did you mean {there.get(close[0], close[0])}?"
+        return f" (known there: {', '.join(sorted(there))})." if there else "."
+
+    def _opens(self, key: str) -> bool:
+        """Whether the table of a key is one that candidates of this space have."""
+        table, *middle = key.split(".")
+        if table not in _OPENED_BY or len(middle) < 2:
+            return True
+        return self._words[table].get(middle[0], middle[0]) in self._domains[_OPENED_BY[table]]
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:
@@ -259,14 +288,42 @@ def _kind(value: object) -> str:
     return "word" if isinstance(value, str | list) else "number"
 
 
-def _hint(key: str) -> str:
-    """The end of a sentence about an unknown key: what may have been meant."""
-    head, _, last = key.rpartition(".")
-    there = {known.rpartition(".")[2]: known for known in _DEFAULTS if known.rpartition(".")[0] == head}
-    close = difflib.get_close_matches(last, there, 1) or [name for name in _DEFAULTS if name.endswith(f".{last}")]
-    if close:
-        return f"; did you mean {there.get(close[0], close[0])}?"
-    return f" (known there: {', '.join(sorted(there))})." if there else "."
+def _names() -> dict[str, tuple[Registry[Any], tuple[str, ...]]]:
+    """By key: what its words name, and the words that the product knows."""
+    methods = {kind: [method.name for method in METHODS if method.granularity == kind] for kind in GRANULARITIES}
+    return {
+        "augmentation.policy": (POLICIES, (NO_POLICY, *POLICIES.names)),
+        **{f"pruning.{kind}.method": (METHODS, (NO_METHOD, *names)) for kind, names in methods.items()},
+        "recipe.optimizer": (OPTIMIZERS, OPTIMIZERS.names),
+        "recipe.decay": (DECAYS, DECAYS.names),
+    }
+
+
+def _named(table: str, given: Mapping[str, Domain]) -> dict[str, str]:
+    """The name of each table in `table` that a user's own word opens -> the word.
+
+    Raises SpaceError for two words of one name, CodeReferenceError for a word that stands for something else.
+    """
+    registry, key = _REGISTRIES.get(table), _OPENED_BY[table]
+    if registry is None or key not in given:
+        return {}
+    found: dict[str, str] = {}
+    for word in filter(is_reference, given[key].extremes):
+        name = registry[str(word)].name
+        if name in found:
+            raise SpaceError(f"{key}: {found[name]} and {word} are both called {name}; rename one.")
+        found[name] = str(word)
+    return found
+
+
+def _members(words: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The keys of the tables that a word opens, with their defaults: of the product's own members, and of `words`."""
+    found: dict[str, Any] = {}
+    for policy in (*POLICIES, *(POLICIES[word] for word in words["augmentation"].values())):
+        found[f"augmentation.{policy.name}.strength"] = policy.strength
+    for optimizer in (*OPTIMIZERS, *(OPTIMIZERS[word] for word in words["recipe"].values())):
+        found[f"recipe.{optimizer.name}.learning_rate"] = optimizer.learning_rate
+    return found
 
 
 def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from slimfront.spaces.candidate import Candidate
+from slimfront.spaces.criteria import METHODS, NO_METHOD, Method
 from slimfront.spaces.methods import method_name, sparsity
+from slimfront.spaces.optimizers import OPTIMIZERS
+from slimfront.spaces.policies import NO_POLICY, POLICIES
 
 Choose = Callable[[str, str], Any]
 """(key of the domain, name of the parameter) -> value"""
@@ -54,23 +57,23 @@ def _architecture(choose: Choose) -> dict[str, Any]:
 
 def _augmentation(choose: Choose) -> dict[str, Any]:
     result = {key: choose(f"augmentation.{key}", f"augmentation.{key}") for key in ("flip", "crop", "policy")}
-    policy = result["policy"]
-    if policy != "none":
+    if result["policy"] != NO_POLICY:
+        policy = POLICIES[result["policy"]].name
         result["strength"] = choose(f"augmentation.{policy}.strength", f"{policy}.strength")
     return result
 
 
 def _sparsity(choose: Choose, kind: str) -> dict[str, Any] | None:
     method = choose(f"pruning.{kind}.method", f"pruning.{kind}.method")
-    if method == "none":
+    if method == NO_METHOD:
         return None
     ratio, epochs = (choose(f"pruning.{kind}.{key}", f"pruning.{kind}.{key}") for key in ("ratio", "epochs"))
-    return dict(_sparsity_dict(method, ratio, epochs))
+    return dict(_sparsity_dict(method, METHODS[method], ratio, epochs))
 
 
 @functools.lru_cache(maxsize=1024)
-def _sparsity_dict(method: str, ratio: float, epochs: int) -> dict[str, Any]:
-    return sparsity(method, ratio, epochs).to_dict()
+def _sparsity_dict(name: str, _method: Method, ratio: float, epochs: int) -> dict[str, Any]:
+    return sparsity(name, ratio, epochs).to_dict()
 
 
 def _bits(choose: Choose, stages: int) -> dict[str, Any]:
@@ -96,8 +99,8 @@ def _falling(weights: list[int]) -> list[int]:
 
 
 def _recipe(choose: Choose) -> dict[str, Any]:
-    optimizer = choose("recipe.optimizer", "optimizer")
-    result = {"optimizer": optimizer}
+    result = {"optimizer": choose("recipe.optimizer", "optimizer")}
+    optimizer = OPTIMIZERS[result["optimizer"]].name
     result["learning_rate"] = choose(f"recipe.{optimizer}.learning_rate", f"{optimizer}.learning_rate")
     for key in ("weight_decay", "momentum", "epochs", "batch_size", "warmup", "decay", "label_smoothing", "averaging"):
         result[key] = choose(f"recipe.{key}", key)
@@ -142,7 +145,7 @@ def chosen_in(candidate: Candidate) -> Callable[[str], Any]:
         if table == "pruning":
             step = getattr(candidate.pruning, parts[0])
             if parts[1] == "method":
-                return "none" if step is None else method_name(step)
+                return NO_METHOD if step is None else method_name(step)
             return getattr(step, parts[1])
         # "recipe.sgd.learning_rate" and "mixup.strength" carry their branch in the middle.
         value = getattr(getattr(candidate, table), parts[-1])

@@ -265,8 +265,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
     for note in notes_of(other["dataset"]):
         Console(stderr=True).say(f"{other['dataset']}: {note}")
-    chosen = sweeps.DEFAULT_METHODS if methods is None else methods
-    return sweeps.sweep(candidate, methods=chosen, ratios=numbers, command=typed_command(), **other)
+    return sweeps.sweep(candidate, methods=methods, ratios=numbers, command=typed_command(), **other)
 
 
 def print_sweep(summary: dict[str, Any], out: Path) -> None:
