@@ -14,33 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import FAMILIES, OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
+from slimfront.spaces.candidate import OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
 from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
+from slimfront.spaces.family import FAMILIES, Family
 from slimfront.spaces.methods import METHODS
-from slimfront.spaces.presets import presets
+from slimfront.spaces.presets import DEFAULT_FAMILY, presets
+from slimfront.spaces.references import CodeReferenceError
+from slimfront.spaces.registry import UnknownMemberError
 from slimfront.spaces.walk import chosen_in, walk
 
-# key -> default as it would be written in TOML; None: has to be given (where the branch is open).
+_FAMILY = "architecture.family"
+
+# key -> default as it would be written in TOML, but for the keys of families, which say them themselves.
 _DEFAULTS: dict[str, Any] = {
-    "architecture.family": ["residual"],
-    **{
-        f"architecture.{family}.{key}": value
-        for family in ("residual", "inverted", "dense")
-        for key, value in {
-            "stem_width": None,
-            "stem_stride": 1,
-            "stages": None,
-            "width": None,
-            "depth": None,
-            "stride": 2,
-            "first_stride": 1,
-            "head_width": 0,
-        }.items()
-    },
-    "architecture.residual.shortcut": "padding",
-    "architecture.inverted.kernel": 3,
-    "architecture.inverted.expansion": 4,
-    "architecture.dense.compression": 0.5,
+    _FAMILY: [DEFAULT_FAMILY],
     "augmentation.flip": True,
     "augmentation.crop": 4,
     "augmentation.policy": "none",
@@ -72,7 +59,13 @@ _DEFAULTS: dict[str, Any] = {
     "recipe.temperature": 4.0,
     "recipe.teacher": "",
 }
-_PER_STAGE = {"width", "depth", "stride", "kernel", "expansion", "weights", "activations"}
+_PER_STAGE = {"bits.weights", "bits.activations"}
+
+
+def known_keys(families: Iterable[Family] = FAMILIES) -> dict[str, Any]:
+    """Every key of a space with these families, and its default as it would be written; None: it has to be given."""
+    axes = {f"architecture.{family.name}.{key}": axis for family in families for key, axis in family.keys.items()}
+    return {**{key: axis.default for key, axis in axes.items()}, **_DEFAULTS}
 
 
 class Space:
@@ -86,17 +79,26 @@ class Space:
     def __init__(self, written: Mapping[str, Any]) -> None:
         """From nested tables as TOML gives them. Raises SpaceError naming the key."""
         given = dict(_leaves(written))
+        chosen = Domain.parse(_FAMILY, given.get(_FAMILY, _DEFAULTS[_FAMILY]))
+        self._families = _families(chosen)
+        members = {family.name: family for family in (*FAMILIES, *self._families)}
+        self._axes = {f"architecture.{name}.{key}": a for name, f in members.items() for key, a in f.keys.items()}
+        defaults = known_keys(members.values())
         for key in given:
-            if _base(key) not in _DEFAULTS:
-                raise SpaceError(f"{key} is unknown in a space{_hint(key)}")
+            for family, name in self._families.items():
+                if name != family.name and f".{name}." in key:
+                    raise SpaceError(f"{key} is unknown: the table of {name} is [space.architecture.{family.name}].")
+            if self._base(key) not in defaults:
+                raise SpaceError(f"{key} is unknown in a space{_hint(key, defaults)}")
         self._domains = {
-            key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
+            key: Domain.parse(key, default) for key, default in defaults.items() if default is not None
         } | {key: Domain.parse(key, value) for key, value in given.items()}
         self._check_words()
         self._check_complete()
         for key, domain in self._domains.items():
             for value in domain.extremes:
-                kind = _kind(_DEFAULTS[_base(key)])
+                base = self._base(key)
+                kind = self._axes[base].kind if base in self._axes else _kind(_DEFAULTS[base])
                 if _kind(value) != kind:
                     raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
         self._check_stages(given)
@@ -108,7 +110,6 @@ class Space:
     def _check_words(self) -> None:
         """Words that open a branch, or name something, have to be known."""
         allowed: dict[str, tuple[str, ...]] = {
-            "architecture.family": FAMILIES,
             "recipe.optimizer": OPTIMIZERS,
             "augmentation.policy": POLICIES,
             "recipe.teacher": ("", UNCOMPRESSED_TEACHER, *presets),
@@ -125,18 +126,18 @@ class Space:
 
     def _check_complete(self) -> None:
         """What has no default has to be given for every family that is open."""
-        written = {_base(key) for key in self._domains}
-        for family in self._domains["architecture.family"].choices:
-            for key, default in _DEFAULTS.items():
-                if key.startswith(f"architecture.{family}.") and default is None and key not in written:
-                    raise SpaceError(f"{key} is missing: the family {family} needs it.")
+        written = {self._base(key) for key in self._domains}
+        for family in self._families:
+            for key, axis in family.keys.items():
+                full = f"architecture.{family.name}.{key}"
+                if axis.default is None and full not in written:
+                    raise SpaceError(f"{full} is missing: the family {family.name} needs it.")
 
     def _check_stages(self, keys: Iterable[str]) -> None:
         """What is given for one stage has to be of one that networks have: it would be passed over in silence."""
-        families = self._domains["architecture.family"].choices
-        stages = {str(family): int(self._domains[f"architecture.{family}.stages"].most) for family in families}
+        stages = {family.name: self._most_stages(family) for family in self._families}
         for key in keys:
-            base = _base(key)
+            base = self._base(key)
             table, family = key.split(".")[:2]
             if base == key or (table == "architecture" and family not in stages):
                 continue
@@ -150,13 +151,23 @@ class Space:
             if stage >= most:
                 raise SpaceError(f"{key} is of a stage that no network has: there are at most {most}, counted from 0.")
 
+    def _most_stages(self, family: Family) -> int:
+        return int(self._domains[f"architecture.{family.name}.stages"].most) if family.staged else 0
+
+    def _base(self, key: str) -> str:
+        """Without the number of a stage: "architecture.residual.width.1" -> "architecture.residual.width"."""
+        head, _, last = key.rpartition(".")
+        per_stage = head in _PER_STAGE or (head in self._axes and self._axes[head].per_stage)
+        return head if last.isdigit() and per_stage else key
+
     def _try(self, key: str, value: Value) -> None:
         """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
         table, *middle = key.split(".")
-        branch = {"architecture": "architecture.family", "augmentation": "augmentation.policy"}.get(table)
         wanted: dict[str, Value] = {key: value}
-        if branch is not None and len(middle) > 1:
-            wanted[branch] = middle[0]
+        if table == "architecture" and len(middle) > 1:
+            wanted[_FAMILY] = {family.name: name for family, name in self._families.items()}.get(middle[0], "")
+        elif table == "augmentation" and len(middle) > 1:
+            wanted["augmentation.policy"] = middle[0]
         elif table == "recipe" and len(middle) > 1:
             wanted["recipe.optimizer"] = middle[0]
         elif table == "pruning" and middle[1] != "method":
@@ -168,7 +179,7 @@ class Space:
                 return  # of a branch that is not open
 
         def choose(asked: str, _name: str) -> Value:
-            for one in (asked, _base(asked)):
+            for one in (asked, self._base(asked)):
                 if one in wanted:
                     return wanted[one]
             domain = self.domain(asked)
@@ -205,9 +216,9 @@ class Space:
 
         Raises SpaceError where neither is there.
         """
-        found = self._domains.get(key) or self._domains.get(_base(key))
+        found = self._domains.get(key) or self._domains.get(self._base(key))
         if found is None:
-            raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
+            raise SpaceError(f"{key} is missing: give it, or {self._base(key)} for all stages.")
         return found
 
     def sample(self, trial: Trial) -> Candidate:
@@ -246,10 +257,18 @@ class Space:
         return asked
 
 
-def _base(key: str) -> str:
-    """Without the number of a stage or layer: "architecture.residual.width.1" -> "architecture.residual.width"."""
-    head, _, last = key.rpartition(".")
-    return head if last.isdigit() and head.rpartition(".")[2] in _PER_STAGE else key
+def _families(chosen: Domain) -> dict[Family, str]:
+    """The families that may be chosen, and what they are chosen by. Raises SpaceError."""
+    found: dict[Family, str] = {}
+    for name in map(str, chosen.extremes):
+        try:
+            family = FAMILIES[name]
+        except (UnknownMemberError, CodeReferenceError) as error:
+            raise SpaceError(f"{_FAMILY}: {error}") from None
+        if any(family.name == other.name for other in found):
+            raise SpaceError(f"{_FAMILY}: two families are called {family.name}; rename one.")
+        found[family] = name
+    return found
 
 
 def _kind(value: object) -> str:
@@ -259,11 +278,11 @@ def _kind(value: object) -> str:
     return "word" if isinstance(value, str | list) else "number"
 
 
-def _hint(key: str) -> str:
+def _hint(key: str, keys: Iterable[str]) -> str:
     """The end of a sentence about an unknown key: what may have been meant."""
     head, _, last = key.rpartition(".")
-    there = {known.rpartition(".")[2]: known for known in _DEFAULTS if known.rpartition(".")[0] == head}
-    close = difflib.get_close_matches(last, there, 1) or [name for name in _DEFAULTS if name.endswith(f".{last}")]
+    there = {known.rpartition(".")[2]: known for known in keys if known.rpartition(".")[0] == head}
+    close = difflib.get_close_matches(last, there, 1) or [name for name in keys if name.endswith(f".{last}")]
     if close:
         return f"; did you mean {there.get(close[0], close[0])}?"
     return f" (known there: {', '.join(sorted(there))})." if there else "."

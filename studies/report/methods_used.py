@@ -7,24 +7,9 @@ from typing import NamedTuple
 
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER, Sparsity
+from slimfront.spaces.family import FAMILIES
+from slimfront.spaces.family import shape as architecture_shape
 
-_FAMILIES = {
-    "residual": (
-        "Residual networks",
-        "two 3×3 convolutions and a shortcut",
-        "He et al. 2015, arXiv:1512.03385",
-    ),
-    "inverted": (
-        "Inverted residuals",
-        "1×1 expansion, depthwise convolution, 1×1 projection",
-        "Sandler et al. 2018, arXiv:1801.04381",
-    ),
-    "dense": (
-        "Densely connected networks",
-        "bottlenecked convolutions whose outputs are concatenated",
-        "Huang et al. 2016, arXiv:1608.06993",
-    ),
-}
 _OPTIMIZERS = {
     "sgd": ("SGD", "with Nesterov momentum", "Sutskever et al. 2013"),
     "adamw": ("AdamW", "adaptive steps, weight decay apart from them", "Loshchilov and Hutter 2017, arXiv:1711.05101"),
@@ -66,9 +51,7 @@ class Method(NamedTuple):
 
 def shape(candidate: Candidate) -> str:
     """ "residual 16-32-64 × 3-3-3"."""
-    architecture = candidate.architecture
-    widths, depths = (("-".join(map(str, values))) for values in (architecture.widths, architecture.depths))
-    return f"{architecture.family} {widths} × {depths}"
+    return architecture_shape(candidate.architecture, times="×")
 
 
 def augmentation(candidate: Candidate) -> str:
@@ -123,7 +106,12 @@ def used(candidates: Iterable[Candidate]) -> list[Method]:
 
 def _used(candidate: Candidate) -> Iterator[Method]:
     recipe, bits = candidate.recipe, candidate.bits
-    yield Method("network", *_FAMILIES[candidate.architecture.family])
+    name = candidate.architecture.family
+    family = FAMILIES.find(name)
+    if family is None:
+        yield Method("network", name, "a family of your own", "")
+    else:
+        yield Method("network", family.title, family.words, family.paper)
     yield Method("training", *_OPTIMIZERS[recipe.optimizer])
     yield Method("training", *_DECAYS[recipe.decay])
     if recipe.distillation:
