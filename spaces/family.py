@@ -116,21 +116,26 @@ class Family:
     check: Callable[[Architecture], None] | None = None
 
     def __post_init__(self) -> None:
-        taken = {axis.key for axis in COMMON} | {axis.place for axis in COMMON} | {"stages", "first_stride", "family"}
+        keys, places = set(self._common), {axis.place for axis in COMMON} | {"family", "options"}
         for axis in self.axes:
-            if {axis.key, axis.place} & taken:
+            if axis.key in keys or axis.place in places:
                 raise ValueError(f"family {self.name}: {axis.key} is an axis already.")
             if axis.per_stage and not self.staged:
                 raise ValueError(f"family {self.name}: {axis.key} is per stage, but there are no stages.")
-            taken |= {axis.key, axis.place}
+            keys.add(axis.key)
+            places.add(axis.place)
 
     @property
     def keys(self) -> dict[str, Axis]:
         """Its keys in a study file's space: what may be chosen there."""
+        return {**self._common, **{axis.key: axis for axis in self.axes}}
+
+    @property
+    def _common(self) -> dict[str, Axis]:
         stages = Axis(key="stages", low=1, high=MOST_STAGES)
         first = Axis(key="first_stride", default=1, among=STRIDE.among)
         staged = (stages, WIDTH, DEPTH, STRIDE, first) if self.staged else ()
-        return {axis.key: axis for axis in (*STEM, *staged, HEAD, *self.axes)}
+        return {axis.key: axis for axis in (*STEM, *staged, HEAD)}
 
     def walk(self, choose: Callable[[str], Any]) -> dict[str, Any]:
         """Choose everything, in a fixed order; the fields of an architecture but `family`."""
