@@ -34,6 +34,7 @@ from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
 from slimfront.models.network import Network
 from slimfront.models.quantization.conversion import deploy
+from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
 
 # Raised whenever a change makes an uncompressed training come to other numbers: networks stored before no longer count.
@@ -46,7 +47,13 @@ def uncompressed_key(job: Job, data_digest: str) -> str:
     parts = [job.candidate.uncompressed_digest, str(job.seed), data_digest, str(TRAINING_VERSION), device]
     if job.candidate.recipe.uncompressed.distillation > 0:
         parts.append(f"{VIEWS} views")
+    parts += _code(job)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _code(job: Job) -> list[str]:
+    """Of a user's own code the source's hash: what an older one has trained is not taken up."""
+    return [f"{name} {source}" for name, source in references.sources(job.candidate.to_dict()).items()]
 
 
 def phase_key(job: Job, data_digest: str) -> str:

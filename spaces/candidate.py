@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slimfront.spaces.criteria import CRITERIA, criterion_named
+from slimfront.spaces.family import FAMILIES, validate_unknown
 from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
+from slimfront.spaces.options import Options
 from slimfront.spaces.part import CandidateError as CandidateError
-from slimfront.spaces.part import Part, one_of, plain_name, require
+from slimfront.spaces.part import Part, added, one_of, plain_name, require
 from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.references import given, is_reference
 from slimfront.spaces.registry import Registry
 
-FAMILIES = ("residual", "inverted", "dense")
-SHORTCUTS = ("projection", "padding")
 GRANULARITIES = ("filters", "weights")
 SCOPES = ("global", "layer", "stage")
 GRADUAL = "gradual"
@@ -47,14 +47,11 @@ def member(name: str, value: object, registry: Registry[Any], *others: str) -> N
 class Architecture(Part):
     """A network: a 3x3 stem, stages of equal blocks, an optional 1x1 head, global average pooling, a classifier.
 
-    `widths`, `depths` and `strides` have one entry a stage. A width is the number of channels of the stage's blocks;
-    in the family "dense" (DenseNet) it is the growth rate: the channels that each block adds. The first block of a
-    stage has its stride (in a DenseNet the transition before the stage has it).
+    What a block is, and which of the fields mean something, is up to the family (`slimfront.spaces.family`).
 
-    family      blocks                                                             source
-    residual    two 3x3 convolutions and a shortcut                                He et al. 2015, arXiv:1512.03385
-    inverted    1x1 expansion, depthwise kernel, 1x1 projection                    Sandler et al. 2018, arXiv:1801.04381
-    dense       bottlenecked 3x3 convolutions whose outputs are concatenated       Huang et al. 2016, arXiv:1608.06993
+    `widths`, `depths` and `strides` have one entry a stage; a family without stages leaves them empty. A width is the
+    number of channels of the stage's blocks; in a family whose blocks are concatenated it is the channels that each
+    adds. The first block of a stage has its stride (or the transition before it).
     """
 
     family: str
@@ -63,39 +60,24 @@ class Architecture(Part):
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     strides: tuple[int, ...]
-    shortcut: str | None = None  # residual: how a shortcut changes shape, "projection" (1x1) or "padding" (zeros)
-    kernels: tuple[int, ...] = ()  # inverted: depthwise kernel size, one a stage
-    expansions: tuple[int, ...] = ()  # inverted: how many times wider the inside of a block is, one a stage
-    compression: float = 0.0  # dense: share of the channels that a transition keeps, in (0, 1]
+    shortcut: str | None = None  # how a shortcut changes shape, "projection" (1x1) or "padding" (zeros)
+    kernels: tuple[int, ...] = ()  # depthwise kernel size, one a stage
+    expansions: tuple[int, ...] = ()  # how many times wider the inside of a block is, one a stage
+    compression: float = 0.0  # share of the channels that a transition keeps, in (0, 1]
     head_width: int = 0  # channels of a 1x1 convolution before pooling; 0: none
+    options: Options = added(Options())  # what a family is told beyond all that, by name
 
     def _validate(self) -> None:
-        label = self._label
-        one_of(label("family"), self.family, FAMILIES)
-        require(1 <= self.stem_width <= 4096, label("stem_width"), self.stem_width, "in 1..4096")
-        one_of(label("stem_stride"), self.stem_stride, (1, 2, 4))
-        stages = len(self.widths)
-        require(1 <= stages <= 8, label("widths"), self.widths, "a list of 1 to 8 stages")
-        per_stage = {"widths": (1, 4096), "depths": (1, 64), "strides": (1, 2)}
-        if self.family == "inverted":
-            per_stage |= {"kernels": (1, 7), "expansions": (1, 12)}
-        for name, (low, high) in per_stage.items():
-            values = getattr(self, name)
-            require(len(values) == stages, label(name), values, f"a list of {stages}, as many as widths")
-            require(all(low <= v <= high for v in values), label(name), values, f"within {low}..{high}")
-        require(all(k % 2 == 1 for k in self.kernels), label("kernels"), self.kernels, "odd")
-        if self.family == "residual":
-            one_of(label("shortcut"), self.shortcut, SHORTCUTS)
+        if not isinstance(self.options, Options):
+            object.__setattr__(self, "options", Options(self.options))
+        family = FAMILIES.find(self.family)
+        if family is not None:
+            object.__setattr__(self, "options", family.fitted(self.options))
+            family.validate(self)
+        elif is_reference(self.family):
+            validate_unknown(self)
         else:
-            require(self.shortcut is None, label("shortcut"), self.shortcut, "absent outside residual")
-        if self.family == "dense":
-            require(0 < self.compression <= 1, label("compression"), self.compression, "in (0, 1]")
-        else:
-            require(self.compression == 0, label("compression"), self.compression, "absent outside dense")
-        if self.family != "inverted":
-            require(not self.kernels, label("kernels"), self.kernels, "absent outside inverted")
-            require(not self.expansions, label("expansions"), self.expansions, "absent outside inverted")
-        require(0 <= self.head_width <= 8192, label("head_width"), self.head_width, "in 0..8192")
+            raise CandidateError(f"architecture.family: {FAMILIES.unknown(self.family)}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from slimfront.spaces.candidate import Architecture, Augmentation, Candidate, Recipe
 
+DEFAULT_FAMILY = "residual"  # of a study file that names none
+
 
 def _residual(stem: int, widths: tuple[int, ...], depths: tuple[int, ...], **other: object) -> Architecture:
     strides = (1,) + (2,) * (len(widths) - 1)

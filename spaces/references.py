@@ -137,6 +137,12 @@ def resolve(reference: str) -> Any:
     return found
 
 
+def check_given(among: object) -> None:
+    """Raise CodeReferenceError unless every reference that is named in a table was given."""
+    for name in named_in(among):
+        resolve(name)
+
+
 def sources(among: object = None) -> dict[str, str]:
     """The source's hash of every reference that was given and is named in `among`: what a trial records.
 

@@ -15,6 +15,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,13 +24,19 @@ from slimfront.spaces import references
 
 SHOWN = 100  # characters of an unknown name
 
+_PLAIN = re.compile(r"[a-z][a-z0-9_]{0,49}")
+
 
 class Member(Protocol):
     """What every member has."""
 
     @property
     def name(self) -> str:
-        """What study files, candidates and commands call it."""
+        """What study files, candidates and commands call it: small letters, digits, underscores.
+
+        A user's own member is called by its reference; its name is that of its table in a study file's space, and
+        begins the names of its parameters.
+        """
 
 
 M = TypeVar("M", bound=Member)
@@ -110,4 +117,8 @@ class Registry(Generic[M]):
             raise references.CodeReferenceError(
                 f"{name} is a {type(found).__name__}, but a {self.kind} must be a {self.member.__name__}."
             )
+        if not isinstance(found.name, str) or not _PLAIN.fullmatch(found.name):
+            raise references.CodeReferenceError(f"{name}: its name must be small letters, but is {found.name!r}.")
+        if found.name in self.own:
+            raise references.CodeReferenceError(f"{name}: the product has a {self.kind} {found.name}; rename it.")
         return found  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from typing import Any
 
 from slimfront.spaces.candidate import Candidate
 from slimfront.spaces.criteria import METHODS, NO_METHOD, Method
+from slimfront.spaces.family import FAMILIES
 from slimfront.spaces.methods import method_name, sparsity
 from slimfront.spaces.optimizers import OPTIMIZERS
 from slimfront.spaces.policies import NO_POLICY, POLICIES
@@ -35,24 +36,9 @@ def walk(choose: Choose) -> dict[str, Any]:
 
 def _architecture(choose: Choose) -> dict[str, Any]:
     family = choose("architecture.family", "family")
-    base = f"architecture.{family}."
-
-    def one(key: str) -> Any:
-        return choose(base + key, f"{family}.{key}")
-
-    result = {key: one(key) for key in ("stem_width", "stem_stride")}
-    stages = one("stages")
-    result["widths"] = [one(f"width.{i}") for i in range(stages)]
-    result["depths"] = [one(f"depth.{i}") for i in range(stages)]
-    result["strides"] = [one("first_stride")] + [one(f"stride.{i}") for i in range(1, stages)]
-    if family == "residual":
-        result["shortcut"] = one("shortcut")
-    if family == "inverted":
-        result["kernels"] = [one(f"kernel.{i}") for i in range(stages)]
-        result["expansions"] = [one(f"expansion.{i}") for i in range(stages)]
-    if family == "dense":
-        result["compression"] = one("compression")
-    return {"family": family, **result, "head_width": one("head_width")}
+    member = FAMILIES[family]
+    base = f"architecture.{member.name}."
+    return {"family": family, **member.walk(lambda key: choose(base + key, f"{member.name}.{key}"))}
 
 
 def _augmentation(choose: Choose) -> dict[str, Any]:
@@ -80,7 +66,7 @@ def _bits(choose: Choose, stages: int) -> dict[str, Any]:
     per_stage = choose("bits.per_stage", "bits.per_stage")
     result: dict[str, Any] = {}
     for kind in ("weights", "activations"):
-        names = [f"bits.{kind}.{i}" for i in range(stages)] if per_stage else [f"bits.{kind}"]
+        names = [f"bits.{kind}.{i}" for i in range(stages)] if per_stage and stages else [f"bits.{kind}"]
         values = [choose(name, name) for name in names]
         result[kind] = values if len(set(values)) > 1 else values[:1]  # one spelling, one digest
     # Stem and classifier stay at least as wide as the rest, and are rounded only where the rest is.
@@ -114,17 +100,12 @@ def _recipe(choose: Choose) -> dict[str, Any]:
 def chosen_in(candidate: Candidate) -> Callable[[str], Any]:
     """The inverse of `walk`: gives the value that the walk would have had to choose for a key."""
     architecture, bits = candidate.architecture, candidate.bits
-    lists = {"width": "widths", "depth": "depths", "stride": "strides", "kernel": "kernels", "expansion": "expansions"}
 
     def of_architecture(parts: list[str]) -> Any:
         if parts == ["family"]:
             return architecture.family
-        key = parts[1]
-        if key in lists:
-            return getattr(architecture, lists[key])[int(parts[2])]
-        if key == "stages":
-            return len(architecture.widths)
-        return architecture.strides[0] if key == "first_stride" else getattr(architecture, key)
+        key, *stage = parts[1:]
+        return FAMILIES[architecture.family].chosen(architecture, key, int(stage[0]) if stage else None)
 
     def of_bits(parts: list[str]) -> Any:
         if parts[0] == "per_stage":

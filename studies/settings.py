@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.spaces import CandidateError, Space, SpaceError, presets, references
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.foreign.values import LARGEST_NUMBER
@@ -87,12 +87,15 @@ class Settings:
         """The space. Raises SettingsError where it cannot be."""
         try:
             return Space(self.space)
-        except (SpaceError, CandidateError) as error:
+        except (SpaceError, CandidateError, references.CodeReferenceError) as error:
             raise SettingsError(f"space: {visible(error, most=_LONGEST_ERROR)}") from None
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a study file, or slimfront's own of that name. Raises SettingsError naming the file and the key."""
+        """Read a study file, or slimfront's own of that name; code of the user's own that its space names is imported.
+
+        Raises SettingsError naming the file and the key.
+        """
         path = _shipped(path)
         try:
             written = tomllib.loads(read_small(path, LARGEST_FILE))
@@ -101,8 +104,9 @@ class Settings:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
             raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
+            references.give_all(references.named_in(written.get("space")), path.parent)
             return cls.from_dict(written, path.stem)
-        except SettingsError as error:
+        except (SettingsError, references.CodeReferenceError) as error:
             raise SettingsError(f"{path}: {error}") from None
 
     @classmethod

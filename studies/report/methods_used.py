@@ -8,27 +8,12 @@ from typing import Any, NamedTuple
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER, Sparsity
 from slimfront.spaces.criteria import METHODS
+from slimfront.spaces.family import FAMILIES
+from slimfront.spaces.family import shape as architecture_shape
 from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
 from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.registry import Registry
 
-_FAMILIES = {
-    "residual": (
-        "Residual networks",
-        "two 3×3 convolutions and a shortcut",
-        "He et al. 2015, arXiv:1512.03385",
-    ),
-    "inverted": (
-        "Inverted residuals",
-        "1×1 expansion, depthwise convolution, 1×1 projection",
-        "Sandler et al. 2018, arXiv:1801.04381",
-    ),
-    "dense": (
-        "Densely connected networks",
-        "bottlenecked convolutions whose outputs are concatenated",
-        "Huang et al. 2016, arXiv:1608.06993",
-    ),
-}
 OF_ITS_OWN = "of its own"  # the words of what says nothing of itself
 ORDER = ("network", "training", "augmentation", "pruning", "quantization")
 
@@ -44,9 +29,7 @@ class Method(NamedTuple):
 
 def shape(candidate: Candidate) -> str:
     """ "residual 16-32-64 × 3-3-3"."""
-    architecture = candidate.architecture
-    widths, depths = (("-".join(map(str, values))) for values in (architecture.widths, architecture.depths))
-    return f"{architecture.family} {widths} × {depths}"
+    return architecture_shape(candidate.architecture, times="×")
 
 
 def augmentation(candidate: Candidate) -> str:
@@ -109,7 +92,7 @@ def _described(phase: str, name: str, registry: Registry[Any]) -> Method:
 
 def _used(candidate: Candidate) -> Iterator[Method]:
     recipe, bits = candidate.recipe, candidate.bits
-    yield Method("network", *_FAMILIES[candidate.architecture.family])
+    yield _described("network", candidate.architecture.family, FAMILIES)
     yield _described("training", recipe.optimizer, OPTIMIZERS)
     yield _described("training", recipe.decay, DECAYS)
     if recipe.distillation:
