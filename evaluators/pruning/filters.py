@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
-from slimfront.evaluators.pruning.criteria import Sample, filter_importance
 from slimfront.evaluators.pruning.groups import Group, find_groups, remove_channels
-from slimfront.evaluators.pruning.reconstruction import gram_matrices, rescaling
+from slimfront.evaluators.pruning.importance import Sample, filter_importance
 from slimfront.evaluators.pruning.report import Report, compare, rounded
 from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
 from slimfront.spaces.candidate import Sparsity
+from slimfront.spaces.criteria import criterion_named
 from torch import Tensor, nn
 
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
@@ -96,8 +96,10 @@ def remove_filters(
             width = before[group.name][group.name]
             count = rounded(width * ratios[group.name]) - (width - group.channels)
             gone[group.name] = _lowest(importance[group.name], count)
-    if step.criterion == "feature_map":
-        _make_up(network, groups, gone, sample, seed)
+    make_up = criterion_named(step.criterion).make_up
+    if make_up is not None:
+        with torch.no_grad():
+            make_up(network, groups, gone, sample, seed)
     remove_channels(network, groups, gone)
 
 
@@ -122,23 +124,3 @@ def _lowest_of_all(groups: tuple[Group, ...], importance: Mapping[str, Tensor], 
             missing -= cost[name]
             gone[name].append(channel)
     return {name: torch.tensor(channels, dtype=torch.int64) for name, channels in gone.items()}
-
-
-@torch.no_grad()
-def _make_up(
-    network: nn.Module, groups: tuple[Group, ...], gone: Mapping[str, Tensor], sample: Sample, seed: int
-) -> None:
-    """Scale the weights that read the kept channels, so that the next layers' sums change as little as possible."""
-    cut = tuple(group for group in groups if len(gone[group.name]))
-    grams = gram_matrices(network, cut, sample.inputs, seed)
-    for group in cut:
-        stays = torch.ones(group.channels, dtype=torch.bool)
-        stays[gone[group.name]] = False
-        kept = stays.nonzero().flatten()
-        for reader in group.readers:
-            factors = torch.ones(group.channels, dtype=torch.float64)
-            factors[kept] = rescaling(grams[group.name][reader.name], kept)
-            weight = network.get_submodule(reader.name).get_parameter("weight")
-            scale = torch.ones(weight.shape[1], dtype=weight.dtype)
-            scale[reader.channels] = factors[reader.roots].to(weight.dtype)
-            weight.mul_(scale.to(weight.device).view(1, -1, *[1] * (weight.ndim - 2)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.masks import attach_masks
-from slimfront.evaluators.pruning.methods import PruningError
 from torch import Tensor, nn
 
 

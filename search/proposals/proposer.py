@@ -27,7 +27,7 @@ from slimfront.search.proposals.sampling import Sampling
 from slimfront.spaces import Candidate, CandidateError
 from slimfront.studies.front import REFERENCE_SCORE, Point, non_dominated
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
-from slimfront.studies.samplers import seed_of
+from slimfront.studies.sampling import seed_of
 from slimfront.studies.settings import Settings
 
 Indices = NDArray[np.intp]

@@ -10,6 +10,7 @@ from slimfront.evaluators.job import Failure, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import MAX_SCORE, Verdict
 from slimfront.search.scheduling.work import Work
+from slimfront.spaces import references
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.environment import environment
 from slimfront.studies.record import State, TrialRecord
@@ -62,6 +63,7 @@ class Endings:
             "starts": work.starts,
             "totals": totals,
             "score": work.score,
+            "code": references.sources(work.candidate.to_dict()),
         }
         record = TrialRecord.begin(work.number, work.candidate, **(fixed | known))
         return record.holding(layers=tuple(work.rated.get("layers", ())), environment=environment())

@@ -16,7 +16,7 @@ from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.scheduling.endings import Endings
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
-from slimfront.spaces import Candidate
+from slimfront.spaces import Candidate, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
 from slimfront.studies.settings import Settings
@@ -217,8 +217,10 @@ class Intake:
             self._endings.waiting.append(work)
             self.saturated = True
             return f"waits for trial {self.in_training[digest].number}, the same candidate"
+        code = references.sources(work.candidate.to_dict())
         for record in self._store.trials:
-            if record.digest == digest and record.number != work.number and _says_how_it_ends(record):
+            same = record.digest == digest and record.code == code
+            if same and record.number != work.number and _says_how_it_ends(record):
                 self._copies += 1
                 origin = self._endings.copied(work, record)
                 if record.state == State.FAILED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
 
@@ -47,6 +49,15 @@ class Journal:
             other = next((key for key in identity if old.get(key) != identity[key]), "settings")
             raise SweepError(f"{setting.out} holds a sweep with another {other}: choose another folder.")
         self.rows: dict[str, list[Row]] = {line["piece"]: line["rows"] for line in found if "piece" in line}
+
+    def check_sources(self, sources: Mapping[str, str]) -> None:
+        """Raise SweepError where there are points of a user's own method whose source, by its name, was another one."""
+        for row in (row for rows in self.rows.values() for row in rows):
+            for name, source in row.get("code", {}).items():
+                if sources.get(name, source) != source:
+                    raise SweepError(
+                        f"{name} has changed since {self._path.parent} was begun: choose another folder or name."
+                    )
 
     def add(self, piece: str, rows: list[Row]) -> None:
         """Note a finished piece; it is on the disk when this returns."""

@@ -6,8 +6,8 @@ from collections import OrderedDict
 import pytest
 import torch
 from slimfront.evaluators.pruning import groups as groups_module
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.groups import find_groups, remove_channels
-from slimfront.evaluators.pruning.methods import PruningError
 from slimfront.models import Network, build
 from slimfront.models.blocks import BasicBlock, PaddingShortcut
 from slimfront.spaces import Architecture

@@ -6,7 +6,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slimfront.spaces import METHODS, Candidate, Space, SpaceError, method_name, presets, sparsity
+from slimfront.spaces import Candidate, Space, SpaceError, method_name, presets, sparsity
+from slimfront.spaces.criteria import METHODS
 
 EVERYTHING = """
 [architecture]
@@ -160,6 +161,6 @@ def test_a_candidate_outside_is_refused_by_key() -> None:
         Space.from_toml(MINIMAL).parameters(presets["resnet20"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.names)
 def test_methods_are_found_by_their_axes(method: str) -> None:
     assert method_name(sparsity(method, 0.3, epochs=2)) == method
