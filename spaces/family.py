@@ -145,7 +145,7 @@ class Family:
             fields[axis.place] = [choose(f"{axis.key}.{i}") for i in range(stages)]
         strides = [choose("first_stride" if i == 0 else f"{STRIDE.key}.{i}") for i in range(stages)]
         fields[STRIDE.place] = strides
-        options = {}
+        options: dict[str, Any] = {}
         for axis in self.axes:
             value = [choose(f"{axis.key}.{i}") for i in range(stages)] if axis.per_stage else choose(axis.key)
             (fields if axis.place in SPECIAL else options)[axis.place] = value
