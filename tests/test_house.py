@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slimfront.spaces.family import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNWARDS = ("search", "studies", "evaluators", "models", "spaces")
@@ -82,6 +83,27 @@ def test_optuna_is_used_by_its_public_parts() -> None:
     uses = [use for path in _files() for use in _private_uses(path)]
     assert len(uses) <= PRIVATE, uses
     assert len({use.partition(":")[0] for use in uses}) <= 1, uses
+
+
+REGISTRIES = (FAMILIES,)
+OTHER_WORDS = {"dense"}  # a phase, a teacher and a coding have that name, too
+MAY_NAME = ("presets.py",)
+
+
+def test_nothing_else_names_a_member() -> None:
+    """No string literal equals a member's name outside of the member's own file and the presets."""
+    names = {member.name: registry.package for registry in REGISTRIES for member in registry}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
+        for path in (*_files(), ROOT / "run_search.py")
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value in names.keys() - OTHER_WORDS
+        and path.name not in MAY_NAME
+        and ".".join(path.relative_to(ROOT).parts[:-1]) != names[node.value].removeprefix("slimfront.")
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("name", ["Coordinator", "Ledger", "WindowedTPE", "PatientStorage", "StudyStorage"])
