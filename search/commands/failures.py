@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -61,3 +64,24 @@ def _is_of_a_database(error: Exception) -> bool:
 
 
 _DATABASE_ERRORS = (("sqlalchemy.exc", "SQLAlchemyError"), ("optuna.exceptions", "StorageInternalError"))
+
+
+@contextlib.contextmanager
+def interrupted_once() -> Iterator[None]:
+    """For a process of its own: the first Ctrl-C raises KeyboardInterrupt, and what follows it is not disturbed.
+
+    People press it several times. What a process does on its way out takes a moment, and would end in a traceback.
+    One that comes before a command or after it ends the process in one line, too.
+    """
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGINT, end)
+        yield
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        say("slimfront: interrupted")
+        sys.exit(INTERRUPTED)
