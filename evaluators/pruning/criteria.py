@@ -125,11 +125,11 @@ def _weight(layer: nn.Module) -> nn.Parameter:
 def _mean(
     network: nn.Module, group: Group, members: tuple[Member, ...], judge: Callable[[nn.Module], Tensor]
 ) -> Tensor:
-    # Mean over the members, of `judge` by channel.
+    # Mean over the members, and the filters that go at once, of `judge` by filter.
     total = torch.zeros(group.channels)
     for member in members:
         total += member.spread(judge(network.get_submodule(member.name)), group.channels)
-    return total / max(1, len(members))
+    return total / max(1, len(members) * group.size)
 
 
 def _l1(layer: nn.Module) -> Tensor:
