@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from slimfront.spaces.part import require
@@ -27,10 +28,9 @@ class Options(Mapping[str, Plain]):
     (1, 2)
     """
 
-    def __init__(self, entries: Any = ()) -> None:
-        given = dict(entries) if isinstance(entries, Mapping | tuple) else entries
-        require(isinstance(given, dict) and len(given) <= _MOST, "architecture.options", given, "a table")
-        self._entries = {name: _plain(name, given[name]) for name in sorted(given, key=str)}
+    def __init__(self, entries: Any = MappingProxyType({})) -> None:
+        require(isinstance(entries, Mapping) and len(entries) <= _MOST, "architecture.options", entries, "a table")
+        self._entries = {name: _plain(name, entries[name]) for name in sorted(entries, key=str)}
         self._hash = hash(tuple(self._entries.items()))
 
     def __getitem__(self, name: str) -> Plain:

@@ -82,6 +82,13 @@ def test_every_key_of_a_space_is_documented() -> None:
         assert f"`{field.name}`" in page or f"[{field.name}]" in page or field.name == "space", field.name
 
 
+def test_every_family_is_in_the_methods() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    for family in FAMILIES:
+        assert f"| {family.name} |" in page
+        assert all(number in page for number in re.findall(r"arXiv:[\d.]+", family.paper)), family.name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):

@@ -107,6 +107,20 @@ def absorb_activations(network: nn.Module) -> None:
 
 
 @torch.no_grad()
+def settle(network: nn.Module) -> None:
+    """Evaluation mode, and every 4-dimensional tensor in channels_last.
+
+    Another order may take another convolution routine, which rounds differently. A 1x1 kernel is in every order at
+    once, and has whatever strides it was left with, which matters as well: it gets those of a product with its mask.
+    """
+    for module in network.eval().modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and tensor.ndim == 4:
+                order = torch.channels_last if tensor.shape[2:].numel() > 1 else torch.contiguous_format
+                tensor.data = tensor.data.clone(memory_format=order)
+
+
+@torch.no_grad()
 def deploy(network: nn.Module) -> None:
     """Bring a network to its final form, in place: what an artifact stores, number for number.
 
@@ -122,8 +136,7 @@ def deploy(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             _simplify(module, half=norms_are_half(network))
-    # Another memory order may take another convolution routine, which rounds differently.
-    network.to(memory_format=torch.channels_last).eval()
+    settle(network)
 
 
 def norms_are_half(network: nn.Module) -> bool:
