@@ -92,7 +92,7 @@ class Settings:
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a study file, or slimfront's own of that name; code of the user's own that its space names is imported.
+        """Read a study file, or slimfront's own of that name; the user's own code that it names is imported.
 
         Raises SettingsError naming the file and the key.
         """
@@ -104,7 +104,7 @@ class Settings:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
             raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
-            references.give_all(references.named_in(written.get("space")), path.parent)
+            references.give_all(references.named_in([written.get("space"), written.get("sampler")]), path.parent)
             return cls.from_dict(written, path.stem)
         except (SettingsError, references.CodeReferenceError) as error:
             raise SettingsError(f"{path}: {error}") from None

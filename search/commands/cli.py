@@ -15,7 +15,7 @@ from slimfront.search.commands.failures import DONE, FAILED, INTERRUPTED, interr
 from slimfront.search.commands.options import DEFAULT_STORAGE, PRESETS, Allow, AsJson, DataDir, Device, Name, Storage
 from typer.core import TyperGroup
 
-# Nothing of ours is imported up here: torch takes seconds, and `--help` must not.
+# Nothing is imported up here that needs torch: it takes seconds, and `--help` must not.
 
 
 class _Commands(TyperGroup):
@@ -254,10 +254,7 @@ def data(
 @app.command(epilog="Example: python run_search.py sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7")
 def sweep(
     candidate: Annotated[str, typer.Option(help=f"A candidate's JSON file, or a preset: {PRESETS}.")] = "resnet8",
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated; default: li_filters, thinet, global_l1, han, random, random_filters."),
-    ] = (None),
+    methods: given.Methods = None,
     ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
     retrain_epochs: Annotated[int, typer.Option(help="After pruning, the same for every method.")] = 3,

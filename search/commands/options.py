@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from slimfront.search.sweep.methods import default_methods
+from slimfront.spaces.criteria import METHODS
 
 DEFAULT_STORAGE = "sqlite:///slimfront.db"
 
@@ -18,6 +20,13 @@ OwnName = Annotated[str | None, typer.Option(help="Of this study in its storage;
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
 DataDir = Annotated[
     Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help=f"Of {', '.join(METHODS.names)}, or FILE.py:NAME of your own; default: {', '.join(default_methods())}.",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,

@@ -257,6 +257,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     outputs.check_outside_data("--out", other["out"], other["dataset"])
     outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), {"the candidate": candidate_file(other["name"])})
 
+    references.give_all(references.named_in(methods), Path())  # named here, and so allowed
     try:
         numbers = sweeps.DEFAULT_RATIOS if ratios is None else tuple(float(word) for word in ratios.split(","))
     except ValueError:

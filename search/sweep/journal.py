@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
+from slimfront.spaces import references
 
 JOURNAL = "journal.jsonl"
 
@@ -41,6 +42,9 @@ class Journal:
             "retrain_epochs": setting.retrain_epochs,
             "dense_taken": taken,
         }
+        code = references.sources(setting.candidate.to_dict())
+        if code:
+            identity["code"] = code
         found = read_lines(self._path)
         if not found:
             append_line(self._path, {"settings": identity})
