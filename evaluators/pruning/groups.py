@@ -225,7 +225,15 @@ def _describe(graph: Any, found: Any, names: Mapping[nn.Module, str], order: Map
     for member in sides["filters"]:
         if sorted(member.roots.tolist()) != list(range(count)):
             raise PruningError(f"The filters of {member.name!r} are read in a way that cannot be pruned.")
-    return Group(sides["filters"][0].name, count, **sides)
+    return Group(
+        sides["filters"][0].name,
+        count,
+        filters=sides["filters"],
+        norms=sides["norms"],
+        readers=sides["readers"],
+        entering=sides["entering"],
+        leaving=sides["leaving"],
+    )
 
 
 def _joined(network: nn.Module, groups: list[Group]) -> list[Group]:
