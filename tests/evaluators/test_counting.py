@@ -190,7 +190,10 @@ W = torch.ones(12, 6)
         (lambda x, w: F.linear(x.flatten(1), (w * 2).T.round()), {"w": W}, 72, 72),
         (lambda x, w: F.conv2d(x[:, None], w[:2, None, :3, None]), {"w": W}, 24, 72),
     ],
-    ids="buffer parameter vector mv addmv dot addbmm bilinear cdist sparse einsum computed slice".split(),
+    ids=[
+        *("buffer", "parameter", "vector", "mv", "addmv", "dot", "addbmm"),
+        *("bilinear", "cdist", "sparse", "einsum", "computed", "slice"),
+    ],
 )
 def test_products_in_a_forward_pass(function: Any, tensors: dict[str, Tensor], macs: int, weights: int) -> None:
     (row,) = score(Run(function, **tensors), (3, 4)).layers

@@ -163,8 +163,10 @@ def test_only_what_was_given_and_is_named_has_a_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["residual", "folder:/data", "a.py:b c", "a.py:b\n", ":b", "a.py:", f"{'a' * 400}.py:b", "https://a.b/c.py"]
-    + ["<b>.py:x", "=1+1.py:x", "-x.py:y", "a.py:<b>"],
+    [
+        *("residual", "folder:/data", "a.py:b c", "a.py:b\n", ":b", "a.py:", f"{'a' * 400}.py:b"),
+        *("https://a.b/c.py", "<b>.py:x", "=1+1.py:x", "-x.py:y", "a.py:<b>"),
+    ],
 )
 def test_other_words_are_no_references(word: str) -> None:
     assert not is_reference(word)
