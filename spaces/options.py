@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from slimfront.spaces.part import require
+from slimfront.spaces.part import plain_name, require
 
 Plain = bool | int | float | str | tuple[int | float, ...]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
-_MOST, _LONGEST = 50, 100  # entries of a table or of a list, and characters of a word
+_MOST = 50  # entries of a table or of a list
 
 
 class Options(Mapping[str, Plain]):
@@ -58,8 +58,10 @@ def _plain(name: Any, value: Any) -> Plain:
     if isinstance(value, list | tuple):
         require(len(value) <= _MOST and all(map(_is_number, value)), label, value, "a list of finite numbers")
         return tuple(value)
-    word = isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
-    require(word or isinstance(value, bool) or _is_number(value), label, value, "a number, a word or a truth value")
+    if isinstance(value, str):
+        plain_name(label, value)
+    else:
+        require(isinstance(value, bool) or _is_number(value), label, value, "a number, a word or a truth value")
     return value  # type: ignore[no-any-return]
 
 

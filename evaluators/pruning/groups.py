@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -65,7 +65,10 @@ class Group:
     readers: tuple[Member, ...]
     entering: tuple[Member, ...]
     leaving: tuple[Member, ...]
-    size: int = 1
+    size: int = field(default=1, kw_only=True)
+
+
+_PARTS = ("filters", "norms", "readers", "entering", "leaving")
 
 
 def find_groups(network: nn.Module, input_shape: tuple[int, int, int], *, remember: bool = True) -> tuple[Group, ...]:
@@ -220,12 +223,11 @@ def _describe(graph: Any, found: Any, names: Mapping[nn.Module, str], order: Map
             raise PruningError(f"{name!r} is a {type(layer).__name__}: its channels cannot be removed.")
     for members in parts.values():
         members.sort(key=lambda member: order[member.name])
-    sides = {part: tuple(parts[part]) for part in ("filters", "norms", "readers", "entering", "leaving")}
     count = found[0].dep.target.module.out_channels
-    for member in sides["filters"]:
+    for member in parts["filters"]:
         if sorted(member.roots.tolist()) != list(range(count)):
             raise PruningError(f"The filters of {member.name!r} are read in a way that cannot be pruned.")
-    return Group(sides["filters"][0].name, count, **sides)
+    return Group(parts["filters"][0].name, count, *(tuple(parts[part]) for part in _PARTS))
 
 
 def _joined(network: nn.Module, groups: list[Group]) -> list[Group]:
@@ -240,16 +242,17 @@ def _joined(network: nn.Module, groups: list[Group]) -> list[Group]:
             raise PruningError(f"{name!r} is a convolution in groups, as another one beside it is: none can be cut.")
         read = next(member for member in before.readers if member.name == name)
         made = next(member for member in behind.filters if member.name == name)
-        parts = {}
-        for part in ("filters", "norms", "readers", "entering", "leaving"):
-            parts[part] = tuple(
+        parts = [
+            tuple(
                 Member(member.name, member.channels, _units(own, size)[member.roots])
                 for group, own in ((before, read), (behind, made))
                 for member in getattr(group, part)
                 if not (part == "readers" and member.name == name)
             )
+            for part in _PARTS
+        ]
         groups = [group for group in groups if group is not before and group is not behind]
-        groups.append(Group(before.name, layer.groups, **parts, size=size))
+        groups.append(Group(before.name, layer.groups, *parts, size=size))
     return groups
 
 
