@@ -210,9 +210,10 @@ class Space:
     def _hint(self, key: str, keys: Iterable[str]) -> str:
         """The end of a sentence about an unknown key: what may have been meant."""
         head, _, last = key.rpartition(".")
+        table = key.partition(".")[0]
         there = {known.rpartition(".")[2]: known for known in keys if known.rpartition(".")[0] == head}
         elsewhere = [name for name in keys if name.endswith(f".{last}")]
-        opened = [name for name in elsewhere if self._opens(*name.split(".")[:2])] if head in _OPENED else []
+        opened = [name for name in elsewhere if table in _OPENED and self._opens(table, name.split(".")[1])]
         close = difflib.get_close_matches(last, there, 1) or opened or elsewhere
         if close:
             return f"; did you mean {there.get(close[0], close[0])}?"

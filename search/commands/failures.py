@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,8 @@ import typer
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+
+_IN_A_ROW = 1.0  # seconds
 
 
 def say(text: str) -> None:
@@ -68,15 +72,20 @@ _DATABASE_ERRORS = (("sqlalchemy.exc", "SQLAlchemyError"), ("optuna.exceptions",
 
 @contextlib.contextmanager
 def interrupted_once() -> Iterator[None]:
-    """For a process of its own: the first Ctrl-C raises KeyboardInterrupt, and what follows it is not disturbed.
+    """For a process of its own: Ctrl-C raises KeyboardInterrupt, and pressed several times in a row does so once.
 
-    People press it several times. What a process does on its way out takes a moment, and would end in a traceback.
-    One that comes before a command or after it ends the process in one line, too.
+    What a process does on its way out takes a moment, and would end in a traceback. Python loses an exception that
+    comes while it drops an object, so Ctrl-C pressed again later ends the process at once.
     """
+    first: list[float] = []
 
     def end(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if not first:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+        if time.monotonic() - first[0] > _IN_A_ROW:
+            os.write(2, b"slimfront: interrupted\n")
+            os._exit(INTERRUPTED)
 
     try:
         signal.signal(signal.SIGINT, end)

@@ -147,10 +147,12 @@ def _in_a_terminal(arguments: list[str], folder: Path, seconds: list[float]) -> 
         preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
     )
     os.close(theirs)
-    for pause in seconds:
-        time.sleep(pause)
-        os.write(ours, b"\x03")
     said = b""
+    for pause in (*seconds, *[2.0] * 20):  # and again, where Python lost one, as people do
+        time.sleep(pause)
+        if process.poll() is not None:
+            break
+        os.write(ours, b"\x03")
     while True:
         try:
             part = os.read(ours, 65536)
