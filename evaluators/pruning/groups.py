@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 import torch_pruning
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.masks import is_masked
-from slimfront.evaluators.pruning.methods import PruningError
 from slimfront.evaluators.pruning.structure import match_numbers
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.network import Network

@@ -26,7 +26,7 @@ class UnknownOperationError(Exception):
 def key_of(tensor: Tensor) -> Key:
     """The same for two tensors that are the same numbers in memory: a parameter and its `.data`, say."""
     place = 0 if tensor.device.type == "meta" or tensor.layout != torch.strided else tensor.untyped_storage().data_ptr()
-    return (place, tensor.storage_offset(), tensor.numel()) if place else (id(tensor), 0, tensor.numel())
+    return (place, int(tensor.storage_offset()), tensor.numel()) if place else (id(tensor), 0, tensor.numel())
 
 
 @dataclass

@@ -134,7 +134,8 @@ class Keys:
             return f": {head} is a value, a list, or a range, which has {', '.join(RANGE)}."
         there = {known.rpartition(".")[2]: known for known in self.defaults if known.rpartition(".")[0] == head}
         elsewhere = [name for name in self.defaults if name.endswith(f".{last}")]
-        opened = [name for name in elsewhere if self.opens(*name.split(".")[:2])] if head in OPENED else []
+        table = key.partition(".")[0]
+        opened = [name for name in elsewhere if table in OPENED and self.opens(table, name.split(".")[1])]
         close = difflib.get_close_matches(last, there, 1) or opened or elsewhere
         close = close or difflib.get_close_matches(key[:LONGEST], self.defaults, 1, cutoff=0.8)
         if close:
