@@ -1,4 +1,4 @@
-"""A pruning method, a policy, an optimizer, a decay and a sampler of a user's own: from her file to an exported network."""
+"""A pruning method, a policy, an optimizer, a decay and a sampler of a user's own: from her file to a network."""
 
 from __future__ import annotations
 
