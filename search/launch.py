@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -167,7 +166,7 @@ def make_desk(
     """What a search works with; see `Desk` and `Intake`."""
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
-    rules = dataclasses.replace(Rules.from_dict(settings.early_stopping), max_score=settings.max_score)
+    rules = Rules(**dict(settings.early_stopping), max_score=settings.max_score)
     judge = Judge(settings.bar, rules, circumstances.data_digest)
     intake = Intake(store, ownership, settings, endings, judge, rate)
     clock = StudyClock(store.attributes, settings.hours, shared=shared)

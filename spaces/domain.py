@@ -147,9 +147,7 @@ class Domain:
                 close = difflib.get_close_matches(name[:LONGEST], RANGE, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 faults.append(f"{key}.{name[:LONGEST]} is unknown: {hint}a range has {', '.join(RANGE)}.")
-        low: Any = written.get("low")
-        high: Any = written.get("high")
-        step = written.get("step")
+        low, high, step = (written.get(name, 0.0 if name != "step" else None) for name in RANGE[:3])
         log = written.get("log", False)
         for name, value in {"low": low, "high": high}.items():
             if name not in written:

@@ -14,7 +14,6 @@ from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
-LARGEST_NETWORK = 2**28  # weights of its network: a few more digits in a file would take all memory there is
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
 INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
 
@@ -169,7 +168,7 @@ def read_candidate(text: str) -> Candidate:
     except CandidateError as error:
         raise CandidateError(f"{path}: {error}") from None
     references.check_given(candidate.to_dict())
-    from slimfront.models.network import count_weights
+    from slimfront.models.network import LARGEST_NETWORK, count_weights
 
     most = count_weights(candidate.architecture, CLASSES, INPUT_SHAPE[0])
     if most > LARGEST_NETWORK:

@@ -165,7 +165,7 @@ def test_a_truncated_picture_is_named(root: Path) -> None:
 def test_limits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value, match, read in (
         ("MOST_FILES", 10, "more than 10 images", False),
-        ("MOST_BYTES", 1000, "smaller --image-size", False),
+        ("MOST_BYTES", 1000, "smaller image size", False),
         ("MOST_PIXELS", 30, "too large", True),
         ("LARGEST_FILE", 10, "MiB", True),
     ):
