@@ -16,6 +16,7 @@ from slimfront.studies.foreign.values import LARGEST_NUMBER
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
 
+_TEXTS = ("name", "dataset")  # keys whose text may have a colon, and names no code
 LARGEST_FILE = 2**20  # bytes of a study file
 _LONGEST, _LONGEST_ERROR = 100, 1000  # characters of a refused value and of a whole error that are shown
 
@@ -92,7 +93,7 @@ class Settings:
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a study file, or slimfront's own of that name; the user's own code that it names is imported.
+        """Read a study file, or slimfront's own of that name; code of the user's own that it names is imported.
 
         Raises SettingsError naming the file and the key.
         """
@@ -104,7 +105,8 @@ class Settings:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
             raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
-            references.give_all(references.named_in([written.get("space"), written.get("sampler")]), path.parent)
+            named = references.named_in({key: value for key, value in written.items() if key not in _TEXTS})
+            references.give_all(named, path.parent)
             return cls.from_dict(written, path.stem)
         except (SettingsError, references.CodeReferenceError) as error:
             raise SettingsError(f"{path}: {error}") from None
