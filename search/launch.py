@@ -31,6 +31,7 @@ from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, presets
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -118,7 +119,7 @@ def launch(
             device=device,
             threads=threads,
             data_digest=data.digest,
-            store=out / "dense",
+            store=out / UNCOMPRESSED,
         )
         circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes)
