@@ -47,6 +47,8 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
+UNCOMPRESSED, WORK = "dense", "work"  # folders in a search's: of uncompressed networks, and of what is being trained
+
 
 @dataclass(frozen=True)
 class Options:
@@ -125,7 +127,7 @@ def launch(
         rate = _make_rate(data.input_shape, data.classes)
         desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
-        scheduler = Scheduler(desk, make_job, out / "work", refresh.if_due)
+        scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
         if cluster is None:
             chosen = local_workers(workers, evaluate)
         else:
@@ -200,7 +202,7 @@ def _check_folder(out: Path, settings: Settings, options: Options) -> None:
     """Refuse results that would overwrite what is read. Raises OutputError."""
     inputs = storages.storage_files(options.storage) | {"the study's file": options.settings}
     outputs.check_outside_data("--out", out, settings.dataset)
-    outputs.check_folder("--out", out, (PLOT, TABLE), inputs)
+    outputs.check_folder("--out", out, (PLOT, TABLE), inputs, (UNCOMPRESSED, WORK))
 
 
 def resources(options: Options) -> tuple[str, int, int]:
@@ -283,12 +285,19 @@ def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> N
                 )
             store.attributes.set("identity", now)
             return
-    differences = list(_differences(kept, now))
+    differences = list(_differences(kept, _named_as_before(kept, now)))
     if differences:
         raise StudyError(
             f"Study {store.name!r} was begun with other settings: {'; '.join(differences[:5])}. "
             "Give this one another --name."
         )
+
+
+def _named_as_before(kept: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a folder called as the study calls it, where its pictures are the same: paths may change."""
+    before = kept.get("dataset") if isinstance(kept, Mapping) else None
+    folders = all(str(name).startswith("folder:") for name in (before, now["dataset"]))
+    return {**now, "dataset": before} if folders and kept.get("data") == now["data"] else now
 
 
 def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:

@@ -13,7 +13,8 @@ Value = int | float | str | bool
 LARGEST = 1e18  # no number of a range is larger, nor infinite, nor none at all
 
 
-MOST_CHOICES = 1000  # of one key: each is tried before a search begins, and what has more is a range
+# Each is tried before a search begins, and what has more is a range.
+MOST_CHOICES, MOST_IN_ALL = 1000, 5000  # of one key, of all keys
 MOST_FAULTS = 50  # lines that a user reads; of what is beyond, she is told how many there are
 LONGEST = 100  # characters of a refused value that are shown
 
@@ -71,7 +72,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python writes no whole number of thousands of digits
-        text = f"a {type(value).__name__} beyond all use"
+        text = "a number of thousands of digits" if isinstance(value, int) else "what is too deep or too long"
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -147,7 +148,9 @@ class Domain:
                 close = difflib.get_close_matches(name[:LONGEST], RANGE, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 faults.append(f"{key}.{name[:LONGEST]} is unknown: {hint}a range has {', '.join(RANGE)}.")
-        low, high, step = (written.get(name, 0.0 if name != "step" else None) for name in RANGE[:3])
+        low: Any = written.get("low")
+        high: Any = written.get("high")
+        step = written.get("step")
         log = written.get("log", False)
         for name, value in {"low": low, "high": high}.items():
             if name not in written:
@@ -205,14 +208,14 @@ class Domain:
 
     @property
     def tried(self) -> tuple[Value, ...]:
-        """What is tried before a search begins: the extremes, and of a short range of whole numbers all.
+        """What is tried before a search begins: the extremes, and then of a short range of whole numbers all.
 
         Some numbers are allowed at both ends of a range and not between them: kernels are odd.
         """
         if self.choices or not self.whole or self.high - self.low > _SHORT:
             return self.extremes
         step = int(self.step or 1)
-        return tuple(dict.fromkeys((*range(int(self.low), int(self.high) + 1, step), *self.extremes)))
+        return tuple(dict.fromkeys((*self.extremes, *range(int(self.low), int(self.high) + 1, step))))
 
     @property
     def most(self) -> Value:

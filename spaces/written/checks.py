@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
 from slimfront.spaces.criteria import METHODS, NO_METHOD
-from slimfront.spaces.domain import Domain, Faults, Value, shown
+from slimfront.spaces.domain import MOST_IN_ALL, Domain, Faults, Value, shown
 from slimfront.spaces.family import MOST_STAGES, Family
 from slimfront.spaces.optimizers import DECAYS
 from slimfront.spaces.presets import presets
@@ -35,6 +35,10 @@ class Checks:
 
     def run(self, given: Iterable[str]) -> None:
         """Look for everything; `given` are the keys that are written."""
+        count = sum(len(domain.choices) for domain in self.domains.values())
+        if count > MOST_IN_ALL:
+            self.faults.add("", f"It has {count:,} choices in all: give at most {MOST_IN_ALL:,}, or low and high.")
+            return
         self._check_words()
         self._check_kinds()
         self._check_complete()
@@ -80,17 +84,24 @@ class Checks:
 
         What walks through a space counts on that: it goes as far as the stages say.
         """
-        for key, domain in self.domains.items():
+        for key in self.domains:
             if key in self.faults.keys:
                 continue
             base = self.keys.base(key)
             axis = self.keys.axes.get(base)
             kind = _kind(self.keys.defaults[base]) if axis is None else axis.kind
-            for value in domain.tried:
+            for value in self._tried(key):
                 if _kind(value) != kind:
                     self.faults.add(key, f"{key} must be a {kind}, but got {shown(value)}.")
                 elif axis is not None and not axis.allows(value):
                     self.faults.add(key, f"{key} must be {axis.allowed}, but got {shown(value)}.")
+
+    def _tried(self, key: str) -> Iterator[Value]:
+        """What is tried of a key's domain: of a range, nothing beyond its ends and the first number at fault."""
+        domain = self.domains[key]
+        for count, value in enumerate(domain.tried):
+            if domain.choices or count < 2 or key not in self.faults.keys:
+                yield value
 
     def _check_stages(self, keys: Iterable[str]) -> None:
         """What is given for one stage has to be of one that networks have: it would be passed over in silence."""
@@ -133,10 +144,10 @@ class Checks:
             return found.most if key.endswith(".stages") else found.extremes[0]
 
         for others in (self._right, own):
-            for key, domain in self.domains.items():
+            for key in self.domains:
                 if key in self.faults.keys:
                     continue
-                for value in domain.tried:
+                for value in self._tried(key):
                     text = self._refusal(key, value, others)
                     if text is None:
                         continue
@@ -166,14 +177,17 @@ class Checks:
         if table in OPENED and len(middle) > 1:
             wanted[OPENED[table][0]] = self.keys.opens(table, middle[0])
         elif table == "pruning" and middle[1] != "method":
-            wanted[f"pruning.{middle[0]}.method"] = self.domains[f"pruning.{middle[0]}.method"].extremes[-1]
+            parent = f"pruning.{middle[0]}.method"
+            right = next(method.name for method in METHODS if method.granularity == middle[0])
+            wanted[parent] = right if parent in self.faults.keys else self.domains[parent].extremes[-1]
         elif table == "bits" and key != self.keys.base(key):
             wanted["bits.per_stage"] = True
         elif key in ("recipe.teacher", "recipe.temperature"):
-            wanted["recipe.distillation"] = self.domains["recipe.distillation"].most
+            most = self.domains["recipe.distillation"].most
+            wanted["recipe.distillation"] = 1.0 if "recipe.distillation" in self.faults.keys else most
         for parent, chosen in wanted.items():
-            at_fault = parent in self.faults.keys and table not in OPENED
-            if parent != key and (at_fault or chosen not in self.domains[parent]):
+            at_fault = parent in self.faults.keys and chosen != ""
+            if parent != key and not at_fault and chosen not in self.domains[parent]:
                 return None
 
         def choose(asked: str, _name: str) -> Value:

@@ -132,7 +132,9 @@ class Keys:
             return f" but as a table: [space.{key}]."
         if head in self.defaults:
             return f": {head} is a value, a list, or a range, which has {', '.join(RANGE)}."
-        there = {known.rpartition(".")[2]: known for known in self.defaults if known.rpartition(".")[0] == head}
+        begins = f"{head}." if head else ""
+        inside = (known.removeprefix(begins) for known in self.defaults if known.startswith(begins))
+        there = {part: begins + part for part in (known.split(".")[0] for known in inside)}
         elsewhere = [name for name in self.defaults if name.endswith(f".{last}")]
         table = key.partition(".")[0]
         opened = [name for name in elsewhere if table in OPENED and self.opens(table, name.split(".")[1])]
@@ -164,12 +166,15 @@ def _opened(table: str, words: Mapping[str, Domain], faults: Faults) -> dict[str
 def named(key: str, chosen: Domain, registry: Registry[Any], known: Iterable[str], faults: Faults) -> dict[str, Any]:
     """The members that a key's words name, by the word; words that name none are left out.
 
-    A fault is a word that is neither one of `known` nor a user's own that was given.
+    A fault is a word that is neither one of `known` nor a user's own that was given. The nearest is taken for it, so
+    that the faults of the table that was meant are found, too.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for word in map(str, chosen.extremes):
         if not is_reference(word) and word not in known:
             faults.add(key, f"{key}: {registry.unknown(word, known)}")
+            meant = difflib.get_close_matches(word[:LONGEST], tuple(known), 1)
+            found |= {name: registry[name] for name in meant if name in registry}
         elif is_reference(word) or word in registry:
             try:
                 found[word] = registry[word]

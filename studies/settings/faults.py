@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from slimfront.spaces.domain import LONGEST, MOST_FAULTS, shown
+from slimfront.spaces.space import known_keys
 from slimfront.studies.foreign.text import visible
 
 _LONGEST_LINE = 1000  # characters
@@ -48,8 +49,10 @@ def refused(model: type[BaseModel], place: str = "") -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        raise SettingsError(*(line for found in errors for line in _lines(found, model, place))) from None
+        lines: list[str] = []
+        for found in error.errors(include_url=False):  # sentences are written for as many as are shown
+            lines += _lines(found, model, place) if len(lines) <= MOST_FAULTS else [""]
+        raise SettingsError(*lines) from None
 
 
 def _lines(error: Mapping[str, Any], model: type[BaseModel], place: str) -> Iterable[str]:
@@ -59,7 +62,10 @@ def _lines(error: Mapping[str, Any], model: type[BaseModel], place: str) -> Iter
     if error["type"] == "missing":
         return [f"{key} is missing: it must be {allowed(table[names[-1]])}."]
     if error["type"] == "extra_forbidden":
-        return [f"{key[:LONGEST]} is unknown: {nearest(names[-1], table)}known are {', '.join(table)}."]
+        hint = (
+            nearest(names[-1], table) or _elsewhere(names[-1], model) if len(names) == 1 else nearest(names[-1], table)
+        )
+        return [f"{key[:LONGEST]} is unknown: {hint}known are {', '.join(table)}."]
     own = error.get("ctx", {}).get("error")
     if isinstance(own, ValueError):  # raised by a check of ours
         faults = getattr(own, "faults", None) or str(own).split("\n")
@@ -89,6 +95,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
+def _elsewhere(word: str, model: type[BaseModel]) -> str:
+    """The same for a key that stands in no table, but should."""
+    keys = [f"space.{key}" for key in known_keys()]
+    keys += [f"{table}.{key}" for table in model.model_fields for key in _table(model, (table,))]
+    tables = {key.rpartition(".")[0] for key in keys}
+    found = [key for key in (*keys, *sorted(tables)) if key.endswith(f".{word}")]
+    return f"did you mean {found[0]}? " if found else ""
+
+
 def allowed(schema: Mapping[str, Any], *, with_kind: bool = True) -> str:
     """What a value may be, in words, from its JSON schema.
 
@@ -106,7 +121,7 @@ def allowed(schema: Mapping[str, Any], *, with_kind: bool = True) -> str:
     limits = _limits(one)
     if not limits:
         return kind
-    comma = "" if limits.startswith("in") else ","
+    comma = "," if limits.endswith("more") else ""
     return f"{kind}{comma} {limits}" if with_kind else limits
 
 

@@ -142,8 +142,8 @@ class Settings(Table):
     def _is_of_a_folder(cls, value: int | None, info: ValidationInfo) -> int | None:
         from slimfront.evaluators.data.splits import check_image_size
 
-        if value is not None and "dataset" in info.data:
-            check_image_size(info.data["dataset"], value)
+        if value is not None:
+            check_image_size(info.data.get("dataset", "folder:"), value)
         return value
 
     def make_space(self) -> Space:
