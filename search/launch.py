@@ -47,7 +47,7 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
-UNCOMPRESSED, WORK = "dense", "work"  # folders in a search's: of uncompressed networks, and of what is being trained
+WORK = "work"  # folder of what is being trained, beside that of uncompressed networks
 
 
 @dataclass(frozen=True)
