@@ -13,7 +13,6 @@ the search's process over 500 trials, and of a worker that trains a small networ
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import itertools
 import json
