@@ -30,6 +30,7 @@ from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slimfront.spaces import references
+from slimfront.spaces import Candidate, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign import values
+from slimfront.studies.settings import Settings
 from slimfront.studies.store.study import StudyStore, study_lock
 
 CODE = "code"  # the study's attribute: {reference: hash of its source}
@@ -36,6 +37,16 @@ def check_code(store: StudyStore, accepted: bool) -> None:
             )
         if {**kept, **now} != kept:
             store.attributes.set(CODE, {**kept, **now})
+
+
+def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
+    """Hash of the source of each reference that a trial uses: those of its candidate, and those of the whole study.
+
+    Of the whole study is what was given beside the space, which is a choice of every trial's own.
+    """
+    chosen = references.named_in(settings.space)
+    whole = {name: source for name, source in references.sources().items() if name not in chosen}
+    return whole | references.sources(candidate.to_dict())
 
 
 def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

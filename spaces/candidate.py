@@ -30,7 +30,8 @@ GRANULARITIES = ("filters", "weights")
 SCOPES = ("global", "layer", "stage")
 GRADUAL = "gradual"
 SCHEDULES = ("once", "iterative", GRADUAL, "layerwise")
-UNCOMPRESSED_TEACHER = "dense"  # a teacher's name: the candidate's own network, uncompressed
+UNCOMPRESSED = "dense"  # a phase: the training before any compression; files call the network so that it leaves
+UNCOMPRESSED_TEACHER = UNCOMPRESSED  # a teacher's name: the candidate's own network, uncompressed
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 
 
@@ -321,7 +322,7 @@ class Candidate(Part):
 
         0: the phase changes the network and trains nothing.
         """
-        found = {"dense": self.recipe.epochs}
+        found = {UNCOMPRESSED: self.recipe.epochs}
         for step in (self.pruning.filters, self.pruning.weights):
             if step is not None:
                 found[step.granularity] = step.epochs if step.ratio or any(step.ratios) else 0

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from slimfront.spaces.part import require
+from slimfront.spaces.part import plain_name, require
 
 Plain = bool | int | float | str | tuple[int | float, ...]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
-_MOST, _LONGEST = 50, 100  # entries of a table or of a list, and characters of a word
+_MOST = 50  # entries of a table or of a list
 
 
 class Options(Mapping[str, Plain]):
@@ -27,10 +28,9 @@ class Options(Mapping[str, Plain]):
     (1, 2)
     """
 
-    def __init__(self, entries: Any = ()) -> None:
-        given = dict(entries) if isinstance(entries, Mapping | tuple) else entries
-        require(isinstance(given, dict) and len(given) <= _MOST, "architecture.options", given, "a table")
-        self._entries = {name: _plain(name, given[name]) for name in sorted(given, key=str)}
+    def __init__(self, entries: Any = MappingProxyType({})) -> None:
+        require(isinstance(entries, Mapping) and len(entries) <= _MOST, "architecture.options", entries, "a table")
+        self._entries = {name: _plain(name, entries[name]) for name in sorted(entries, key=str)}
         self._hash = hash(tuple(self._entries.items()))
 
     def __getitem__(self, name: str) -> Plain:
@@ -58,8 +58,10 @@ def _plain(name: Any, value: Any) -> Plain:
     if isinstance(value, list | tuple):
         require(len(value) <= _MOST and all(map(_is_number, value)), label, value, "a list of finite numbers")
         return tuple(value)
-    word = isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
-    require(word or isinstance(value, bool) or _is_number(value), label, value, "a number, a word or a truth value")
+    if isinstance(value, str):
+        plain_name(label, value)
+    else:
+        require(isinstance(value, bool) or _is_number(value), label, value, "a number, a word or a truth value")
     return value  # type: ignore[no-any-return]
 
 

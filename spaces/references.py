@@ -28,7 +28,8 @@ from typing import Any
 LONGEST = 300  # characters of a reference
 OPTION = "--allow"  # of the commands that take no study file
 
-_FORM = re.compile(r"(?P<place>[^:\x00]+\.py|[A-Za-z]:[^:\x00]+\.py|\w+(\.\w+)*):(?P<name>\w+(\.\w+)*)")
+# Plain characters only, as references end up in tables, pages, notes and error texts.
+_FORM = re.compile(r"(([A-Za-z]:)?[\w./\\~][\w ./\\~-]*\.py|\w+(\.\w+)*):\w+(\.\w+)*")
 _FOLDERS = re.compile(r".*[/\\:]")
 _SOURCE = "__slimfront_source__"  # attribute of a module: hash of the source that it was made from
 

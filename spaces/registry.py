@@ -57,14 +57,14 @@ class Registry(Generic[M]):
             member: The class of its members.
             package: Where the product's own stand, one or a few a file: every module-level object of that class.
         """
-        self.kind, self.member, self._package = kind, member, package
+        self.kind, self.member, self.package = kind, member, package
 
     @functools.cached_property
     def own(self) -> Mapping[str, M]:
         """The product's own members, in the order of their files' names."""
-        package = importlib.import_module(self._package)
+        package = importlib.import_module(self.package)
         modules = [
-            importlib.import_module(f"{self._package}.{found.name}")
+            importlib.import_module(f"{self.package}.{found.name}")
             for found in pkgutil.iter_modules(package.__path__)
             if not found.ispkg
         ]

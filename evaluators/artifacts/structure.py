@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from slimfront.evaluators.artifacts.container import ArtifactError, TamperedError
+from slimfront.evaluators.pruning.structure import groups_left
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.folding import foldable_pairs
 from slimfront.models.network import Network, WeightLayer, weight_layers
@@ -217,7 +218,9 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 def _empty_layer(row: Row, full: WeightLayer) -> WeightLayer:
     if isinstance(full, nn.Linear):
         return nn.Linear(row.inputs, row.outputs, bias=row.bias, device="meta")
-    groups = row.outputs if full.groups > 1 else 1
+    groups = groups_left(full.out_channels, full.groups, row.outputs)
+    if row.outputs % groups:
+        raise TamperedError(f"a convolution in {groups} groups has {row.outputs} channels.")
     return nn.Conv2d(
         row.inputs * groups,
         row.outputs,

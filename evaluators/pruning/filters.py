@@ -25,6 +25,7 @@ class FilterCutter:
         self._shape = (channels, height, width)
         self._groups: tuple[Group, ...] | None = find_groups(network, self._shape)  # of the network as it is now
         self._before = find_filters(network, self._groups)
+        self._sizes = {group.name: group.size for group in self._groups}
         self.ratios = layer_ratios(step, list(self._before))
 
     def cut(self, progress: float, only: str | None = None) -> None:
@@ -43,8 +44,9 @@ class FilterCutter:
         before = {layer: count for layers in self._before.values() for layer, count in layers.items()}
         ratios = {layer: self.ratios[group] for group, layers in self._before.items() for layer in layers}
         after = count_filters(self._network, before)
-        lump = max(len(layers) for layers in self._before.values())
-        return compare("filters", before, after, ratios, by_layer=self._step.scope != "global", lump=lump)
+        lump = max(len(layers) * self._sizes[name] for name, layers in self._before.items())
+        by_layer, size = self._step.scope != "global", max(self._sizes.values())
+        return compare("filters", before, after, ratios, by_layer=by_layer, lump=lump, size=size)
 
 
 def find_filters(network: nn.Module, groups: Iterable[Group]) -> Filters:
@@ -93,7 +95,7 @@ def remove_filters(
     else:
         gone = {}
         for group in groups:
-            width = before[group.name][group.name]
+            width = before[group.name][group.name] // group.size
             count = rounded(width * ratios[group.name]) - (width - group.channels)
             gone[group.name] = _lowest(importance[group.name], count)
     make_up = criterion_named(step.criterion).make_up
@@ -111,7 +113,7 @@ def _lowest(importance: Tensor, count: int) -> Tensor:
 def _lowest_of_all(groups: tuple[Group, ...], importance: Mapping[str, Tensor], missing: float) -> dict[str, Tensor]:
     # One ranking of all channels; removing one removes as many filters as there are layers in its group.
     left = {group.name: group.channels for group in groups}
-    cost = {group.name: len(group.filters) for group in groups}
+    cost = {group.name: len(group.filters) * group.size for group in groups}
     gone: dict[str, list[int]] = {group.name: [] for group in groups}
     owners = [(group.name, channel) for group in groups for channel in range(group.channels)]
     ranking = torch.cat([importance[group.name].double() for group in groups]).argsort(stable=True)

@@ -102,11 +102,14 @@ def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
 def mean_over(
     network: nn.Module, group: Group, members: tuple[Member, ...], judge: Callable[[nn.Module], Tensor]
 ) -> Tensor:
-    """Mean over the members of a group, by its channels: (channels,); `judge` gives each of a layer's a number."""
+    """Mean over the members of a group, and the filters that go at once, by its channels: (channels,).
+
+    `judge` gives each channel of a layer a number.
+    """
     total = torch.zeros(group.channels)
     for member in members:
         total += member.spread(judge(network.get_submodule(member.name)), group.channels)
-    return total / max(1, len(members))
+    return total / max(1, len(members) * group.size)
 
 
 def gradients(network: nn.Module, sample: Sample) -> Iterator[None]:

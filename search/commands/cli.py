@@ -370,10 +370,8 @@ def _fail(text: str, code: int) -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
-    from slimfront.spaces import references
-
     try:
-        with references.only_here():
+        with given.fresh():
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from slimfront.search.sweep.methods import default_methods
@@ -48,6 +50,12 @@ class Device(StrEnum):
 
 
 PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
+
+
+def fresh() -> contextlib.AbstractContextManager[None]:
+    """Within it nothing is known that was given to another command of this process."""
+    references: Any = sys.modules.get("slimfront.spaces.references")  # which takes a moment to import
+    return contextlib.nullcontext() if references is None else references.only_here()
 
 
 def give(allowed: list[str] | None) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 from optuna.exceptions import OptunaError
 from slimfront.search.engine import STARTS
+from slimfront.search.own_code import code_of
 from slimfront.search.proposals.drafts import Draft, Drafts
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.scheduling.endings import Endings
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
-from slimfront.spaces import Candidate, references
+from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
 from slimfront.studies.settings import Settings
@@ -197,7 +198,7 @@ class Intake:
             self._endings.waiting.append(work)
             self.saturated = True
             return f"waits for trial {self.in_training[digest].number}, the same candidate"
-        code = references.sources(work.candidate.to_dict())
+        code = code_of(work.candidate, self._settings)
         for record in self._store.trials:
             same = record.digest == digest and record.code == code
             if same and record.number != work.number and _says_how_it_ends(record):

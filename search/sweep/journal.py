@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.spaces import references
@@ -54,11 +52,11 @@ class Journal:
             raise SweepError(f"{setting.out} holds a sweep with another {other}: choose another folder.")
         self.rows: dict[str, list[Row]] = {line["piece"]: line["rows"] for line in found if "piece" in line}
 
-    def check_sources(self, sources: Mapping[str, str]) -> None:
-        """Raise SweepError where there are points of a user's own method whose source, by its name, was another one."""
+    def check_sources(self) -> None:
+        """Raise SweepError where there are points of a user's own method that was given, with another source."""
         for row in (row for rows in self.rows.values() for row in rows):
             for name, source in row.get("code", {}).items():
-                if sources.get(name, source) != source:
+                if references.sources([name]).get(name, source) != source:
                     raise SweepError(
                         f"{name} has changed since {self._path.parent} was begun: choose another folder or name."
                     )

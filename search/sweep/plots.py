@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from slimfront.search.sweep.methods import Shown, shown
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.pictures.files import save_picture
 
 KINDS = ("weights", "filters")
@@ -139,7 +140,7 @@ def _frame(axes: Axes, summary: dict[str, Any], *, upright: bool = False) -> Non
         axes.spines[side].set_color(GREY)
     axes.tick_params(which="both", colors=INK, labelsize=9)
     (axes.xaxis if upright else axes.yaxis).set_major_formatter(PercentFormatter(1, symbol=" %"))
-    dense = next((row["accuracy"] for row in summary["dense"] if not row["penalty"]), None)
+    dense = next((row["accuracy"] for row in summary[UNCOMPRESSED] if not row["penalty"]), None)
     if dense is not None:
         (axes.axvline if upright else axes.axhline)(dense, color=MUTED, linewidth=1, zorder=0)
 

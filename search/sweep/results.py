@@ -15,6 +15,7 @@ from slimfront.search.sweep.journal import Journal
 from slimfront.search.sweep.methods import shown
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
 from slimfront.search.sweep.tasks import Row, Setting
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.environment import environment
 from slimfront.studies.foreign.text import csv_cell
 from slimfront.studies.report.page import percent_number
@@ -64,7 +65,7 @@ def summarise(
         "seeds": [setting.seed],
         "epochs": setting.epochs,
         "retrain_epochs": setting.retrain_epochs,
-        "dense": sorted(dense, key=lambda row: row["penalty"]),
+        UNCOMPRESSED: sorted(dense, key=lambda row: row["penalty"]),
         "points": points,
         "against_random": verdicts(points),
         "sensitivity": layers,
@@ -96,7 +97,7 @@ def table(summary: dict[str, Any]) -> str:
     lost = {(row["method"], row["ratio"]) for row in summary["against_random"] if not row["beats"]}
     dense = "; ".join(
         f"{percent_number(row['accuracy'])}%" + (f" with penalty {row['penalty']:g}" if row["penalty"] else "")
-        for row in summary["dense"]
+        for row in summary[UNCOMPRESSED]
     )
     lines = [
         f"Accuracy of {summary['candidate']} on the {summary['split']} images of {summary['dataset']}, "

@@ -41,7 +41,7 @@ from slimfront.search.sweep.tasks import (
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.terminal import Console
 from slimfront.search.workers.local import local_workers
-from slimfront.spaces import Candidate, references, sparsity
+from slimfront.spaces import Candidate, sparsity
 from slimfront.spaces.candidate import GRANULARITIES
 from slimfront.studies.requirements import write_requirements
 
@@ -156,7 +156,7 @@ def sweep(
     epochs = candidate.recipe.epochs if epochs is None else epochs
     setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device)
     journal = Journal(setting, load_data(setting).digest, taken=dense is not None)
-    journal.check_sources(references.sources(list(methods)))
+    journal.check_sources()
     if dense is not None:
         _take(dense, setting, journal)
     start = time.perf_counter()

@@ -136,7 +136,8 @@ class Keys:
         inside = (known.removeprefix(begins) for known in self.defaults if known.startswith(begins))
         there = {part: begins + part for part in (known.split(".")[0] for known in inside)}
         elsewhere = [name for name in self.defaults if name.endswith(f".{last}")]
-        opened = [name for name in elsewhere if self.opens(*name.split(".")[:2])] if head in OPENED else []
+        table = key.partition(".")[0]
+        opened = [name for name in elsewhere if table in OPENED and self.opens(table, name.split(".")[1])]
         close = difflib.get_close_matches(last, there, 1) or opened or elsewhere
         close = close or difflib.get_close_matches(key[:LONGEST], self.defaults, 1, cutoff=0.8)
         if close:

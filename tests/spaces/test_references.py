@@ -162,8 +162,14 @@ def test_only_what_was_given_and_is_named_has_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["residual", "folder:/data", "a.py:b c", "a.py:b\n", ":b", "a.py:", f"{'a' * 400}.py:b", "https://a.b/c.py"]
+    "word",
+    ["residual", "folder:/data", "a.py:b c", "a.py:b\n", ":b", "a.py:", f"{'a' * 400}.py:b", "https://a.b/c.py"],
 )
 def test_other_words_are_no_references(word: str) -> None:
     assert not is_reference(word)
     assert given(word) is None
+
+
+@pytest.mark.parametrize("word", ["<b>.py:x", "=1+1.py:x", "-x.py:y", "a.py:<b>", "`a`.py:b", "[a](b).py:c"])
+def test_references_are_plain_where_they_are_shown(word: str) -> None:
+    assert not is_reference(word)
