@@ -46,7 +46,7 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
-UNCOMPRESSED, WORK = "dense", "work"  # folders in a search's: of uncompressed networks, and of what is being trained
+WORK = "work"  # folder in a search's: of what is being trained
 
 
 @dataclass(frozen=True)
