@@ -79,7 +79,7 @@ def _table(model: type[BaseModel], names: tuple[str, ...]) -> Mapping[str, Any]:
         kind = model.model_fields[name].annotation
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             inside = _schema(model)["properties"][name].get("additionalProperties", {})
-            return defaultdict(lambda: inside)  # whatever its keys are
+            return defaultdict(functools.partial(dict, inside if isinstance(inside, dict) else {}))  # of any key
         model = kind
     return _schema(model)["properties"]  # type: ignore[no-any-return]
 
