@@ -19,7 +19,6 @@ useless it is.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,10 @@ from typing import Any
 
 import numpy as np
 from slimfront.search.proposals.regression import Regression, encode
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.report.numbers import percent_number
+from slimfront.studies.settings import EarlyStopping
+from slimfront.studies.settings.faults import refused
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1; 0 is before its first)"""
@@ -41,10 +43,6 @@ MAX_SCORE = "max_score"
 REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE)
 
 MOST = 400  # trials that a regression learns from, the latest
-
-
-class RulesError(ValueError):
-    """Rules that cannot be: the text names the key, the value and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -62,44 +60,16 @@ class Verdict:
     bound: float
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How bold the stops are.
+class Rules(EarlyStopping):
+    """How bold the stops are: a study's rules, and its limit of the score."""
 
-    Attributes:
-        quantile: Of the gains of finished trials; higher is more careful.
-        least_finished: Finished curves that compare, of different networks, before any trial is stopped on a bound.
-        least_share: Share of the dense stage's epochs before which nothing is stopped on a bound.
-        recovery: Share of any later stage's epochs that it is given to recover from its dip.
-        spared: Share of the would-be-stopped that run to the end, so that false stops can be counted.
-        max_score: Candidates above are not trained; None: no limit.
-    """
-
-    quantile: float = 0.95
-    least_finished: int = 8
-    least_share: float = 0.2
-    recovery: float = 0.5
-    spared: float = 0.05
     max_score: float | None = None
+    """Candidates above are not trained; None: no limit."""
 
-    def __post_init__(self) -> None:
-        for name in ("quantile", "least_share", "recovery", "spared"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise RulesError(f"early_stopping.{name} must be in [0, 1], but got {value!r}.")
-        if self.least_finished < 1:
-            raise RulesError(f"early_stopping.least_finished must be at least 1, but got {self.least_finished!r}.")
-
-    @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> Rules:
-        """From the table [early_stopping] of a study file. Raises RulesError."""
-        known = {item.name for item in dataclasses.fields(cls)} - {"max_score"}
-        for key, value in written.items():
-            if key not in known:
-                raise RulesError(f"early_stopping.{key} is unknown (known: {', '.join(sorted(known))}).")
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise RulesError(f"early_stopping.{key} must be a number, but got {value!r}.")
-        return cls(**written)
+    def __init__(self, /, **values: Any) -> None:
+        """Raises SettingsError naming the rule."""
+        with refused(type(self), "early_stopping."):
+            super().__init__(**values)
 
 
 @dataclass(frozen=True)
@@ -193,7 +163,7 @@ def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -
     if running.position is None:
         return 1.0
     stage = running.position[0]
-    if running.share < (rules.least_share if stage == "dense" else rules.recovery):
+    if running.share < (rules.least_share if stage == UNCOMPRESSED else rules.recovery):
         return 1.0
     gains: dict[object, float] = {}
     changes = []
@@ -202,7 +172,7 @@ def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -
             continue
         end = other.ends[stage]
         if other.schedule.get(stage) == running.schedule:
-            curve = other.network if stage == "dense" and other.network else other.trial
+            curve = other.network if stage == UNCOMPRESSED and other.network else other.trial
             gains[curve] = end - other.curve[running.position]
         if other.complete:
             changes.append(other.accuracy - end)
@@ -220,9 +190,9 @@ def _regressed_bound(running: Running, finished: Sequence[Finished], rules: Rule
     similar = [other for other in finished if other.complete and running.position in other.curve][-MOST:]
     if len(similar) < rules.least_finished:
         return 1.0
-    rows = [{**other.traits, "lost": other.curve[running.position] - other.ends["dense"]} for other in similar]
+    rows = [{**other.traits, "lost": other.curve[running.position] - other.ends[UNCOMPRESSED]} for other in similar]
     features = encode([*rows, {**running.traits, "lost": running.accuracy - running.dense}])
-    changes = np.array([other.accuracy - other.ends["dense"] for other in similar])
+    changes = np.array([other.accuracy - other.ends[UNCOMPRESSED] for other in similar])
     mean, deviation = Regression(features[:-1], changes, center=0.0).predict(features[-1:])
     limit = float(mean[0] + NormalDist().inv_cdf(max(rules.quantile, 0.5)) * deviation[0])
     return min(1.0, max(0.0, running.dense + limit))

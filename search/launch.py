@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,6 +19,7 @@ from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
+from slimfront.search.own_code import check_code
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -28,8 +28,10 @@ from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.cores import usable_cores
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, presets
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -45,6 +47,8 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
+WORK = "work"  # folder of what is being trained, beside that of uncompressed networks
+
 
 @dataclass(frozen=True)
 class Options:
@@ -58,6 +62,7 @@ class Options:
         out: Folder of results and checkpoints; None: runs/NAME.
         ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
         settings: The study's file, which nothing may overwrite; None: there is none.
+        changed_code: Go on although code of the user's own has changed since the study began.
     """
 
     storage: str
@@ -67,6 +72,7 @@ class Options:
     out: Path | None = None
     ray: str | None = None
     settings: Path | None = None
+    changed_code: bool = False
 
 
 def launch(
@@ -79,10 +85,12 @@ def launch(
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
+        SecondRunError: The calling script has no guard of its main part, and several workers are asked for.
     """
     from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
+    refuse_second_run()
     out = options.out or Path("runs") / file_name(settings.name)
     _check_folder(out, settings, options)
     cluster = None
@@ -102,6 +110,7 @@ def launch(
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name)
         check_identity(store, settings, data.digest)
+        check_code(store, options.changed_code)
         enqueue_presets(store, settings)
         make_job = partial(
             Job,
@@ -112,13 +121,13 @@ def launch(
             device=device,
             threads=threads,
             data_digest=data.digest,
-            store=out / "dense",
+            store=out / UNCOMPRESSED,
         )
         circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes)
         desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
-        scheduler = Scheduler(desk, make_job, out / "work", refresh.if_due)
+        scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
         if cluster is None:
             chosen = local_workers(workers, evaluate)
         else:
@@ -160,7 +169,7 @@ def make_desk(
     """What a search works with; see `Desk` and `Intake`."""
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
-    rules = dataclasses.replace(Rules.from_dict(settings.early_stopping), max_score=settings.max_score)
+    rules = Rules(**dict(settings.early_stopping), max_score=settings.max_score)
     judge = Judge(settings.bar, rules, circumstances.data_digest)
     intake = Intake(store, ownership, settings, endings, judge, rate)
     clock = StudyClock(store.attributes, settings.hours, shared=shared)
@@ -193,13 +202,11 @@ def _check_folder(out: Path, settings: Settings, options: Options) -> None:
     """Refuse results that would overwrite what is read. Raises OutputError."""
     inputs = storages.storage_files(options.storage) | {"the study's file": options.settings}
     outputs.check_outside_data("--out", out, settings.dataset)
-    outputs.check_folder("--out", out, (PLOT, TABLE), inputs)
+    outputs.check_folder("--out", out, (PLOT, TABLE), inputs, (UNCOMPRESSED, WORK))
 
 
 def resources(options: Options) -> tuple[str, int, int]:
     """(device, trainings side by side, threads of each)"""
-    import os
-
     import torch
 
     device = options.device
@@ -209,8 +216,7 @@ def resources(options: Options) -> tuple[str, int, int]:
         raise StudyError("--device cuda: torch sees no CUDA device here; use --device cpu or auto.")
     if options.workers < 0:
         raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = usable_cores()
     workers = options.workers or (torch.cuda.device_count() if device == "cuda" else cores)
     return device, workers, max(1, cores // workers)
 
@@ -279,12 +285,19 @@ def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> N
                 )
             store.attributes.set("identity", now)
             return
-    differences = list(_differences(kept, now))
+    differences = list(_differences(kept, _named_as_before(kept, now)))
     if differences:
         raise StudyError(
             f"Study {store.name!r} was begun with other settings: {'; '.join(differences[:5])}. "
             "Give this one another --name."
         )
+
+
+def _named_as_before(kept: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a folder called as the study calls it, where its pictures are the same: paths may change."""
+    before = kept.get("dataset") if isinstance(kept, Mapping) else None
+    folders = all(str(name).startswith("folder:") for name in (before, now["dataset"]))
+    return {**now, "dataset": before} if folders and kept.get("data") == now["data"] else now
 
 
 def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:

@@ -8,71 +8,17 @@ study a name always means the same.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import FAMILIES, OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
-from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
-from slimfront.spaces.methods import METHODS
-from slimfront.spaces.presets import presets
+from slimfront.spaces.candidate import Architecture, Candidate
+from slimfront.spaces.domain import Domain, Faults, SpaceError, Trial, Value
 from slimfront.spaces.walk import chosen_in, walk
-
-# key -> default as it would be written in TOML; None: has to be given (where the branch is open).
-_DEFAULTS: dict[str, Any] = {
-    "architecture.family": ["residual"],
-    **{
-        f"architecture.{family}.{key}": value
-        for family in ("residual", "inverted", "dense")
-        for key, value in {
-            "stem_width": None,
-            "stem_stride": 1,
-            "stages": None,
-            "width": None,
-            "depth": None,
-            "stride": 2,
-            "first_stride": 1,
-            "head_width": 0,
-        }.items()
-    },
-    "architecture.residual.shortcut": "padding",
-    "architecture.inverted.kernel": 3,
-    "architecture.inverted.expansion": 4,
-    "architecture.dense.compression": 0.5,
-    "augmentation.flip": True,
-    "augmentation.crop": 4,
-    "augmentation.policy": "none",
-    **{f"augmentation.{policy}.strength": 0.5 for policy in POLICIES if policy != "none"},
-    "pruning.filters.method": "none",
-    "pruning.filters.ratio": {"low": 0.1, "high": 0.7},
-    "pruning.filters.epochs": 0,
-    "pruning.weights.method": "none",
-    "pruning.weights.ratio": {"low": 0.1, "high": 0.9},
-    "pruning.weights.epochs": 0,
-    "bits.weights": 32,
-    "bits.activations": 32,
-    "bits.per_stage": False,
-    "bits.edges": 8,
-    "bits.epochs": 0,
-    "recipe.optimizer": "sgd",
-    "recipe.sgd.learning_rate": 0.1,
-    "recipe.adamw.learning_rate": 0.002,
-    "recipe.muon.learning_rate": 0.02,
-    "recipe.weight_decay": 5e-4,
-    "recipe.momentum": 0.9,
-    "recipe.epochs": 20,
-    "recipe.batch_size": 128,
-    "recipe.warmup": 0.1,
-    "recipe.decay": "cosine",
-    "recipe.label_smoothing": 0.0,
-    "recipe.averaging": 0.0,
-    "recipe.distillation": 0.0,
-    "recipe.temperature": 4.0,
-    "recipe.teacher": "",
-}
-_PER_STAGE = {"width", "depth", "stride", "kernel", "expansion", "weights", "activations"}
+from slimfront.spaces.written.checks import Checks
+from slimfront.spaces.written.keys import FAMILY, Keys, leaves
+from slimfront.spaces.written.keys import known_keys as known_keys
 
 
 class Space:
@@ -84,114 +30,46 @@ class Space:
     """
 
     def __init__(self, written: Mapping[str, Any]) -> None:
-        """From nested tables as TOML gives them. Raises SpaceError naming the key."""
-        given = dict(_leaves(written))
-        for key in given:
-            if _base(key) not in _DEFAULTS:
-                raise SpaceError(f"{key} is unknown in a space{_hint(key)}")
-        self._domains = {
-            key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
-        } | {key: Domain.parse(key, value) for key, value in given.items()}
-        self._check_words()
-        self._check_complete()
-        for key, domain in self._domains.items():
-            for value in domain.extremes:
-                kind = _kind(_DEFAULTS[_base(key)])
-                if _kind(value) != kind:
-                    raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
-        self._check_stages(given)
-        for key, domain in self._domains.items():
-            for value in domain.extremes:
-                self._try(key, value)
+        """From nested tables as TOML gives them. Raises SpaceError with all that is wrong, a line a fault."""
+        faults = Faults()
+        given = dict(leaves(written))
+        self._keys = keys = Keys(given, faults)
+        self._domains = {key: Domain.parse(key, value) for key, value in keys.defaults.items() if value is not None}
+        self._domains |= keys.words
+        for key, value in given.items():
+            if key not in keys.words and keys.is_known(key, faults):
+                with faults.of(key):
+                    self._domains[key] = Domain.parse(key, value)
+        Checks(keys, self._domains, faults).run(given)
+        faults.check()
         self.written = written
 
-    def _check_words(self) -> None:
-        """Words that open a branch, or name something, have to be known."""
-        allowed: dict[str, tuple[str, ...]] = {
-            "architecture.family": FAMILIES,
-            "recipe.optimizer": OPTIMIZERS,
-            "augmentation.policy": POLICIES,
-            "recipe.teacher": ("", UNCOMPRESSED_TEACHER, *presets),
-        }
-        for kind in ("filters", "weights"):
-            names = (name for name, axes in METHODS.items() if axes["granularity"] == kind)
-            allowed[f"pruning.{kind}.method"] = ("none", *names)
-        for key, words in allowed.items():
-            for word in self._domains[key].extremes:
-                if word not in words:
-                    raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, words))}).")
-        if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
-            raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
+    def largest(self) -> dict[str, Architecture]:
+        """By the names of the families, the network with the most of everything that may be chosen."""
+        found = {}
+        for word, family in self._keys.opened["architecture"].items():
 
-    def _check_complete(self) -> None:
-        """What has no default has to be given for every family that is open."""
-        written = {_base(key) for key in self._domains}
-        for family in self._domains["architecture.family"].choices:
-            for key, default in _DEFAULTS.items():
-                if key.startswith(f"architecture.{family}.") and default is None and key not in written:
-                    raise SpaceError(f"{key} is missing: the family {family} needs it.")
+            def choose(key: str, _name: str, word: str = word) -> Value:
+                return word if key == FAMILY else self.domain(key).most
 
-    def _check_stages(self, keys: Iterable[str]) -> None:
-        """What is given for one stage has to be of one that networks have: it would be passed over in silence."""
-        families = self._domains["architecture.family"].choices
-        stages = {str(family): int(self._domains[f"architecture.{family}.stages"].most) for family in families}
-        for key in keys:
-            base = _base(key)
-            table, family = key.split(".")[:2]
-            if base == key or (table == "architecture" and family not in stages):
-                continue
-            stage = int(key.rpartition(".")[2])
-            if table == "bits" and True not in self._domains["bits.per_stage"]:
-                raise SpaceError(f"{key} is for one stage, but bits.per_stage is false: set that to true.")
-            if base.endswith(".stride") and stage == 0:
-                named = f"{base.removesuffix('stride')}first_stride"
-                raise SpaceError(f"{key} says nothing: the first stage's stride is {named}.")
-            most = stages[family] if table == "architecture" else max(stages.values())
-            if stage >= most:
-                raise SpaceError(f"{key} is of a stage that no network has: there are at most {most}, counted from 0.")
-
-    def _try(self, key: str, value: Value) -> None:
-        """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
-        table, *middle = key.split(".")
-        branch = {"architecture": "architecture.family", "augmentation": "augmentation.policy"}.get(table)
-        wanted: dict[str, Value] = {key: value}
-        if branch is not None and len(middle) > 1:
-            wanted[branch] = middle[0]
-        elif table == "recipe" and len(middle) > 1:
-            wanted["recipe.optimizer"] = middle[0]
-        elif table == "pruning" and middle[1] != "method":
-            wanted[f"pruning.{middle[0]}.method"] = self._domains[f"pruning.{middle[0]}.method"].extremes[-1]
-        elif key in ("recipe.teacher", "recipe.temperature"):
-            wanted["recipe.distillation"] = self._domains["recipe.distillation"].most
-        for parent, chosen in wanted.items():
-            if parent != key and chosen not in self._domains[parent]:
-                return  # of a branch that is not open
-
-        def choose(asked: str, _name: str) -> Value:
-            for one in (asked, _base(asked)):
-                if one in wanted:
-                    return wanted[one]
-            domain = self.domain(asked)
-            return domain.most if asked.endswith(".stages") else domain.extremes[0]
-
-        try:
-            Candidate.from_dict(walk(choose))
-        except CandidateError as error:
-            raise SpaceError(str(error)) from None
+            found[family.name] = Architecture.from_dict(walk(choose)["architecture"])
+        return found
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:
         """From a TOML file (its table [space], or all of it), or from TOML text."""
         if isinstance(source, Path):
             try:
-                text = source.read_text()
+                text = source.read_text(encoding="utf-8")
             except OSError as error:
                 raise SpaceError(f"{source}: {error.strerror}.") from None
+            except UnicodeDecodeError:
+                raise SpaceError(f"{source} is not text in UTF-8.") from None
         else:
             text = source
         try:
             written = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SpaceError(f"The space is not valid TOML: {error}.") from None
         return cls(written.get("space", written))
 
@@ -205,9 +83,9 @@ class Space:
 
         Raises SpaceError where neither is there.
         """
-        found = self._domains.get(key) or self._domains.get(_base(key))
+        found = self._domains.get(key) or self._domains.get(self._keys.base(key))
         if found is None:
-            raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
+            raise SpaceError(f"{key} is missing: give it, or {self._keys.base(key)} for all stages.")
         return found
 
     def sample(self, trial: Trial) -> Candidate:
@@ -244,35 +122,3 @@ class Space:
         if Candidate.from_dict(walk(choose)) != candidate:
             raise SpaceError("The candidate has settings that this space cannot express.")
         return asked
-
-
-def _base(key: str) -> str:
-    """Without the number of a stage or layer: "architecture.residual.width.1" -> "architecture.residual.width"."""
-    head, _, last = key.rpartition(".")
-    return head if last.isdigit() and head.rpartition(".")[2] in _PER_STAGE else key
-
-
-def _kind(value: object) -> str:
-    """What a value, or a key's default, is: "word", "truth value" or "number"."""
-    if isinstance(value, bool):
-        return "truth value"
-    return "word" if isinstance(value, str | list) else "number"
-
-
-def _hint(key: str) -> str:
-    """The end of a sentence about an unknown key: what may have been meant."""
-    head, _, last = key.rpartition(".")
-    there = {known.rpartition(".")[2]: known for known in _DEFAULTS if known.rpartition(".")[0] == head}
-    close = difflib.get_close_matches(last, there, 1) or [name for name in _DEFAULTS if name.endswith(f".{last}")]
-    if close:
-        return f"; did you mean {there.get(close[0], close[0])}?"
-    return f" (known there: {', '.join(sorted(there))})." if there else "."
-
-
-def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tables.items():
-        is_range = isinstance(value, Mapping) and ("low" in value or "high" in value)
-        if isinstance(value, Mapping) and not is_range:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -17,7 +17,9 @@ from typing import Any, Generic
 
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.interrupt import held_back
 from slimfront.search.workers.base import Evaluate, Message, Result, Task, Workers, advance
+from slimfront.spaces import references
 
 
 def local_workers(slots: int, evaluate: Evaluate[Task, Result]) -> Workers[Task, Result]:
@@ -74,14 +76,22 @@ class InProcess(Generic[Task, Result]):
         self.stop(0)
 
 
-def _serve(connection: Connection, evaluate: Evaluate[Any, Any]) -> None:
-    """The life of a worker process: tasks in, messages out, one word after each epoch."""
+def _serve(connection: Connection, evaluate: Evaluate[Any, Any], handed: tuple[references.Given, ...]) -> None:
+    """The life of a worker process: tasks in, messages out, one word after each epoch.
+
+    `handed` is what the user gave of code of her own: it is imported first, and where that fails, so does every task.
+    """
     # Ctrl-C reaches the whole group, and so does the end that a service manager sends; the engine decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    refused = _refused(handed)
     while True:
         try:
-            generator = evaluate(connection.recv())
+            task = connection.recv()
+            if refused is not None:
+                connection.send(refused)
+                continue
+            generator = evaluate(task)
             while True:
                 message = advance(generator)
                 connection.send(message)
@@ -92,6 +102,37 @@ def _serve(connection: Connection, evaluate: Evaluate[Any, Any]) -> None:
                     break
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the engine is gone
+
+
+def _refused(handed: tuple[references.Given, ...]) -> Failure | None:
+    try:
+        references.take_in(handed)
+    except references.CodeReferenceError as error:
+        return Failure("files", str(error))
+    return None
+
+
+SECOND_RUN = 79
+"""Exit code of a process that was to be a worker, and found itself running its starter's script a second time."""
+
+
+class SecondRunError(ValueError):
+    """A script starts workers wherever it is imported, and so in its workers, too."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "workers import the script that starts them, and this one would start a search in each: "
+            'put what it does under `if __name__ == "__main__":`, or use one worker.'
+        )
+
+
+def refuse_second_run() -> None:
+    """End this process where it is a worker to be that is importing its starter's script, which has come to here."""
+    frame = sys._getframe()  # Python's own module `inspect` gives the same, and imports much
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__mp_main__":
+            os._exit(SECOND_RUN)
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 @dataclass
@@ -109,7 +150,8 @@ def start_forkserver() -> None:
     """
     multiprocessing.set_forkserver_preload(["slimfront.search.workers.preload"])
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"):
+    # Ctrl-C reaches it, too, and while it still imports it would end with a traceback.
+    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"), held_back():
         forkserver.ensure_running()
 
 
@@ -153,7 +195,7 @@ class LocalProcesses(Generic[Task, Result]):
     def _start(self) -> _Slot:
         context = _context()  # whose helper may have died since
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._evaluate), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._evaluate, references.handed_out()), daemon=True)
         process.start()
         theirs.close()
         return _Slot(process, ours)
@@ -192,6 +234,8 @@ class LocalProcesses(Generic[Task, Result]):
         except (EOFError, OSError):
             process = self._slots[number].process
             process.join(1)
+            if process.exitcode == SECOND_RUN:
+                raise SecondRunError from None
             text = f"worker process {process.pid} ended with code {process.exitcode}"
             if process.exitcode == -signal.SIGKILL:
                 text += " (killed; the system does that when memory runs out)"

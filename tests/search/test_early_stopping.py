@@ -13,7 +13,6 @@ from slimfront.search.early_stopping import (
     MAX_SCORE,
     Finished,
     Rules,
-    RulesError,
     Running,
     decide,
     is_spared,
@@ -21,6 +20,7 @@ from slimfront.search.early_stopping import (
 )
 from slimfront.search.scheduling.judging import _is_last
 from slimfront.spaces import Bits, Pruning, presets, sparsity
+from slimfront.studies.settings import SettingsError
 
 BAR = 0.9
 EPOCHS = 10
@@ -149,5 +149,5 @@ def test_a_cut_without_training_is_judged_where_training_follows() -> None:
 
 
 def test_rules_are_checked() -> None:
-    with pytest.raises(RulesError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
+    with pytest.raises(SettingsError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
         Rules(quantile=1.5)
