@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import CandidateError, Space, SpaceError, presets, references
+from slimfront.spaces.registry import UnknownMemberError
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.foreign.values import LARGEST_NUMBER
@@ -46,6 +49,9 @@ class Settings:
         startup_trials: Random trials before the sampler begins to learn.
         presets: Candidates that are tried first.
         max_score: Candidates above this score are not trained; None: no limit.
+        cost: What the front keeps low, beside a high accuracy: a name among `evaluators.scoring.cost.COSTS`.
+        max: Bounds by the costs' names: a trial above one is not feasible.
+        measure: Costs that are recorded besides.
         image_size: Side that an image folder's pictures are resized to.
         early_stopping: Rules of early stopping (`search.early_stopping.Rules`); what is absent has its default.
     """
@@ -61,6 +67,9 @@ class Settings:
     startup_trials: int = 10
     presets: tuple[str, ...] = ()
     max_score: float | None = None
+    cost: str = SCORE.name
+    max: Mapping[str, float] = field(default_factory=dict, hash=False)
+    measure: tuple[str, ...] = ()
     image_size: int | None = None
     early_stopping: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -80,7 +89,37 @@ class Settings:
         need(self.startup_trials >= 1, "startup_trials", "1 or more")
         need(self.max_score is None or self.max_score > 0, "max_score", "above 0")
         need(all(name in presets for name in self.presets), "presets", "names among " + ", ".join(presets))
+        self._check_costs()
         self.make_space()
+
+    def _check_costs(self) -> None:
+        for key, names in (("cost", (self.cost,)), ("max", self.max), ("measure", self.measure)):
+            for name in names:
+                try:
+                    COSTS[name]
+                except (UnknownMemberError, references.CodeReferenceError) as error:
+                    raise SettingsError(f"{key}: {visible(error, most=_LONGEST_ERROR)}") from None
+        for name, limit in self.max.items():
+            right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
+            if not right:
+                raise SettingsError(f"max.{visible(name, most=_LONGEST)} must be above 0, but got {_shown(limit)}.")
+        if SCORE.name in self.max and self.max_score is not None:
+            raise SettingsError(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
+
+    @property
+    def axis(self) -> CostAxis:
+        """What the front keeps low, in words."""
+        return COSTS[self.cost].axis(self.cost)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The costs that are measured on every finished network, besides the score."""
+        return tuple(name for name in dict.fromkeys((self.cost, *self.max, *self.measure)) if name != SCORE.name)
+
+    @property
+    def refused_above(self) -> Mapping[str, float]:
+        """Bounds by the costs' names, `max_score` among them: a candidate that is known to lie above is not trained."""
+        return {**self.max, **({} if self.max_score is None else {SCORE.name: self.max_score})}
 
     def make_space(self) -> Space:
         """The space. Raises SettingsError where it cannot be."""
@@ -103,8 +142,10 @@ class Settings:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
             raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
-            named = references.named_in({key: value for key, value in written.items() if key not in _TEXTS})
-            references.give_all(named, path.parent)
+            named = {key: value for key, value in written.items() if key not in _TEXTS}
+            bounds = written.get("max")
+            of_bounds = list(bounds) if isinstance(bounds, Mapping) else []  # whose keys are names, too
+            references.give_all(references.named_in([named, of_bounds]), path.parent)
             return cls.from_dict(written, path.stem)
         except (SettingsError, references.CodeReferenceError) as error:
             raise SettingsError(f"{path}: {error}") from None
@@ -128,8 +169,13 @@ class Settings:
         return dataclasses.replace(self, **{key: value for key, value in changes.items() if value is not None})
 
     def identity(self) -> dict[str, Any]:
-        """What must not change within a study, as plain JSON values: otherwise its trials do not compare."""
+        """What must not change within a study, as plain JSON values: otherwise its trials do not compare.
+
+        Cost and bounds are left out where they are what they were before there was a choice.
+        """
         return {
+            **({} if self.cost == SCORE.name else {"cost": self.cost}),
+            **({"max": {name: float(limit) for name, limit in self.max.items()}} if self.max else {}),
             "dataset": self.dataset,
             "image_size": self.image_size,
             "bar": self.bar,
