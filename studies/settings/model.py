@@ -5,12 +5,15 @@ Checks that need two keys stand with the later one; pydantic hands them the earl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.spaces.domain import shown
 from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
@@ -73,6 +76,12 @@ class Settings(Table):
     """Candidates that are tried first, by name."""
     max_score: Positive | None = None
     """Candidates above this score are not trained; absent: no limit."""
+    cost: Text = SCORE.name
+    """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
+    max: dict[str, Any] = {}
+    """Bounds by the costs' names: a trial above one is not feasible."""
+    measure: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
     early_stopping: EarlyStopping = EarlyStopping()
@@ -137,6 +146,33 @@ class Settings(Table):
             raise SettingsError(*faults)
         return value
 
+    @field_validator("cost")
+    @classmethod
+    def _is_a_cost(cls, value: str) -> str:
+        COSTS[value]  # raises for an unknown name
+        return value
+
+    @field_validator("measure")
+    @classmethod
+    def _are_costs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _check_costs(value)
+        return value
+
+    @field_validator("max")
+    @classmethod
+    def _are_bounds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
+        _check_costs(value)
+        faults = []
+        for name, limit in value.items():
+            right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
+            if not right:
+                faults.append(f"{name} must be a number above 0, but got {shown(limit)}.")
+        if SCORE.name in value and info.data.get("max_score") is not None:
+            faults.append(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
+        if faults:
+            raise SettingsError(*faults)
+        return {name: float(limit) for name, limit in value.items()}
+
     @field_validator("image_size")
     @classmethod
     def _is_of_a_folder(cls, value: int | None, info: ValidationInfo) -> int | None:
@@ -145,6 +181,21 @@ class Settings(Table):
         if value is not None:
             check_image_size(info.data.get("dataset", "folder:"), value)
         return value
+
+    @property
+    def axis(self) -> CostAxis:
+        """What the front keeps low, in words."""
+        return COSTS[self.cost].axis(self.cost)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The costs that are measured on every finished network, besides the score."""
+        return tuple(name for name in dict.fromkeys((self.cost, *self.max, *self.measure)) if name != SCORE.name)
+
+    @property
+    def refused_above(self) -> Mapping[str, float]:
+        """Bounds by the costs' names, `max_score` among them: a candidate that is known to lie above is not trained."""
+        return {**self.max, **({} if self.max_score is None else {SCORE.name: self.max_score})}
 
     def make_space(self) -> Space:
         """The space."""
@@ -179,14 +230,30 @@ class Settings(Table):
         return type(self)(**{**kept, **{key: value for key, value in changes.items() if value is not None}})
 
     def identity(self) -> dict[str, Any]:
-        """What must not change within a study, as plain JSON values: otherwise its trials do not compare."""
+        """What must not change within a study, as plain JSON values: otherwise its trials do not compare.
+
+        Cost and bounds are left out where they are what they were before there was a choice.
+        """
         return {
+            **({} if self.cost == SCORE.name else {"cost": self.cost}),
+            **({"max": dict(self.max)} if self.max else {}),
             "dataset": self.dataset,
             "image_size": self.image_size,
             "bar": self.bar,
             "seed": self.seed,
             "space": self.space,
         }
+
+
+def _check_costs(names: Iterable[str]) -> None:
+    faults = []
+    for name in names:
+        try:
+            COSTS[name]
+        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(*faults)
 
 
 def _check_size(space: Space) -> None:

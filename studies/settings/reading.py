@@ -61,4 +61,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _code_in(written: Mapping[str, Any]) -> list[Any]:
     """Where a study file may name code of the user's own."""
-    return [written.get("space"), written.get("sampler")]
+    bounds = written.get("max")
+    keys = list(bounds) if isinstance(bounds, Mapping) else []  # which are costs' names
+    return [keys, *(written.get(key) for key in ("space", "sampler", "cost", "measure"))]

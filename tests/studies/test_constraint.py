@@ -138,9 +138,9 @@ def test_imported_trials_carry_their_constraint() -> None:
 
 
 def test_what_is_too_expensive_ranks_behind_all_that_misses_the_bar() -> None:
-    violations = [refusal(score, 0.01, 0.9) for score in (0.011, 0.1, 1.0)]
+    violations = [refusal({"a": cost, "b": 3.0}, {"a": 0.01, "c": 1.0}, 0.9) for cost in (0.011, 0.1, 1.0)]
     assert violations == sorted(violations)
     assert violations[0] > violation(0.0, 0.9)
     assert violations[2] - violations[1] == pytest.approx(1.0)
     with pytest.raises(StudyError, match="above its limit"):
-        refusal(0.01, 0.01, 0.9)
+        refusal({"a": 0.01}, {"a": 0.01}, 0.9)
