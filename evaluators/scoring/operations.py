@@ -130,7 +130,7 @@ _assert_tensor_metadata sym_size record_stream
 celu elu hardshrink hardsigmoid hardtanh leaky_relu log_sigmoid_forward mish relu6 selu softplus softshrink threshold
 ldexp rad2deg
 """
-"""Moving and choosing; making numbers; pooling, resizing; norms, sums, orders; chance; what older torch does not tag."""
+"""Moving, choosing; making numbers; pooling, resizing; norms, sums, orders; chance; what older torch has no tag for."""
 _CHEAP = frozenset(_CHEAP_WORDS.split())
 
 
