@@ -28,7 +28,8 @@ from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.cores import usable_cores
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
@@ -46,7 +47,7 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
-WORK = "work"  # folder in a search's: of what is being trained
+WORK = "work"  # folder of what is being trained, beside that of uncompressed networks
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,12 @@ def launch(
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
+        SecondRunError: The calling script has no guard of its main part, and several workers are asked for.
     """
     from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
+    refuse_second_run()
     out = options.out or Path("runs") / file_name(settings.name)
     _check_folder(out, settings, options)
     cluster = None
@@ -204,8 +207,6 @@ def _check_folder(out: Path, settings: Settings, options: Options) -> None:
 
 def resources(options: Options) -> tuple[str, int, int]:
     """(device, trainings side by side, threads of each)"""
-    import os
-
     import torch
 
     device = options.device
@@ -215,8 +216,7 @@ def resources(options: Options) -> tuple[str, int, int]:
         raise StudyError("--device cuda: torch sees no CUDA device here; use --device cpu or auto.")
     if options.workers < 0:
         raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = usable_cores()
     workers = options.workers or (torch.cuda.device_count() if device == "cuda" else cores)
     return device, workers, max(1, cores // workers)
 

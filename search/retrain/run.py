@@ -33,7 +33,7 @@ from slimfront.search.retrain.numbers import rank_correlation, summarise
 from slimfront.search.retrain.plan import Choice, Plan
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.base import Evaluate
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.studies.report.page import percent_number
 from slimfront.studies.requirements import write_requirements
 
@@ -80,6 +80,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     from slimfront.search.terminal import Console
     from slimfront.studies.environment import environment
 
+    refuse_second_run()
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"

@@ -163,6 +163,7 @@ class StudyStore:
         written = self._written.setdefault(number, {})
         for key, value in light.items():
             if key not in written or written[key] != value:
+                written.pop(key, None)  # what is there is not known where this is interrupted
                 self.retries(self.storage.set_trial_user_attr, self.trial_id(number), key, value)
                 written[key] = value
 

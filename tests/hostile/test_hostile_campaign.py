@@ -103,16 +103,16 @@ def test_a_fact_without_measure_is_the_artifacts_fault(
 
 
 @pytest.mark.parametrize("name", STUDY_FILES)
-def test_a_hostile_study_file_is_refused_with_a_line_a_fault(
+def test_a_hostile_study_file_is_refused_a_line_a_fault(
     world: World, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     path = world.theirs / "study.toml"
     path.write_text(STUDY_FILES[name])
     told = ask(capsys, "import", path, "--source", "sqlite:///none.db", "--storage", "sqlite:///mine.db")
     assert told.code == 2
-    first, *others = told.err.splitlines()
-    assert first.startswith(f"slimfront: {path}")
-    assert all(line.startswith(f"  {path}: ") for line in others)
+    lines = told.err.splitlines()
+    assert 1 <= len(lines) <= 30
+    assert all("study.toml" in line for line in lines)
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 100))])
