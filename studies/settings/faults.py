@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -62,9 +63,7 @@ def _lines(error: Mapping[str, Any], model: type[BaseModel], place: str) -> Iter
     if error["type"] == "missing":
         return [f"{key} is missing: it must be {allowed(table[names[-1]])}."]
     if error["type"] == "extra_forbidden":
-        hint = (
-            nearest(names[-1], table) or _elsewhere(names[-1], model) if len(names) == 1 else nearest(names[-1], table)
-        )
+        hint = (_elsewhere(names[0], model) if len(names) == 1 else "") or nearest(names[-1], table)
         return [f"{key[:LONGEST]} is unknown: {hint}known are {', '.join(table)}."]
     own = error.get("ctx", {}).get("error")
     if isinstance(own, ValueError):  # raised by a check of ours
@@ -79,7 +78,8 @@ def _table(model: type[BaseModel], names: tuple[str, ...]) -> Mapping[str, Any]:
     for name in names:
         kind = model.model_fields[name].annotation
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return {}
+            inside = _schema(model)["properties"][name].get("additionalProperties", {})
+            return defaultdict(functools.partial(dict, inside if isinstance(inside, dict) else {}))  # of any key
         model = kind
     return _schema(model)["properties"]  # type: ignore[no-any-return]
 
@@ -101,7 +101,7 @@ def _elsewhere(word: str, model: type[BaseModel]) -> str:
     keys += [f"{table}.{key}" for table in model.model_fields for key in _table(model, (table,))]
     tables = {key.rpartition(".")[0] for key in keys}
     found = [key for key in (*keys, *sorted(tables)) if key.endswith(f".{word}")]
-    return f"did you mean {found[0]}? " if found else ""
+    return f"did you mean {min(found, key=lambda key: key.count('.'))}? " if found else ""
 
 
 def allowed(schema: Mapping[str, Any], *, with_kind: bool = True) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from slimfront.studies.settings.faults import SettingsError
 
 LARGEST_FILE = 2**20  # bytes of a study file
 _LONGEST = 200  # characters of what a parser says
+_TEXTS = ("name", "dataset")  # keys whose text may have a colon, and names no code
 
 # A key of fifty parts. Those that there are have four; tomllib takes a minute for one of sixty thousand.
 _ENDLESS_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){50}""")
@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         if _ENDLESS_KEY.search(text):
             raise RecursionError
         written = tomllib.loads(text)
-        named = references.named_in(_code_in(written))
+        named = references.named_in({key: value for key, value in written.items() if key not in _TEXTS})
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
@@ -57,10 +57,3 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         except references.CodeReferenceError as error:
             faults[reference] = str(error)
     return written, faults
-
-
-def _code_in(written: Mapping[str, Any]) -> list[Any]:
-    """Where a study file may name code of the user's own."""
-    bounds = written.get("max")
-    keys = list(bounds) if isinstance(bounds, Mapping) else []  # which are costs' names
-    return [keys, *(written.get(key) for key in ("space", "sampler", "cost", "measure"))]

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST
 from slimfront.spaces import presets
 from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER
 from slimfront.spaces.criteria import METHODS, NO_METHOD
@@ -38,11 +39,18 @@ def study_schema() -> dict[str, Any]:
     schema.pop("$defs", None)
     properties = schema["properties"]
     properties["early_stopping"] = EarlyStopping.model_json_schema()
-    properties["space"] = {"description": properties["space"]["description"], **_space()}
+    space, definitions = _space()
+    properties["space"] = {"description": properties["space"]["description"], **space}
     properties["sampler"] |= {"anyOf": _names(SAMPLERS.names)}
+    costs = {"anyOf": _names(COSTS.names)}
+    properties["cost"] |= costs
+    properties["measure"]["items"] = costs
+    bound = {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST}
+    properties["max"] |= {"propertyNames": costs, "additionalProperties": bound}
     properties["presets"]["items"] = {"enum": list(presets)}
     schema["required"] = [name for name in schema["required"] if name != "name"]  # the file's, where it says none
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "title": "A study of slimfront"}
+    top = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "A study of slimfront"}
+    return {**schema, **top, "definitions": definitions}
 
 
 def text() -> str:
@@ -50,7 +58,8 @@ def text() -> str:
     return json.dumps(study_schema(), indent=1) + "\n"
 
 
-def _space() -> dict[str, Any]:
+def _space() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema of [space], and of the domains in it by name: families share most of theirs."""
     axes = {f"architecture.{f.name}.{key}": axis for f in FAMILIES for key, axis in f.keys.items()}
     words = {
         "architecture.family": FAMILIES.names,
@@ -62,6 +71,7 @@ def _space() -> dict[str, Any]:
         names = (method.name for method in METHODS if method.granularity == kind)
         words[f"pruning.{kind}.method"] = (NO_METHOD, *names)
     root = _table()
+    definitions: dict[str, Any] = {}
     for key, default in known_keys().items():
         *tables, last = key.split(".")
         place = root
@@ -76,16 +86,25 @@ def _space() -> dict[str, Any]:
         else:
             values = [{"type": "boolean" if isinstance(default, bool) else "number"}]
         per_stage = axes[key].per_stage if key in axes else tables == ["bits"] and last in ("weights", "activations")
-        domain = _domain(values)
+        domain = _defined(last, _domain(values), definitions)
         if per_stage:  # width.0 = 8, or "width.0" = 8 beside width = 16
             place.setdefault("patternProperties", {})[rf"^{last}\.[0-9]+$"] = domain
             stages = {"type": "object", "patternProperties": {_STAGE: domain}, "additionalProperties": False}
-            domain = {"anyOf": [*domain["anyOf"], stages]}
-        place["properties"][last] = domain if default is None else domain | {"default": default}
+            domain = {"anyOf": [domain, stages]}
+        if default is not None:
+            domain = {"allOf": [domain], "default": default}
+        place["properties"][last] = domain
     # A user's own families, policies and optimizers have tables of their own.
     for name in ("architecture", "augmentation", "recipe"):
         root["properties"][name]["additionalProperties"] = {"type": "object"}
-    return root
+    return root, definitions
+
+
+def _defined(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A schema by its name among the definitions; another one of that name gets another name."""
+    while definitions.setdefault(name, schema) != schema:
+        name += "_"
+    return {"$ref": f"#/definitions/{name}"}
 
 
 def _table() -> dict[str, Any]:

@@ -172,8 +172,8 @@ def test_limits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as context:
             context.setattr(image_folder, name, value)
             refused(root, match, read=read)
-    refused(root, "--image-size must be in 4..512", size=2)
-    refused(root, "--image-size must be in 4..512", size=100_000)
+    refused(root, "An image size must be in 4..512", size=2)
+    refused(root, "An image size must be in 4..512", size=100_000)
 
 
 def test_sixteen_bit_pictures_are_refused_instead_of_clipped(root: Path) -> None:
