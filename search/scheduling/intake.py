@@ -99,7 +99,7 @@ class Intake:
             return None
         work = self._worked_out(number)
         if work is None:
-            return f"trial {number}: no network can be built, {self.last_problem}"
+            return f"trial {number}: {self._store.trials[number].why}: {self.last_problem}"
         settled = self._settled(work)
         if settled is not None:
             return f"trial {number}: {settled}"
@@ -167,8 +167,9 @@ class Intake:
         except (StudyError, OptunaError, SQLAlchemyError):
             raise
         except Exception as error:  # no network, or a bug of ours that one candidate has found
-            self.last_problem = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
-            reason = "cost" if isinstance(error, CostError) else "impossible"
+            of_cost = isinstance(error, CostError)
+            self.last_problem = " ".join((str(error) if of_cost else f"{type(error).__name__}: {error}").split())[:1000]
+            reason = "cost" if of_cost else "impossible"
             self._endings.given_up(number, reason, self.last_problem)
             self._impossible += 1
             if self._impossible >= _IMPOSSIBLE_IN_A_ROW:

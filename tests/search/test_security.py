@@ -28,8 +28,13 @@ def _sources() -> list[Path]:
 
 
 def test_nothing_is_unpickled_or_run() -> None:
-    """No `eval`, `exec`, `torch.load` or `pickle.load`; one restricted unpickler reads the official CIFAR archives."""
+    """No `eval`, `exec`, `torch.load` or `pickle.load`; one restricted unpickler reads the official CIFAR archives.
+
+    What a user gives of code of her own is run by one module, `spaces/references.py`: tests/spaces/test_references.py.
+    """
     for path in _sources():
+        if path.name == "references.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
