@@ -170,7 +170,7 @@ class Intake:
             rated = self._rate(draft.candidate)
         except Exception:  # a network that cannot be built: `_worked_out` finds it again, and says so of the trial
             return notes
-        work = self._work(number, draft.candidate, rated)
+        work = Work(number, draft.candidate, rated, self._settings.cost, self._proposer.origin(draft.candidate))
         return self._endings.record(work).to_attributes() | notes
 
     def _worked_out(self, number: int) -> Work | None:
@@ -180,7 +180,8 @@ class Intake:
             candidate = record.candidate
             if candidate is None:
                 candidate = self._sampled(record)
-            work = self._work(number, candidate, self._rate(candidate), record.starts)
+            rated, origin = self._rate(candidate), self._proposer.origin(candidate)
+            work = Work(number, candidate, rated, self._settings.cost, origin, record.starts)
             work.spared = record.spared is not None
             if record.candidate is None or not record.totals:
                 self._store.write(number, self._endings.record(work).to_attributes())
@@ -197,9 +198,6 @@ class Intake:
             return None
         self._impossible = 0
         return work
-
-    def _work(self, number: int, candidate: Candidate, rated: Rating, starts: int = 0) -> Work:
-        return Work(number, candidate, rated, self._settings.cost, self._proposer.origin(candidate), starts)
 
     def _sampled(self, record: TrialRecord) -> Candidate:
         """Of a trial without one: its sampling was cut short, or it was enqueued. What it has stays as it is."""
