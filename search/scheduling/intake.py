@@ -107,7 +107,7 @@ class Intake:
             return None
         work = self._worked_out(number)
         if work is None:
-            return f"trial {number}: no network can be built, {self.last_problem}"
+            return f"trial {number}: {self._store.trials[number].why}: {self.last_problem}"
         settled = self._settled(work)
         if settled is not None:
             return f"trial {number}: {settled}"
@@ -170,7 +170,7 @@ class Intake:
             rated = self._rate(draft.candidate)
         except Exception:  # a network that cannot be built: `_worked_out` finds it again, and says so of the trial
             return notes
-        work = self._work(number, draft.candidate, rated)
+        work = Work(number, draft.candidate, rated, self._settings.cost, self._proposer.origin(draft.candidate))
         return self._endings.record(work).to_attributes() | notes
 
     def _worked_out(self, number: int) -> Work | None:
@@ -180,15 +180,17 @@ class Intake:
             candidate = record.candidate
             if candidate is None:
                 candidate = self._sampled(record)
-            work = self._work(number, candidate, self._rate(candidate), record.starts)
+            rated, origin = self._rate(candidate), self._proposer.origin(candidate)
+            work = Work(number, candidate, rated, self._settings.cost, origin, record.starts)
             work.spared = record.spared is not None
             if record.candidate is None or not record.totals:
                 self._store.write(number, self._endings.record(work).to_attributes())
         except (StudyError, OptunaError, SQLAlchemyError):
             raise
         except Exception as error:  # no network, or a bug of ours that one candidate has found
-            self.last_problem = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
-            reason = "cost" if isinstance(error, CostError) else "impossible"
+            of_cost = isinstance(error, CostError)
+            self.last_problem = " ".join((str(error) if of_cost else f"{type(error).__name__}: {error}").split())[:1000]
+            reason = "cost" if of_cost else "impossible"
             self._endings.given_up(number, reason, self.last_problem)
             self._impossible += 1
             if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
@@ -196,9 +198,6 @@ class Intake:
             return None
         self._impossible = 0
         return work
-
-    def _work(self, number: int, candidate: Candidate, rated: Rating, starts: int = 0) -> Work:
-        return Work(number, candidate, rated, self._settings.cost, self._proposer.origin(candidate), starts)
 
     def _sampled(self, record: TrialRecord) -> Candidate:
         """Of a trial without one: its sampling was cut short, or it was enqueued. What it has stays as it is."""
