@@ -25,6 +25,7 @@ class Job:
         folder: Where the checkpoints of this job lie; None: it cannot be resumed.
         store: Where uncompressed networks are kept for other jobs; None: nowhere.
         data_digest: Of the data that the study was begun with; "": not checked.
+        costs: That are measured on the finished network, by name, besides the score.
     """
 
     candidate: Candidate
@@ -37,6 +38,7 @@ class Job:
     folder: Path | None = None
     store: Path | None = None
     data_digest: str = ""
+    costs: tuple[str, ...] = ()
 
     def on(self, device: str) -> Self:
         """The same job on another device."""
@@ -54,6 +56,8 @@ class Result:
         accuracies: Accuracy after each phase, by the phase's name.
         seconds: Wall time in all, replayed epochs left out.
         notes: Remarks that a reader of the record should see, such as a ratio that could not be met.
+        facts: Remarks for programs.
+        costs: That the job asked for, by name.
     """
 
     accuracy: float
@@ -63,6 +67,7 @@ class Result:
     seconds: float
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

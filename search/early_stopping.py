@@ -1,8 +1,8 @@
 """Early stopping with two objectives: a pure function that decides from what is known.
 
-The score is known before training; only the accuracy is open. So a trial can matter only if its accuracy can still
-reach the bar, and can still exceed that of every finished feasible trial that is no more expensive. What it can still
-reach is bounded from finished trials, in two ways, of which the lower one counts:
+The cost is known before training, or is not; the accuracy is open. So a trial can matter only if its accuracy can still
+reach the bar, and, where its cost is known, can still exceed that of every finished feasible trial that is no more
+expensive. What it can still reach is bounded from finished trials, in two ways, of which the lower one counts:
 
     accuracy now + quantile of (accuracy at the stage's end - accuracy at the same epoch, with the same schedule)
                  + quantile of (final accuracy - accuracy at the stage's end)
@@ -28,6 +28,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from pydantic import Field
+from slimfront.evaluators.scoring.cost import in_figures, named, over
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.proposals.regression import Regression, encode
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.report.numbers import percent_number
@@ -40,7 +43,8 @@ Position = tuple[str, int]
 BELOW_BAR = "below_bar"
 DOMINATED = "dominated"
 MAX_SCORE = "max_score"
-REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE)
+MAX_COST = "max_cost"  # another cost than the score
+REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE, MAX_COST)
 
 MOST = 400  # trials that a regression learns from, the latest
 
@@ -63,8 +67,8 @@ class Verdict:
 class Rules(EarlyStopping):
     """How bold the stops are: a study's rules, and its limit of the score."""
 
-    max_score: float | None = None
-    """Candidates above are not trained; None: no limit."""
+    bounds: dict[str, float] = Field(default_factory=dict)
+    """By the costs' names: candidates that are known to lie above one are not trained."""
 
     def __init__(self, /, **values: Any) -> None:
         """Raises SettingsError naming the rule."""
@@ -79,22 +83,24 @@ class Finished:
     Attributes:
         trial: Its number.
         accuracy: Final, on the validation images; of no meaning where it is not complete.
-        score: Final.
+        cost: Final.
         schedule: What has to be equal for two curves of a stage to compare, by stage: data, epochs, decay, warm-up.
         curve: Accuracy at each position of those stages that came to their end.
         traits: Settings of the compression, by name.
         network: Name of its dense network: trials that share one have one dense curve.
         complete: False for one that was stopped after its dense training.
+        within: Whether it keeps to all bounds of the study.
     """
 
     trial: int
     accuracy: float
-    score: float
+    cost: float
     schedule: Mapping[str, str] = field(default_factory=dict)
     curve: Mapping[Position, float] = field(default_factory=dict)
     traits: Mapping[str, Any] = field(default_factory=dict)
     network: str = ""
     complete: bool = True
+    within: bool = True
 
     @cached_property
     def ends(self) -> dict[str, float]:
@@ -110,7 +116,7 @@ class Running:
     """A trial before or in training.
 
     Attributes:
-        score: Known before training.
+        cost: What the study keeps low; None: it is not known before training.
         schedule: Of the current stage; see Finished.
         position: Of the last epoch; None before training.
         accuracy: After that epoch.
@@ -119,9 +125,10 @@ class Running:
         dense: Accuracy at the end of the dense training; None: not there yet.
         last: Whether no stage follows.
         ceiling: What is certain about the final accuracy without any curve; 1 where nothing is.
+        costs: All that are known before training, by name.
     """
 
-    score: float
+    cost: float | None
     schedule: str
     position: Position | None = None
     accuracy: float = 0.0
@@ -130,6 +137,7 @@ class Running:
     dense: float | None = None
     last: bool = False
     ceiling: float = 1.0
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Rules) -> Verdict | None:
@@ -141,18 +149,21 @@ def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Ru
         bar: Accuracy that the front demands.
         rules: How bold the stops are.
     """
-    if rules.max_score is not None and running.score > rules.max_score:
-        text = f"its score {running.score:.4g} is above {rules.max_score:g}"
-        return Verdict(MAX_SCORE, text, running.ceiling)
+    for name, limit in over(running.costs, rules.bounds).items():
+        text = f"its {named(name)} {in_figures(running.costs[name])} is above {in_figures(limit, 6)}"
+        return Verdict(MAX_SCORE if name == SCORE.name else MAX_COST, text, running.ceiling)
     bound = min(running.ceiling, _curve_bound(running, finished, rules), _regressed_bound(running, finished, rules))
     if bound < bar:
         text = f"at most {percent_number(bound)}% are in reach, the bar is {percent_number(bar)}%"
         return Verdict(BELOW_BAR, text, bound)
+    if running.cost is None:
+        return None
     for other in finished:
-        if other.complete and other.accuracy >= bar and other.accuracy >= bound and other.score <= running.score:
+        feasible = other.complete and other.within and other.accuracy >= bar
+        if feasible and other.accuracy >= bound and other.cost <= running.cost:
             text = (
-                f"at most {percent_number(bound)}% are in reach at score {running.score:.4g}; "
-                f"trial {other.trial} has {percent_number(other.accuracy)}% at {other.score:.4g}"
+                f"at most {percent_number(bound)}% are in reach at a cost of {in_figures(running.cost)}; "
+                f"trial {other.trial} has {percent_number(other.accuracy)}% at {in_figures(other.cost)}"
             )
             return Verdict(DOMINATED, text, bound)
     return None

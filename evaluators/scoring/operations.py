@@ -126,8 +126,11 @@ fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cach
 _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine
 _fused_moving_avg_obs_fq_helper glu prelu _prelu_kernel addr ger real imag isfinite isinf isnan _assert_async
 _assert_tensor_metadata sym_size record_stream
+
+celu elu hardshrink hardsigmoid hardtanh leaky_relu log_sigmoid_forward mish relu6 selu softplus softshrink threshold
+ldexp rad2deg
 """
-"""What moves, chooses and views; what makes numbers; pooling and resizing; norms, sums, orders; chance and rounding."""
+"""Moving, choosing; making numbers; pooling, resizing; norms, sums, orders; chance; what older torch has no tag for."""
 _CHEAP = frozenset(_CHEAP_WORDS.split())
 
 
@@ -160,7 +163,7 @@ def is_cheap(operation: Any) -> bool:
     if torch.Tag.pointwise in operation.tags:
         return True
     space, _, name = operation.overloadpacket._qualified_op_name.partition("::")
-    return space in ("aten", "prims") and name in _CHEAP
+    return space in ("aten", "prims") and not _CHEAP.isdisjoint((name, name.removesuffix("_")))
 
 
 def name_of(operation: Any) -> str:

@@ -88,6 +88,12 @@ class Keys:
         """From what is written, by its full keys; what is wrong with words that open tables goes to `faults`."""
         self.words = {key: _words(key, given.get(key, DEFAULTS[key]), faults) for key, _, _ in OPENED.values()}
         self.opened = {table: _opened(table, self.words, faults) for table in OPENED}
+        # Tables where code of the user's own could not be had: nobody knows what it calls its table, and what is in it.
+        self._unclear = {
+            table
+            for table, (key, _, _) in OPENED.items()
+            if any(is_reference(word) and word not in self.opened[table] for word in self.words[key].extremes)
+        }
         families, policies, optimizers = (
             {member.name: member for member in (*registry, *self.opened[table].values())}.values()
             for table, (_, registry, _) in OPENED.items()
@@ -111,6 +117,9 @@ class Keys:
                 if word != member.name and key.startswith(f"{table}.{word}."):
                     faults.add(key, f"{key} is unknown: the table of {word} is [space.{table}.{member.name}].")
                     return False
+        if key.count(".") > 1 and key.partition(".")[0] in self._unclear:
+            faults.add(key)
+            return False
         # Sentences are written for as many as are shown: to look for what is meant takes a while.
         faults.add(key, f"{key[:LONGEST]} is unknown in a space{'.' if faults.many else self._hint(key)}")
         return False

@@ -11,24 +11,26 @@ import csv
 import io
 import itertools
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from slimfront.spaces import Candidate
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
 from slimfront.studies.foreign.templates import markdown_templates
-from slimfront.studies.foreign.text import csv_cell
+from slimfront.studies.foreign.text import csv_cell, visible
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
 from slimfront.studies.record import State, TrialRecord, is_scored
 from slimfront.studies.report import methods_used
-from slimfront.studies.report.numbers import decimals, number
+from slimfront.studies.report.numbers import decimals, figures, number
 from slimfront.studies.report.worked import terms
 from slimfront.studies.store.study import StudyStore
 
@@ -58,7 +60,7 @@ def update_pages(store: StudyStore, bar: float, folder: Path, *, latest: int = 0
             continue
         for name, content in files_of(trial, trial.candidate, bar):
             attach(store, trial_id, folder, name, content)
-        text = note(trial, trial.candidate, bar)
+        text = note(trial, trial.candidate, bar, store.name)
         store.retries(inner.write_note, store.storage, store.study_id, trial_id, text)
         written += 1
     return written
@@ -81,8 +83,8 @@ def files_of(trial: TrialRecord, candidate: Candidate, bar: float) -> Iterable[t
     yield "candidate.json", (json.dumps(candidate.to_dict(), indent=2) + "\n").encode()
 
 
-def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
-    """The summary of a trial with this candidate in Markdown."""
+def note(trial: TrialRecord, candidate: Candidate, bar: float, study: str) -> str:
+    """The summary of a trial with this candidate in Markdown; `study` is the name of its study."""
     parts = [trial.totals.get(key) for key in ("score", "score_params", "score_ops", "strict_score")]
     places = decimals(parts)
     return (
@@ -90,6 +92,7 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
         .get_template("note.md")
         .render(
             trial=trial,
+            study=Markup(shlex.quote(visible(study))),  # in a block of code, where Markdown means nothing
             outcome=_outcome(trial, bar),
             choices=methods_used.choices(candidate),
             digest=candidate.digest,
@@ -102,7 +105,7 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
 
 @cache
 def _templates() -> Environment:
-    return markdown_templates("slimfront.studies.dashboard", {"number": number})
+    return markdown_templates("slimfront.studies.dashboard", {"figures": figures, "number": number})
 
 
 def _account(account: Mapping[str, Any] | None) -> dict[str, str] | None:
@@ -122,7 +125,8 @@ def _account(account: Mapping[str, Any] | None) -> dict[str, str] | None:
 def _outcome(trial: TrialRecord, bar: float) -> str:
     if trial.state is State.COMPLETE and trial.accuracy is not None:
         place = "at or above" if trial.accuracy >= bar else "below"
-        return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}"
+        beyond = ", but above a bound of the study" if trial.over else ""
+        return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}{beyond}"
     return f"{trial.state}: {trial.why}"
 
 

@@ -29,6 +29,7 @@ class Retrained:
         std: Their standard deviation.
         lower: The lower limit of the mean's 95 % confidence interval.
         score: Of the retrained network.
+        cost: What the study keeps low, of the retrained network.
         gap: Validation accuracy in the search minus mean test accuracy.
         verdict: Whether it clears the bar, in words.
         test_evaluations: How often the test images were read for it.
@@ -41,6 +42,7 @@ class Retrained:
     std: float | None = None
     lower: float | None = None
     score: float | None = None
+    cost: float | None = None
     gap: float | None = None
     verdict: str = ""
     test_evaluations: int | None = None
@@ -53,7 +55,7 @@ class Retrained:
 
 @dataclass(frozen=True)
 class FinalNumbers:
-    """Networks by ascending score; rank correlation of their validation and test accuracy; who retrained them."""
+    """Networks by ascending cost; rank correlation of their validation and test accuracy; who retrained them."""
 
     networks: tuple[Retrained, ...]
     rank_correlation: float | None
@@ -73,7 +75,7 @@ def final_numbers(summaries: Sequence[Path], digests: set[str]) -> FinalNumbers:
         commands |= dict.fromkeys(trained, _own_command(summary.get("command")))
         if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
             correlation = values.number(summary["rank_correlation"], -1, 1)
-    networks = tuple(sorted(found.values(), key=lambda network: network.score or 0.0))
+    networks = tuple(sorted(found.values(), key=lambda network: network.cost or network.score or 0.0))
     return FinalNumbers(networks, correlation, tuple(filter(None, dict.fromkeys(commands.values()))))
 
 
@@ -116,6 +118,7 @@ _RETRAINED: Mapping[str, values.Reader] = {
     **dict.fromkeys(("lower", "gap"), values.number),
     "accuracies": _accuracies,
     "score": values.total,
+    "cost": values.cost,
 }
 """Of a retrained network, what is told, and how it is read."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from slimfront.evaluators.scoring.cost import in_figures
+
 
 def decimals(values: Iterable[float | None], digits: int = 4) -> int:
     """How many decimals a column needs so that its smallest number shows `digits` significant ones, at most 8."""
@@ -15,6 +17,11 @@ def decimals(values: Iterable[float | None], digits: int = 4) -> int:
 def number(value: float | None, places: int = 0) -> str:
     """With that many decimals and a comma between thousands; a dash where there is none."""
     return "–" if value is None else f"{value:,.{places}f}"
+
+
+def figures(value: float | None) -> str:
+    """With four digits that count; a dash where there is none."""
+    return "–" if value is None else in_figures(value)
 
 
 def counted(number: int, word: str) -> str:

@@ -12,7 +12,7 @@ from slimfront.evaluators import outputs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.templates import html_templates
 from slimfront.studies.pictures.plots import percent
-from slimfront.studies.report.numbers import counted, decimals, duration, number, percent_number, signed_points
+from slimfront.studies.report.numbers import counted, decimals, duration, figures, number, percent_number, signed_points
 
 
 def page(template: str, **values: Any) -> str:
@@ -26,6 +26,7 @@ def _templates() -> Environment:
         "counted": counted,
         "decimals": decimals,
         "duration": duration,
+        "figures": figures,
         "number": number,
         "percent": percent,
         "percent_number": percent_number,

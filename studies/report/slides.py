@@ -31,8 +31,8 @@ def slides(story: Story) -> str:
     return page(
         "slides.html",
         story=story,
-        finding=finding(story.trials, story.bar),
-        front_picture=Markup(front_svg(story.trials, story.bar, height=3.75)),
+        finding=finding(story.trials, story.bar, story.axis),
+        front_picture=Markup(front_svg(story.trials, story.bar, story.axis, height=3.75)),
         spending_picture=Markup(spending_svg(trained)) if trained else None,
         worked_sum=worked_sum(best) if best and best.layers else None,
         networks=evenly_spread(story.shown, MOST_ROWS),

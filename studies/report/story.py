@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from slimfront.evaluators.scoring.cost import COSTS, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.front import front, hypervolume, nearest
-from slimfront.studies.record import TrialRecord
+from slimfront.studies.record import TrialRecord, is_scored
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.final_numbers import Retrained, final_numbers
 from slimfront.studies.store.identity import bar_of
@@ -29,7 +31,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A trial that is shown, whose candidate, accuracy and score are known."""
+    """A trial that is shown, whose candidate, accuracy and cost are known."""
 
     trial: TrialRecord
     candidate: Candidate
@@ -40,9 +42,14 @@ class Network:
         return self.trial.point[0]
 
     @property
-    def score(self) -> float:
-        """By the formula."""
+    def cost(self) -> float:
+        """What the study keeps low."""
         return self.trial.point[1]
+
+    @property
+    def score(self) -> float | None:
+        """By the formula."""
+        return self.trial.score
 
     @property
     def choices(self) -> Mapping[str, str]:
@@ -57,7 +64,7 @@ class Network:
     @property
     def layers(self) -> list[Mapping[str, Any]]:
         """The score's table; empty where it was not kept as a whole."""
-        return list(self.trial.scored_layers)
+        return list(self.trial.layers) if all(map(is_scored, self.trial.layers)) else []
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,9 @@ class Story:
         space: The space as it was written.
         seed: Of the search.
         trials: All of them.
-        front: Its networks by ascending score.
+        axis: What it keeps low, in words.
+        bounds: On costs, by name.
+        front: Its networks by ascending cost.
         nearest: The most accurate ones, where the front is empty.
         hypervolume: Of the front.
         endings: What was spent, by how trials ended.
@@ -95,6 +104,8 @@ class Story:
     space: Mapping[str, Any]
     seed: int | None
     trials: tuple[TrialRecord, ...]
+    axis: CostAxis
+    bounds: Mapping[str, float]
     front: tuple[Network, ...]
     nearest: tuple[Network, ...]
     hypervolume: float
@@ -116,6 +127,24 @@ class Story:
     def shown(self) -> tuple[Network, ...]:
         """The front; without a front the nearest networks."""
         return self.front or self.nearest
+
+    @property
+    def by_score(self) -> bool:
+        """Whether the score is what it keeps low."""
+        return self.axis == SCORE_AXIS
+
+    @property
+    def cost_words(self) -> str:
+        """What the cost measures; "" where it is a user's own that this command was not given."""
+        cost = COSTS.find(self.axis.name)
+        return "" if cost is None else cost.words
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Costs of the shown networks that were recorded besides the axis, the score and what it is made of."""
+        known = {self.axis.name, *(name for network in self.shown for name in network.trial.totals)}
+        names = dict.fromkeys(name for network in self.shown for name in network.trial.costs)
+        return tuple(name for name in names if name not in known)
 
     @property
     def trained(self) -> int:
@@ -172,9 +201,11 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         space=identity.get("space") or {},
         seed=identity.get("seed"),
         trials=trials,
+        axis=study.cost,
+        bounds=identity.get("max") or {},
         front=_networks(found),
         nearest=() if found else _networks(nearest(trials)),
-        hypervolume=hypervolume(found, bar),
+        hypervolume=hypervolume(found, bar, study.cost.corner),
         endings=tuple(endings(trials)),
         seconds=study.seconds,
         environment=newest.details.environment if newest else {},

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST
 from slimfront.spaces import presets
 from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER
 from slimfront.spaces.criteria import METHODS, NO_METHOD
@@ -41,6 +42,11 @@ def study_schema() -> dict[str, Any]:
     space, definitions = _space()
     properties["space"] = {"description": properties["space"]["description"], **space}
     properties["sampler"] |= {"anyOf": _names(SAMPLERS.names)}
+    costs = {"anyOf": _names(COSTS.names)}
+    properties["cost"] |= costs
+    properties["measure"]["items"] = costs
+    bound = {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST}
+    properties["max"] |= {"propertyNames": costs, "additionalProperties": bound}
     properties["presets"]["items"] = {"enum": list(presets)}
     schema["required"] = [name for name in schema["required"] if name != "name"]  # the file's, where it says none
     top = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "A study of slimfront"}

@@ -63,7 +63,7 @@ def test_pages_of_the_front_first_and_of_the_latest_on_request(study: optuna.Stu
     assert update(study, tmp_path / "files") == 2  # trial 4 has no record to tell of
     assert "92 % on the validation images, at or above the bar of 90 %" in note_of(study, 1)
     assert "residual 16-32-64 × 3-3-3" in note_of(study, 1)
-    assert "retrain --trial 1" in note_of(study, 1)
+    assert f"retrain --name {study.study_name} --trial 1" in note_of(study, 1)
     assert note_of(study, 2) == ""
     assert update(study, tmp_path / "files", latest=3) == 2
     assert "stopped: could no longer reach the bar" in note_of(study, 2)
@@ -183,8 +183,8 @@ def test_what_was_pruned_stands_in_the_note() -> None:
     dense = expected_score(candidate, (3, 32, 32), 10)
     pruned = expected_score(dataclasses.replace(candidate, pruning=asked), (3, 32, 32), 10)
     trial = made_trial(0, 0.95, 0.1, account=account(dense, pruned, asked).to_dict())
-    text = note(trial, candidate, 0.9).replace("\n", " ")
+    text = note(trial, candidate, 0.9, "made").replace("\n", " ")
     assert "Of single weights 50.0% were to go, and 50.0% were masked" in text
     assert f"measured score is {pruned.score:.4g}" in text
     for unknown in (None, {"p_s": 0.1}):
-        assert "masked" not in note(made_trial(0, 0.95, 0.1, account=unknown), candidate, 0.9)
+        assert "masked" not in note(made_trial(0, 0.95, 0.1, account=unknown), candidate, 0.9, "made")
