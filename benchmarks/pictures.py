@@ -33,6 +33,7 @@ FLAGS = (
 )
 PANELS = (FRONT_PANEL, SPENDING_PANEL, CURVES_PANEL, IMPORTANCE_PANEL)
 REPORT = (1000, 1500)
+LOADED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
 SETTLED = 1.5  # seconds; plots are drawn in steps
 
 
@@ -130,7 +131,7 @@ def taken(camera: Camera, folder: Path, options: argparse.Namespace) -> dict[str
     with dashboard(options.storage, options.name) as address:
         pictures["dashboard"] = panels(camera, address)
         place = f"{address}/trials?numbers={options.trial}"
-        camera.open(place, "document.querySelectorAll('a[download]').length >= 3", width=1500, height=1760)
+        camera.open(place, f"document.querySelectorAll('a[download]').length >= 3 && {LOADED}", width=1500, height=1760)
         pictures["trial"] = camera.whole().resize((1200, 1408), Image.Resampling.LANCZOS)
     return pictures
 
