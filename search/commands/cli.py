@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,15 +21,27 @@ from typer.core import TyperGroup
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupted:  # typer itself would end without a word
-            from slimfront.search.interrupt import AtOnce
+    """Commands that end in a line where Ctrl-C comes, while words are read as well; typer itself ends without one."""
 
-            if isinstance(interrupted, AtOnce):
-                raise typer.Exit(INTERRUPTED) from None
-            _fail("interrupted", INTERRUPTED)
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _interrupts_told():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _interrupts_told():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _interrupts_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        from slimfront.search.interrupt import AtOnce
+
+        if isinstance(interrupted, AtOnce):  # that has said so itself
+            raise typer.Exit(INTERRUPTED) from None
+        _fail("interrupted", INTERRUPTED)
 
 
 app = typer.Typer(
@@ -375,7 +389,7 @@ def main(arguments: list[str] | None = None) -> int:
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):  # outside of any command: while words are read, or where input ends
+    except (KeyboardInterrupt, typer.Abort):  # at the shell's completion, or where input ends
         say("slimfront: interrupted")
         return INTERRUPTED
     except Exception as error:

@@ -5,25 +5,48 @@ Checks that need two keys stand with the later one; pydantic hands them the earl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
-from slimfront.spaces.domain import shown
 from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
 
+Names = TypeVar("Names", bound=Collection[str])
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _are_costs(names: Names) -> Names:
+    """Raise SettingsError for each name that no cost has, and for a user's own that was not given."""
+    faults = []
+    for name in names:
+        try:
+            COSTS[name]
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(*faults)
+    return names
+
+
+def _is_cost(name: str) -> str:
+    _are_costs((name,))
+    return name
+
+
+CostName = Annotated[Text, AfterValidator(_is_cost)]
+Bound = Annotated[float, Field(gt=0, le=LARGEST)]
 
 CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
 
@@ -76,11 +99,11 @@ class Settings(Table):
     """Candidates that are tried first, by name."""
     max_score: Positive | None = None
     """Candidates above this score are not trained; absent: no limit."""
-    cost: Text = SCORE.name
+    cost: CostName = SCORE.name
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
-    max: dict[str, Any] = {}
+    max: dict[str, Bound] = {}
     """Bounds by the costs' names: a trial above one is not feasible."""
-    measure: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    measure: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_are_costs)] = ()
     """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
@@ -146,32 +169,13 @@ class Settings(Table):
             raise SettingsError(*faults)
         return value
 
-    @field_validator("cost")
-    @classmethod
-    def _is_a_cost(cls, value: str) -> str:
-        COSTS[value]  # raises for an unknown name
-        return value
-
-    @field_validator("measure")
-    @classmethod
-    def _are_costs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _check_costs(value)
-        return value
-
     @field_validator("max")
     @classmethod
-    def _are_bounds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
-        _check_costs(value)
-        faults = []
-        for name, limit in value.items():
-            right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
-            if not right:
-                faults.append(f"{name} must be a number above 0, but got {shown(limit)}.")
+    def _are_bounds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        _are_costs(value)
         if SCORE.name in value and info.data.get("max_score") is not None:
-            faults.append(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
-        if faults:
-            raise SettingsError(*faults)
-        return {name: float(limit) for name, limit in value.items()}
+            raise SettingsError(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
+        return value
 
     @field_validator("image_size")
     @classmethod
@@ -243,17 +247,6 @@ class Settings(Table):
             "seed": self.seed,
             "space": self.space,
         }
-
-
-def _check_costs(names: Iterable[str]) -> None:
-    faults = []
-    for name in names:
-        try:
-            COSTS[name]
-        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
-            faults.append(str(error))
-    if faults:
-        raise SettingsError(*faults)
 
 
 def _check_size(space: Space) -> None:

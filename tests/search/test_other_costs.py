@@ -176,7 +176,7 @@ def test_what_a_study_asks_for_is_checked_where_it_is_read() -> None:
         ("max", {"latency": 1.0}, "max: There is no cost 'latency'"),
         ("measure", ("mine.py:NOTHING",), "measure: mine.py:NOTHING is code of a user's own"),
         ("max", {SCORE.name: 0}, "max.score must be above 0, but got 0"),
-        ("max", {SCORE.name: "1"}, "max.score must be above 0, but got '1'"),
+        ("max", {SCORE.name: "1"}, "max.score must be a number above 0, but got '1'"),
     ):
         with pytest.raises(SettingsError) as caught:
             settings(**{key: value})
