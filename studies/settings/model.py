@@ -5,48 +5,30 @@ Checks that need two keys stand with the later one; pydantic hands them the earl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
+from slimfront.evaluators.scoring.cost import COSTS, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
-from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
+from slimfront.studies.foreign.values import LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
-
-Names = TypeVar("Names", bound=Collection[str])
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-def _are_costs(names: Names) -> Names:
-    """Raise SettingsError for each name that no cost has, and for a user's own that was not given."""
-    faults = []
-    for name in names:
-        try:
-            COSTS[name]
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise SettingsError(*faults)
-    return names
-
-
-def _is_cost(name: str) -> str:
-    _are_costs((name,))
-    return name
-
-
-CostName = Annotated[Text, AfterValidator(_is_cost)]
-Bound = Annotated[float, Field(gt=0, le=LARGEST)]
+from slimfront.studies.settings.types import (
+    Bound,
+    CostName,
+    Count,
+    DataSetName,
+    Name,
+    Positive,
+    SamplerName,
+    Share,
+    are_costs,
+)
 
 CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
 
@@ -77,9 +59,9 @@ class EarlyStopping(Table):
 class Settings(Table):
     """Everything that a study is started with."""
 
-    name: Text
+    name: Name
     """Of the study in its storage; default: the file's name."""
-    dataset: Text
+    dataset: DataSetName
     """Name of the data set: digits, cifar10, cifar100, fashion-mnist or folder:PATH."""
     space: dict[str, Any]
     """What may be chosen: bounds and choices for every part of a candidate."""
@@ -91,7 +73,7 @@ class Settings(Table):
     """How long it works in all, across restarts; absent: no limit."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Of sampling and of every training."""
-    sampler: Text = TPE.name
+    sampler: SamplerName = TPE.name
     """What proposes candidates: a sampler's name, or a user's own."""
     startup_trials: Annotated[Count, Field(validate_default=True)] = 10
     """Random trials before the sampler begins to learn."""
@@ -103,7 +85,7 @@ class Settings(Table):
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
     max: dict[str, Bound] = {}
     """Bounds by the costs' names: a trial above one is not feasible."""
-    measure: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_are_costs)] = ()
+    measure: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(are_costs)] = ()
     """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
@@ -115,31 +97,10 @@ class Settings(Table):
         with refused(type(self)):
             super().__init__(**values)
 
-    @field_validator("name", "dataset")
-    @classmethod
-    def _is_printable(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError("must be a text of one line, without control characters.")
-        return value
-
-    @field_validator("dataset")
-    @classmethod
-    def _is_a_data_set(cls, value: str) -> str:
-        from slimfront.evaluators.data.splits import check_name
-
-        check_name(value)
-        return value
-
     @field_validator("space")
     @classmethod
     def _is_a_space(cls, value: dict[str, Any]) -> dict[str, Any]:
         _check_size(Space(value))
-        return value
-
-    @field_validator("sampler")
-    @classmethod
-    def _is_a_sampler(cls, value: str) -> str:
-        SAMPLERS[value]  # raises for an unknown name
         return value
 
     @field_validator("startup_trials")
@@ -172,7 +133,7 @@ class Settings(Table):
     @field_validator("max")
     @classmethod
     def _are_bounds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        _are_costs(value)
+        are_costs(value)
         if SCORE.name in value and info.data.get("max_score") is not None:
             raise SettingsError(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
         return value
