@@ -226,7 +226,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("slimfront.search.commands.show.score_of", interrupt)
+    monkeypatch.setattr("slimfront.search.commands.scoring.score_of", interrupt)
     assert run_search.main(["score", "resnet8"]) == 130
     assert capsys.readouterr().err == "slimfront: interrupted\n"
 
@@ -237,7 +237,7 @@ def test_what_a_second_signal_said_is_not_said_again(
     def end_at_once(*_arguments: object, **_options: object) -> None:
         raise AtOnce
 
-    monkeypatch.setattr("slimfront.search.commands.show.score_of", end_at_once)
+    monkeypatch.setattr("slimfront.search.commands.scoring.score_of", end_at_once)
     assert run_search.main(["score", "resnet8"]) == 130
     assert capsys.readouterr().err == ""
 

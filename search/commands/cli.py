@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
-from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error
+from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, searching, studies
 from typer.core import TyperGroup
 

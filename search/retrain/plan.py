@@ -171,7 +171,7 @@ def make_plan(
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
     if (trial is not None) + front + (candidate is not None) != 1:
         raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
-    from slimfront.search.commands.show import candidate_file, read_candidate
+    from slimfront.search.commands.scoring import candidate_file, read_candidate
     from slimfront.studies.store.storage import storage_files
 
     identity: Mapping[str, Any] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import stub_evaluator
-from slimfront.search.commands.show import read_candidate
+from slimfront.search.commands.scoring import read_candidate
 from slimfront.search.commands.signatures import studies
 from slimfront.search.launch import launch
 from slimfront.spaces import CandidateError

@@ -58,7 +58,7 @@ def data(
     as_json: AsJson = False,
 ) -> None:
     """Fetch and check a data set; say where it lies and where it came from."""
-    from slimfront.search.commands.show import print_source, source_of
+    from slimfront.search.commands.data import print_source, source_of
 
     found = source_of(name, data_dir, image_size)
     if as_json:

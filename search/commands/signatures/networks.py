@@ -37,7 +37,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a network without training it."""
-    from slimfront.search.commands.show import print_score, score_of
+    from slimfront.search.commands.scoring import print_score, score_of
 
     given.give(allow)
     with uncollected():
@@ -115,7 +115,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy against pruning ratio for several methods on one network."""
-    from slimfront.search.commands.show import print_sweep, read_candidate, run_sweep
+    from slimfront.search.commands.scoring import read_candidate
+    from slimfront.search.sweep.show import print_sweep, run_sweep
 
     given.give(allow)
     names = [name.strip() for name in methods.split(",")] if methods is not None else None

@@ -38,7 +38,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
-    from slimfront.search.commands.show import print_front
+    from slimfront.search.commands.front import print_front
     from slimfront.search.launch import Options, launch
     from slimfront.studies.settings import Settings
 

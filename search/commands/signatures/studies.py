@@ -25,7 +25,7 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Show the front of a study: the cheapest networks that clear the bar."""
-    from slimfront.search.commands.show import front_of, print_front
+    from slimfront.search.commands.front import front_of, print_front
 
     summary, files = front_of(storage, name, bar, csv, plot, importance)
     if as_json:
@@ -43,7 +43,7 @@ def dashboard(
     ] = "127.0.0.1",
 ) -> None:
     """Open optuna-dashboard on the study, with our panels."""
-    from slimfront.search.commands.show import open_dashboard
+    from slimfront.search.commands.dashboard import open_dashboard
 
     open_dashboard(storage, name, host, port)
 
