@@ -76,8 +76,6 @@ def test_front_reads_the_study(searched: Path) -> None:
     assert 1 <= len(summary["front"]) <= 3
     assert (searched / "f.csv").exists()
     assert (searched / "f.png").read_bytes()[:4] == b"\x89PNG"
-    shown = _run("front", cwd=searched)
-    assert "hypervolume" in shown.stdout
 
 
 def test_an_empty_front_is_said_plainly(searched: Path) -> None:

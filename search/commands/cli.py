@@ -5,16 +5,21 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, searching, studies
 from typer.core import TyperGroup
 
+import slimfront
+
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "search": (searching.search, "search studies/cifar10.toml --hours 10 --workers 2"),
+    "init": (searching.init, "init mine.toml --dataset cifar10"),
     "front": (studies.front, "front --csv trials.csv --plot front.png"),
+    "studies": (studies.studies, "studies --storage sqlite:///slimfront.db"),
+    "show": (studies.show, "show --trial 17"),
     "dashboard": (studies.dashboard, "dashboard --port 8080"),
     "retrain": (networks.retrain, "retrain --trial 17 --seeds 5"),
     "report": (studies.report, "report --out quick.html --slides quick-slides.html"),
@@ -48,7 +53,25 @@ app = typer.Typer(
     epilog="Example: python run_search.py search studies/quick.toml, then: python run_search.py front",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"slimfront {slimfront.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+
+
 for _name, (_function, _example) in COMMANDS.items():
     app.command(_name, epilog=f"Example: python run_search.py {_example}")(_function)
 

@@ -8,7 +8,10 @@ from typing import Any
 from rich.table import Table
 from slimfront.evaluators import outputs
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
+from slimfront.studies.analysis.finding import SHOWN
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 
@@ -49,27 +52,18 @@ def front_of(
     return told, files
 
 
-def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
-    """The front as a table; where it is empty, that, and the nearest trials."""
+def print_front(summary: dict[str, Any], files: dict[str, str], storage: str, verbose: bool = False) -> None:
+    """The front as a table, or where it is empty the nearest trials; what there is to say; the next command.
 
-    counts = summary["trials"]
+    Args:
+        summary: As `slimfront.studies.summary.summary` makes it.
+        files: What lies where, by what it is.
+        storage: URL of the study's storage, as typed.
+        verbose: Also what the score is made of, the strict score, the hypervolume, and how early stopping fared.
+    """
+    console = Console()
     networks = summary["front"] or summary["nearest"]
     bar = f"{percent_number(summary['bar'])}%"
-    objective = summary.get("objective")
-    keys = {"score": "score", "params term": "score_params", "ops term": "score_ops", "strict score": "strict_score"}
-    if objective is not None:
-        keys = {CostAxis(**objective).head: "cost", "score": "score", "strict score": "strict_score"}
-    beside = dict.fromkeys(name for row in networks for name in row.get("costs", ()) if name not in row)
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 100 + 20 * len(beside))  # a file or pipe has no width to cut numbers at
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("trial", "accuracy", *keys, *beside, "digest"):
-        table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
-    for row in networks:
-        numbers = [row.get(key) for key in keys.values()] + [row.get("costs", {}).get(name) for name in beside]
-        cells = ["" if number is None else in_figures(number) for number in numbers]
-        table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
     console.print()
     if summary["front"]:
         console.print(f"The front of {summary['study']}: {counted(len(networks), 'network')} at or above {bar}")
@@ -78,17 +72,58 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     else:
         console.print(f"No trial of {summary['study']} is complete yet.")
     if networks:
-        console.print(table)
+        console.print(_table(console, summary, networks, verbose))
     words = {"pruned": "stopped early", "running": "running or left for the next start"}
-    told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts.items() if number)
-    console.print(f"trials: {told or 'none'}; hypervolume {summary['hypervolume']:.4g} points x decades")
-    for line in remarks(summary):
+    counts = summary["trials"].items()
+    told = ", ".join(f"{number} {words.get(state, state)}" for state, number in counts if number)
+    console.print(f"trials: {told or 'none'}")
+    for line in remarks(summary, verbose):
         console.print(line, soft_wrap=True)
     if "importance" in summary:
-        title = "score" if objective is None else objective["title"]
-        _print_importance(console, summary["importance"], title)
+        objective = summary.get("objective")
+        _print_importance(console, summary["importance"], "score" if objective is None else objective["title"])
     for what, where in files.items():
         console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
+    say_next(*_next(summary, storage))
+
+
+def _table(console: Console, summary: dict[str, Any], networks: list[dict[str, Any]], verbose: bool) -> Table:
+    """A row a network. In 80 columns its words may take several lines; numbers and digests are never cut."""
+    objective = summary.get("objective")
+    keys = {"score": "score"} if objective is None else {CostAxis(**objective).head: "cost", "score": "score"}
+    if verbose:
+        terms = {} if objective is not None else {"params term": "score_params", "ops term": "score_ops"}
+        keys |= {**terms, "strict score": "strict_score"}
+    beside = dict.fromkeys(name for row in networks for name in row.get("costs", ()) if name not in row)
+    if not console.is_terminal:
+        console.width = 1000  # a file or pipe has no width: a network is a line
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in ("trial", "accuracy", *keys, *beside, "digest"):
+        table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
+    table.add_column("network", overflow="fold", min_width=20)
+    for row in networks:
+        numbers = [row.get(key) for key in keys.values()] + [row.get("costs", {}).get(name) for name in beside]
+        cells = ["" if number is None else in_figures(number) for number in numbers]
+        digest = str(row["digest"] or "")[:SHOWN]
+        table.add_row(
+            str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, digest, str(row["network"] or "")
+        )
+    return table
+
+
+def _next(summary: dict[str, Any], storage: str) -> list[str]:
+    """What is done with a front; without one, what is looked at."""
+    place = {"storage": storage, "name": summary["study"]}
+    if summary["front"]:
+        cheapest = str(summary["front"][0]["trial"])
+        return [
+            command("retrain", "--trial", cheapest, "--seeds", "5", **place),
+            command("show", "--trial", cheapest, **place),
+            command("dashboard", **place),
+        ]
+    if summary["nearest"]:
+        return [command("show", "--trial", str(summary["nearest"][0]["trial"]), **place), command("dashboard", **place)]
+    return [command("dashboard", **place)]
 
 
 def _print_importance(console: Console, importance: dict[str, Any], title: str) -> None:
@@ -106,11 +141,21 @@ def _print_importance(console: Console, importance: dict[str, Any], title: str) 
     console.print(table)
 
 
-def remarks(summary: dict[str, Any]) -> list[str]:
-    """How early stopping fared, and where the front lies on bounds of the space."""
+def remarks(summary: dict[str, Any], verbose: bool) -> list[str]:
+    """Where the front lies on bounds of the space; on request what it is worth, and how early stopping fared."""
     from slimfront.studies.analysis.bounds import Edge
     from slimfront.studies.analysis.false_stops import FalseStops
 
-    told = summary["early_stopping"]
-    stops = FalseStops(told["stopped"], told["spared"], told["false"], told["hypervolume_lost"])
-    return [str(stops), *(str(Edge(**edge)) for edge in summary["edges"])]
+    lines = [str(Edge(**edge)) for edge in summary["edges"]]
+    if verbose:
+        told = summary["early_stopping"]
+        stops = FalseStops(told["stopped"], told["spared"], told["false"], told["hypervolume_lost"])
+        what = CostAxis(**summary["objective"]) if "objective" in summary else SCORE_AXIS
+        lines += [
+            f"hypervolume: {summary['hypervolume']:.4g} (points of accuracy above the bar, times powers of ten of the "
+            f"{what.title} below {what.told(what.corner)}; more is better)",
+            str(stops),
+            "(a stop is false if the trial would have come onto the front; a few trials that would be stopped are "
+            "spared and run to their end, to count that)",
+        ]
+    return lines

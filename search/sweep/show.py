@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 from slimfront.evaluators import outputs
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.commands.scoring import candidate_file
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, references
@@ -38,8 +39,8 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     return sweeps.sweep(candidate, methods=methods, ratios=numbers, command=typed_command(), **other)
 
 
-def print_sweep(summary: dict[str, Any], out: Path) -> None:
-    """Accuracy by method and ratio, after retraining where there was any."""
+def print_sweep(summary: dict[str, Any], out: Path, candidate: str) -> None:
+    """Accuracy by method and ratio, after retraining where there was any; what may be done with `candidate` next."""
     console = Console()
     points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
     ratios = sorted({point["ratio"] for point in points})
@@ -52,3 +53,4 @@ def print_sweep(summary: dict[str, Any], out: Path) -> None:
         table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
     console.print(f"tables and pictures: {out}", soft_wrap=True, highlight=False)
+    say_next(command("retrain", "--candidate", candidate, "--seeds", "5"))

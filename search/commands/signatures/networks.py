@@ -10,6 +10,7 @@ from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail
 from slimfront.search.commands.signatures import options as given
 from slimfront.search.commands.signatures.collection import uncollected
 from slimfront.search.commands.signatures.options import (
+    CANDIDATE,
     DEFAULT_STORAGE,
     PRESETS,
     Allow,
@@ -23,7 +24,10 @@ from slimfront.search.commands.signatures.output import print_json
 
 
 def score(
-    candidate: Annotated[str, typer.Argument(help=f"A candidate's JSON file, or a preset: {PRESETS}.")],
+    candidate: Annotated[
+        str,
+        typer.Argument(help=CANDIDATE),
+    ],
     weight_bits: Annotated[int | None, typer.Option(help="Of every layer, stem and classifier included.")] = None,
     activation_bits: Annotated[int | None, typer.Option(help="Of every layer's input.")] = None,
     structured: Annotated[
@@ -33,23 +37,37 @@ def score(
         float,
         typer.Option(help="p_u: share of the original weights that unstructured pruning removes, in closed form."),
     ] = 0.0,
+    dataset: Annotated[str | None, typer.Option(help="Data set whose images it gets; default: cifar10.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of an image folder's pictures.")] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="CxHxW", help="Instead of a data set: channels, height, width of an image."),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Instead of a data set: how many classes.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
     allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a network without training it."""
-    from slimfront.search.commands.scoring import print_score, score_of
+    from slimfront.search.commands.scoring import images_of, print_score, read_candidate, score_of
 
     given.give(allow)
     with uncollected():
-        result = score_of(candidate, weight_bits, activation_bits, structured, unstructured)
+        images = images_of(dataset, image_size, input_size, classes)
+        chosen = read_candidate(candidate, storage, name)
+        result = score_of(chosen, weight_bits, activation_bits, structured, unstructured, images)
     if as_json:
         print_json(result)
     else:
-        print_score(result)
+        print_score(result, candidate)
 
 
 def retrain(
-    trial: Annotated[int | None, typer.Option(help="Number of the trial whose network it is.")] = None,
+    trial: Annotated[
+        str | None,
+        typer.Option(metavar="N|DIGEST", help="The trial whose network it is: number or first digits of its digest."),
+    ] = None,
     front: Annotated[bool, typer.Option("--front", help="All networks on the study's front.")] = False,
     candidate: Annotated[
         str | None, typer.Option(help=f"A candidate's JSON file, or a preset, instead of a trial: {PRESETS}.")
@@ -84,7 +102,7 @@ def retrain(
     if as_json:
         print_json(summary)
     else:
-        print_retrained(summary)
+        print_retrained(summary, storage)
     if how == "interrupted":
         typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -96,7 +114,10 @@ def retrain(
 
 
 def sweep(
-    candidate: Annotated[str, typer.Option(help=f"A candidate's JSON file, or a preset: {PRESETS}.")] = "resnet8",
+    candidate: Annotated[
+        str,
+        typer.Option(help=CANDIDATE),
+    ] = "resnet8",
     methods: given.Methods = None,
     ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
@@ -111,6 +132,8 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder of everything; the same command goes on where it stopped.")] = Path(
         "runs/sweep"
     ),
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
     allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +144,7 @@ def sweep(
     given.give(allow)
     names = [name.strip() for name in methods.split(",")] if methods is not None else None
     summary = run_sweep(
-        read_candidate(candidate),
+        read_candidate(candidate, storage, name),
         name=candidate,
         methods=names,
         ratios=ratios,
@@ -137,7 +160,7 @@ def sweep(
     if as_json:
         print_json(summary)
     else:
-        print_sweep(summary, out)
+        print_sweep(summary, out, candidate)
     if not summary["complete"]:
         typer.echo("not complete; what is finished is kept, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

@@ -35,6 +35,7 @@ def search(
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
     changed_code: given.ChangedCode = False,
+    verbose: given.Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
@@ -50,7 +51,7 @@ def search(
     if as_json:
         print_json(summary)
     else:
-        print_front(summary, files)
+        print_front(summary, files, storage, verbose)
     if outcome.how == "failures":
         fail(f"stopped after repeated failures, the last: {outcome.failure}", FAILED)
     if outcome.how == "done" and summary["trials"]["failed"] and not summary["trials"]["complete"]:
@@ -58,6 +59,24 @@ def search(
     if outcome.how == "interrupted":
         typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write; the study is named after it.", metavar="STUDY.toml")],
+    dataset: Annotated[str, typer.Option(help="Data set: digits, cifar10 ..., or folder:PATH.")] = "cifar10",
+    as_json: AsJson = False,
+) -> None:
+    """Write a study file to begin from, its keys explained; a search can run it as it is."""
+    from slimfront.search.commands.next_steps import command, say_next
+    from slimfront.search.terminal import Console
+    from slimfront.studies.settings.template import write_template
+
+    path = write_template(file, dataset)
+    if as_json:
+        print_json({"file": str(path), "study": path.stem, "dataset": dataset})
+        return
+    Console().say(f"study: {path}  (edit it as you like; {dataset} is its data set)")
+    say_next(command("search", path), command("data", dataset))
 
 
 def import_trials(

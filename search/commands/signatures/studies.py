@@ -22,6 +22,7 @@ def front(
     importance: Annotated[
         bool, typer.Option("--importance", help="Show which parameters matter, for accuracy and for score.")
     ] = False,
+    verbose: given.Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the front of a study: the cheapest networks that clear the bar."""
@@ -31,7 +32,29 @@ def front(
     if as_json:
         print_json(summary)
     else:
-        print_front(summary, files)
+        print_front(summary, files, storage, verbose)
+
+
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Show what is in a storage: its studies, with their trials by state."""
+    from slimfront.search.commands.looking import print_studies, studies_of
+
+    told = studies_of(storage)
+    if as_json:
+        print_json(told)
+    else:
+        print_studies(told, storage)
+
+
+def show(trial: given.Trial, storage: Storage = DEFAULT_STORAGE, name: Name = None, as_json: AsJson = False) -> None:
+    """Show a trial whole: what was decided, layers, learning curve, costs, and why it was stopped."""
+    from slimfront.search.commands.looking import print_trial, trial_of
+
+    told, study, found = trial_of(storage, name, trial)
+    if as_json:
+        print_json(told)
+    else:
+        print_trial(study, found, storage)
 
 
 def dashboard(
