@@ -51,6 +51,23 @@ def shape(candidate: Candidate) -> str:
     return architecture_shape(candidate.architecture, times="×")
 
 
+def describe(candidate: Candidate) -> str:
+    """A network in a few words: "residual 16-32-64 x 1-2-2, W3A3, 40 % pruned"; nothing of bits where all are 32."""
+    bits, words = candidate.bits, [architecture_shape(candidate.architecture)]
+    if not bits.is_float:
+        words.append(f"W{'/'.join(map(str, bits.weights))}A{'/'.join(map(str, bits.activations))}")
+    filters, weights = candidate.pruning.filters, candidate.pruning.weights
+    shares = [f"{_asked(filters)} of filters"] if filters is not None else []
+    shares += [_asked(weights)] if weights is not None else []
+    return ", ".join([*words, *([f"{' and '.join(shares)} pruned"] if shares else [])])
+
+
+def _asked(step: Sparsity) -> str:
+    """ "40 %", or "10-40 %" where stages differ."""
+    shares = sorted({round(100 * ratio) for ratio in step.ratios or (step.ratio,)})
+    return f"{'-'.join(map(str, dict.fromkeys((shares[0], shares[-1]))))} %"
+
+
 def augmentation(candidate: Candidate) -> str:
     """ "flip, crop 4, cutout 0.25"."""
     chosen = candidate.augmentation
