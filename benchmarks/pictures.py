@@ -24,14 +24,13 @@ from typing import Any
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
-from slimfront.studies.dashboard.server import CURVES_PANEL, FRONT_PANEL, IMPORTANCE_PANEL, SPENDING_PANEL
+from slimfront.studies.dashboard.server import PANELS
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --force-device-scale-factor=1"
 )
-PANELS = (FRONT_PANEL, SPENDING_PANEL, CURVES_PANEL, IMPORTANCE_PANEL)
 REPORT = (1000, 1500)
 LOADED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
 SETTLED = 1.5  # seconds; plots are drawn in steps

@@ -37,6 +37,7 @@ FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
 SPENDING_PANEL = "slimfront-epochs"
 IMPORTANCE_PANEL = "slimfront-importance"
+PANELS = (FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL)
 
 
 def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) -> None:
@@ -120,6 +121,7 @@ def make_dashboard(
     storage = get_storage(open_existing(storage_url)[0])
     store = ArtifactFiles(Path(artifacts)) if artifacts is not None else None
     inner.repair_best_trials()
+    inner.order_panels(PANELS)
     application: Any = optuna_dashboard.wsgi(storage, artifact_store=store)
     application.catchall = False  # errors are the guard's to tell of
     logger = logging.getLogger("optuna_dashboard")

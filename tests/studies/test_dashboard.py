@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import optuna_dashboard
+import plotly.graph_objects as go
 import pytest
 from made_trials import add_trials, made_trial
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from slimfront.studies.dashboard.server import (
-    CURVES_PANEL,
     FRONT_PANEL,
-    IMPORTANCE_PANEL,
-    SPENDING_PANEL,
+    PANELS,
     make_dashboard,
     serve,
     update_panels,
@@ -43,7 +43,7 @@ def test_panels_are_replaced_and_not_piled_up(tmp_path: Path) -> None:
     study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
     add_trials(study, many(60))
     draw(tmp_path, 0.9)
-    assert set(panels(study)) == {FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL}
+    assert set(panels(study)) == set(PANELS)
     draw(tmp_path, 0.99)  # nothing feasible: a shorter figure must leave nothing of the longer one
     (line,) = [trace for trace in panels(study)[FRONT_PANEL]["data"] if trace["name"] == "front"]
     assert line["customdata"] == []
@@ -89,6 +89,15 @@ def test_best_trials_of_the_served_dashboard_are_the_front(tmp_path: Path) -> No
         assert shown["objective_names"][0].startswith("accuracy")
         add_trials(study, [made_trial(3, 0.91, 0.01)])
         assert fetch(f"{address}/api/studies")["study_summaries"][0]["study_name"] == "a"
+
+
+def test_panels_of_the_served_dashboard_begin_with_the_front(tmp_path: Path) -> None:
+    study = create_or_load(open_storage(f"sqlite:///{tmp_path}/a.db"), "a")
+    draw(tmp_path, 0.9)
+    optuna_dashboard.save_plotly_graph_object(study, go.Figure(), graph_object_id="a-user-s-own")
+    with running(f"sqlite:///{tmp_path}/a.db") as address:
+        shown = fetch(f"{address}/api/studies/{study._study_id}?after=0")
+    assert [panel["id"] for panel in shown["plotly_graph_objects"]] == [*PANELS, "a-user-s-own"]
 
 
 def test_artifacts_are_offered_only_with_a_folder(tmp_path: Path) -> None:
