@@ -1,4 +1,4 @@
-"""Settings as pydantic checks them: types and ranges here, what a space may be in `slimfront.spaces`.
+"""Settings as pydantic checks them: types and ranges here, single values in `checks`.
 
 Checks that need two keys stand with the later one; pydantic hands them the earlier ones as far as these are right.
 """
@@ -9,28 +9,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from slimfront.evaluators.scoring.cost import COSTS, CostAxis
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
-from slimfront.spaces import CandidateError, Space, SpaceError, presets
-from slimfront.studies.foreign.values import LARGEST_SEED
+from slimfront.spaces import Space, SpaceError, presets
+from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
+from slimfront.studies.settings.checks import (
+    CostName,
+    CostNames,
+    DataSetName,
+    Line,
+    Names,
+    SamplerName,
+    SpaceTable,
+    check_costs,
+)
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
-from slimfront.studies.settings.types import (
-    Bound,
-    CostName,
-    Count,
-    DataSetName,
-    Name,
-    Positive,
-    SamplerName,
-    Share,
-    are_costs,
-)
 
-CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
+Bound = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 class Table(BaseModel):
@@ -59,11 +61,11 @@ class EarlyStopping(Table):
 class Settings(Table):
     """Everything that a study is started with."""
 
-    name: Name
+    name: Line
     """Of the study in its storage; default: the file's name."""
     dataset: DataSetName
     """Name of the data set: digits, cifar10, cifar100, fashion-mnist or folder:PATH."""
-    space: dict[str, Any]
+    space: SpaceTable
     """What may be chosen: bounds and choices for every part of a candidate."""
     bar: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Accuracy that the front demands, a share in (0, 1]."""
@@ -77,7 +79,7 @@ class Settings(Table):
     """What proposes candidates: a sampler's name, or a user's own."""
     startup_trials: Annotated[Count, Field(validate_default=True)] = 10
     """Random trials before the sampler begins to learn."""
-    presets: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    presets: Names = ()
     """Candidates that are tried first, by name."""
     max_score: Positive | None = None
     """Candidates above this score are not trained; absent: no limit."""
@@ -85,7 +87,7 @@ class Settings(Table):
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
     max: dict[str, Bound] = {}
     """Bounds by the costs' names: a trial above one is not feasible."""
-    measure: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(are_costs)] = ()
+    measure: CostNames = ()
     """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
@@ -96,12 +98,6 @@ class Settings(Table):
         """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
         with refused(type(self)):
             super().__init__(**values)
-
-    @field_validator("space")
-    @classmethod
-    def _is_a_space(cls, value: dict[str, Any]) -> dict[str, Any]:
-        _check_size(Space(value))
-        return value
 
     @field_validator("startup_trials")
     @classmethod
@@ -133,7 +129,7 @@ class Settings(Table):
     @field_validator("max")
     @classmethod
     def _are_bounds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        are_costs(value)
+        check_costs(value)
         if SCORE.name in value and info.data.get("max_score") is not None:
             raise SettingsError(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
         return value
@@ -208,22 +204,3 @@ class Settings(Table):
             "seed": self.seed,
             "space": self.space,
         }
-
-
-def _check_size(space: Space) -> None:
-    """Raise SettingsError where a network of the space would take all memory there is."""
-    from slimfront.models.network import LARGEST_NETWORK, count_weights
-
-    faults = []
-    for family, architecture in space.largest().items():
-        try:
-            weights = count_weights(architecture, CLASSES, CHANNELS)
-        except CandidateError:
-            continue  # a family of the user's own that cannot have the most of everything
-        if weights > LARGEST_NETWORK:
-            faults.append(
-                f"architecture.{family}: its largest network has {weights:,} weights; {LARGEST_NETWORK:,} are allowed: "
-                "lower its widths, depths or stages."
-            )
-    if faults:
-        raise SettingsError(*faults)
