@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NoReturn
 
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, searching, studies
+from slimfront.search.status import STATUS
 from typer.core import TyperGroup
 
 import slimfront
@@ -23,7 +25,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "dashboard": (studies.dashboard, "dashboard --port 8080"),
     "retrain": (networks.retrain, "retrain --trial 17 --seeds 5"),
     "report": (studies.report, "report --out quick.html --slides quick-slides.html"),
-    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/network.slim"),
+    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/*.slim"),
     "export": (files.export, "export network.slim --onnx network.onnx"),
     "score": (networks.score, "score resnet20 --weight-bits 4 --activation-bits 4"),
     "sweep": (networks.sweep, "sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7"),
@@ -33,16 +35,27 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 """All commands in the order of the help: what each takes, and an example."""
 
 
-class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupted:  # typer itself would end without a word
-            from slimfront.search.interrupt import AtOnce
+@contextlib.contextmanager
+def _interrupts_said() -> Iterator[None]:
+    """Ctrl-C ends the command in one line; typer itself would end it without a word."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        from slimfront.search.interrupt import AtOnce
 
-            if isinstance(interrupted, AtOnce):
-                raise typer.Exit(INTERRUPTED) from None
-            fail("interrupted", INTERRUPTED)
+        if isinstance(interrupted, AtOnce):
+            raise typer.Exit(INTERRUPTED) from None
+        fail("interrupted", INTERRUPTED)
+
+
+class _Commands(TyperGroup):
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _interrupts_said():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _interrupts_said(), STATUS.moving("loading"):
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

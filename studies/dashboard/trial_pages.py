@@ -11,6 +11,7 @@ import csv
 import io
 import itertools
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from slimfront.evaluators.scoring.cost import in_figures
 from slimfront.spaces import Candidate
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
-from slimfront.studies.foreign.text import csv_cell, markdown
+from slimfront.studies.foreign.text import csv_cell, markdown, visible
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
 from slimfront.studies.record import REASONS, State, TrialRecord, is_scored
@@ -56,7 +57,7 @@ def update_pages(store: StudyStore, bar: float, folder: Path, *, latest: int = 0
             continue
         for name, content in files_of(trial, trial.candidate, bar):
             attach(store, trial_id, folder, name, content)
-        text = note(trial, trial.candidate, bar)
+        text = note(trial, trial.candidate, bar, store.name)
         store.retries(inner.write_note, store.storage, store.study_id, trial_id, text)
         written += 1
     return written
@@ -79,8 +80,8 @@ def files_of(trial: TrialRecord, candidate: Candidate, bar: float) -> Iterable[t
     yield "candidate.json", (json.dumps(candidate.to_dict(), indent=2) + "\n").encode()
 
 
-def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
-    """The summary of a trial with this candidate in Markdown."""
+def note(trial: TrialRecord, candidate: Candidate, bar: float, study: str) -> str:
+    """The summary of a trial with this candidate in Markdown; `study` is the name of its study."""
     lines = [f"### Trial {trial.number}: {_outcome(trial, bar)}", ""]
     rows = [
         ("network", methods_used.shape(candidate)),
@@ -106,7 +107,8 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
         "Below: the learning curve, the score layer by layer and the candidate, for download. To retrain it:",
         "",
     ]
-    lines += [f"    python run_search.py retrain --trial {trial.number}", ""]
+    typed = shlex.join(["python", "run_search.py", "retrain", "--trial", str(trial.number), "--name", visible(study)])
+    lines += [f"    {typed}", ""]
     return "\n".join(lines)
 
 
