@@ -22,7 +22,7 @@ from slimfront.search.interrupt import write
 from slimfront.search.status import STATUS
 from slimfront.search.terminal import Console
 from slimfront.studies.foreign.text import visible
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: what it prints and how it ends."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -37,6 +39,14 @@ batch_size = 64
 """
 
 
+def _main(*arguments: str, folder: Path) -> str:
+    """What a command that ends well prints, run in a folder."""
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+        assert run_search.main(list(arguments)) == 0
+    return printed.getvalue()
+
+
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "run_search.py"), *arguments],
@@ -51,9 +61,7 @@ def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     (folder / "tiny.toml").write_text(QUICK)
-    done = _run("search", "tiny.toml", "--workers", "1", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "out.json").write_text(done.stdout)
+    (folder / "out.json").write_text(_main("search", "tiny.toml", "--workers", "1", "--json", folder=folder))
     return folder
 
 
@@ -69,9 +77,8 @@ def test_search_prints_one_json_object(searched: Path) -> None:
 
 
 def test_front_reads_the_study(searched: Path) -> None:
-    done = _run("front", "--json", "--bar", "0.05", "--csv", "f.csv", "--plot", "f.png", cwd=searched)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    options = ("--json", "--bar", "0.05", "--csv", "f.csv", "--plot", "f.png")
+    summary = json.loads(_main("front", *options, folder=searched))
     assert summary["bar"] == 0.05
     assert 1 <= len(summary["front"]) <= 3
     assert (searched / "f.csv").exists()
@@ -79,9 +86,7 @@ def test_front_reads_the_study(searched: Path) -> None:
 
 
 def test_an_empty_front_is_said_plainly(searched: Path) -> None:
-    done = _run("front", "--bar", "1.0", cwd=searched)
-    assert done.returncode == 0
-    assert "No trial of tiny reaches 100.00%" in done.stdout
+    assert "No trial of tiny reaches 100.00%" in _main("front", "--bar", "1.0", folder=searched)
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

@@ -35,27 +35,28 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 """All commands in the order of the help: what each takes, and an example."""
 
 
+class _Commands(TyperGroup):
+    """Commands that end in a line where Ctrl-C comes, while words are read as well; typer itself ends without one."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _interrupts_told():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _interrupts_told(), STATUS.moving("loading"):
+            return super().invoke(ctx)
+
+
 @contextlib.contextmanager
-def _interrupts_said() -> Iterator[None]:
-    """Ctrl-C ends the command in one line; typer itself would end it without a word."""
+def _interrupts_told() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupted:
         from slimfront.search.interrupt import AtOnce
 
-        if isinstance(interrupted, AtOnce):
+        if isinstance(interrupted, AtOnce):  # that has said so itself
             raise typer.Exit(INTERRUPTED) from None
         fail("interrupted", INTERRUPTED)
-
-
-class _Commands(TyperGroup):
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
-        with _interrupts_said():
-            return super().make_context(*arguments, **options)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _interrupts_said(), STATUS.moving("loading"):
-            return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):  # outside of any command: while words are read, or where input ends
+    except (KeyboardInterrupt, typer.Abort):  # at the shell's completion, or where input ends
         say("slimfront: interrupted")
         return INTERRUPTED
     except Exception as error:

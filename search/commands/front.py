@@ -13,7 +13,7 @@ from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.status import STATUS
 from slimfront.search.terminal import Console
 from slimfront.studies.analysis.finding import SHOWN
-from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
+from slimfront.studies.report.numbers import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 
 def front_of(

@@ -15,7 +15,7 @@ from slimfront.search.terminal import Console
 from slimfront.studies.analysis.finding import find_trial
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.report import methods_used
-from slimfront.studies.report.page import counted, percent_number
+from slimfront.studies.report.numbers import counted, percent_number
 from slimfront.studies.store.records import StudyRecord
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -9,7 +9,7 @@ from rich.table import Table
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
-from slimfront.studies.report.page import counted, percent_number
+from slimfront.studies.report.numbers import counted, percent_number
 
 _SCORES = {"score": "score", "strict score": "strict_score"}  # column and key
 

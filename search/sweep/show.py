@@ -11,7 +11,7 @@ from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.commands.scoring import candidate_file
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, references
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 
 
 def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | None, **other: Any) -> dict[str, Any]:
