@@ -78,12 +78,20 @@ class Screen:
                 return
             self._parts.append(part)
 
-    def text(self) -> str:
-        """All that was written, without colours and movements."""
+    def so_far(self) -> str:
+        """What was written until now."""
+        return b"".join(self._parts).decode(errors="replace")
+
+    def raw(self) -> str:
+        """All that was written; nothing more can be."""
         self._file.close()
         self._reader.join(10)
         os.close(self._master)
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(self._parts).decode()).replace("\r\n", "\n")
+        return self.so_far()
+
+    def text(self) -> str:
+        """All that was written, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw()).replace("\r\n", "\n")
 
 
 def on_screen(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:

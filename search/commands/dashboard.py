@@ -42,6 +42,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
             others.say("The storage is only read: panels and notes are as they were last drawn.")
         first = opened.get_study_id_from_name(studies[0].study_name) if len(studies) == 1 else None
         console.say(f"Dashboard: {address}  (Ctrl-C ends it)")
+        STATUS.doing("loading its page")
         if host not in LOOPBACK:
             console.say(f"Everyone who can reach {host} can change and delete the studies: there is no password.")
         from slimfront.studies.dashboard.drawing import drawing
