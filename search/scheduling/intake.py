@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.exceptions import OptunaError
 from slimfront.search.engine import STARTS
@@ -26,10 +26,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
 _IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us
-_RACES = 3  # proposals that other coordinators were faster than, before one is taken as it is
+_RACES = 3  # proposals that other coordinators were faster than, before they are kept waiting
 
 Rate = Callable[[Candidate], dict[str, Any]]
 """The score of a candidate before training, as `Score.to_dict` gives it."""
+
+
+class _Chosen(NamedTuple):
+    """A trial before it begins: the number that it was chosen for, and what can be said of it."""
+
+    number: int
+    draft: Draft
+    attributes: dict[str, Any]
 
 
 class Intake:
@@ -117,27 +125,39 @@ class Intake:
 
     def _begin(self) -> int | None:
         """Begin a trial, with its parameters where it is ours to choose; None: the study has all its trials."""
-        for race in range(_RACES):
-            draft = None
-            if not self._store.waiting():
-                number = len(self._store.trials)
-                self._proposer.learn(self._store.trials)
-                draft = self._proposer.propose(number, self._running())
-                attributes = self._attributes(draft, number)
-            with study_lock(self._store):  # the count is for the whole study, so nobody else may begin one in between
+        for _ in range(_RACES):
+            chosen = self._choose()
+            with study_lock(self._store):  # the count is for the whole study: nobody else may begin one in between
                 self._store.refresh()
-                limit = self._settings.trials
-                if limit is not None and self._begun() >= limit:
-                    return None
-                begun = self._store.take_waiting()
-                if begun is None and draft is not None:
-                    if len(self._store.trials) != number and race < _RACES - 1:
-                        continue  # chosen for another number, and perhaps what the other one has chosen
-                    begun = self._store.begin(draft.parameters, draft.distributions, attributes)
-                if begun is not None:
-                    self._ownership.take(begun)
-                    return begun
-        return None
+                # Chosen for another number, it is perhaps what the coordinator who took that number has chosen.
+                if chosen is None or chosen.number == len(self._store.trials):
+                    return self._claim(chosen)
+        with study_lock(self._store):  # the others wait while this one chooses
+            self._store.refresh()
+            return self._claim(self._choose())
+
+    def _choose(self) -> _Chosen | None:
+        """A trial to begin; None: one is enqueued already."""
+        if self._store.waiting():
+            return None
+        number = len(self._store.trials)
+        self._proposer.learn(self._store.trials)
+        draft = self._proposer.propose(number, self._running())
+        return _Chosen(number, draft, self._attributes(draft, number))
+
+    def _claim(self, chosen: _Chosen | None) -> int | None:
+        """Begin an enqueued trial, or else the chosen one."""
+        limit = self._settings.trials
+        if limit is not None and self._begun() >= limit:
+            return None
+        begun = self._store.take_waiting()
+        if begun is None:
+            chosen = chosen or self._choose()  # somebody else has taken the enqueued one
+            if chosen is None:
+                return None
+            begun = self._store.begin(chosen.draft.parameters, chosen.draft.distributions, chosen.attributes)
+        self._ownership.take(begun)
+        return begun
 
     def _attributes(self, draft: Draft, number: int) -> dict[str, Any]:
         """What can be said of a trial before it begins, so that it is there whole from its first moment."""

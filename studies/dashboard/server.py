@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import optuna_dashboard
 from optuna.storages import get_storage
 from slimfront.studies.dashboard import inner
+from slimfront.studies.dashboard.compression import Compressed
 from slimfront.studies.dashboard.files import ArtifactFiles
 from slimfront.studies.dashboard.guard import LOOPBACK, Guard
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
@@ -121,8 +122,9 @@ def make_dashboard(
     logger = logging.getLogger("optuna_dashboard")
     logger.handlers, logger.propagate = [_OneLine(report)], False
     server = _ServerIPv6 if ":" in host else _Server
+    guarded = Compressed(Guard(application, host, report))
     try:
-        return make_server(host, port, Guard(application, host, report), server_class=server, handler_class=_Quiet)
+        return make_server(host, port, guarded, server_class=server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:
         busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         reason = "is taken: choose another with --port" if busy else f"cannot be had: {error}"

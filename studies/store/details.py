@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy
+import sqlalchemy.exc
 from optuna.storages import RDBStorage
 from slimfront.studies.foreign import values
 
@@ -38,8 +39,12 @@ class DetailsTable:
         self._at_once: dict[int, Mapping[str, Any]] = {}  # read with all others, and not looked at yet
 
     def create(self) -> None:
-        """Make the table where there is none."""
-        TABLE.create(self._engine, checkfirst=True)
+        """Make the table where there is none; others may make it at the same time."""
+        try:
+            TABLE.create(self._engine, checkfirst=True)
+        except sqlalchemy.exc.DBAPIError:
+            if not sqlalchemy.inspect(self._engine).has_table(TABLE.name):
+                raise
         self._exists = True
 
     def read(self, number: int) -> Mapping[str, Any]:

@@ -118,8 +118,9 @@ def test_several_coordinators_share_a_study(url: str, tmp_path: Path) -> None:
     assert len({trial.user_attrs["owner"] for trial in trials}) == 3
     begun = Counter(log.read_text().split())
     assert max(begun.values()) == 1  # none takes another's trial
-    # Numbers seed the sampler, so nobody proposes what another does.
-    assert len({str(trial.params) for trial in trials}) >= 13
+    # Numbers seed the sampler, and nobody begins what was chosen for another number: three who proposed the same
+    # would come to five. A few are equal because the space is small.
+    assert len({str(trial.params) for trial in trials}) > 10
 
 
 def test_a_dead_coordinators_trial_is_found(url: str, tmp_path: Path) -> None:
