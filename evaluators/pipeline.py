@@ -150,7 +150,8 @@ class Pipeline:
             context = replace(context, teacher=(yield from teacher_for(self._job, self._data)))
         filters = candidate.pruning.filters
         if self._job.supernet is not None:
-            self.facts["inherited"] = yield from InheritedPhase(self._job.supernet).run(self.network, context)
+            inherited = InheritedPhase(self._job.supernet, self._data.digest)
+            self.facts["inherited"] = yield from inherited.run(self.network, context)
             self.notes.append(f"It has its weights from the supernet {self.facts['inherited']['supernet']}.")
         else:
             uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)

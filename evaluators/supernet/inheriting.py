@@ -21,18 +21,22 @@ class InheritedPhase:
 
     Attributes:
         supernet: Its file.
+        data_digest: Of the data that it must have been trained on.
     """
 
     supernet: Path
+    data_digest: str
 
     def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, dict[str, Any]]:
         """Overwrite the weights of `network`; yields an epoch 0 of the phase "dense", returns where they come from.
 
         Raises:
-            TrainingError: There is no such supernet, or it was not trained for this shape or these classes.
+            TrainingError: There is no such supernet, or it was trained on other data, or does not hold this shape.
         """
         start = time.perf_counter()
         supernet = load_supernet(self.supernet)
+        if supernet.record["data"]["digest"] != self.data_digest:
+            raise TrainingError("files", f"The supernet {supernet.key} was trained on other data: train one on these.")
         network.load_state_dict(_cut(supernet, network, context).state_dict())
         network.to(context.device)
         yield from untrained(network, context, 0, start)
@@ -40,8 +44,6 @@ class InheritedPhase:
 
 
 def _cut(supernet: Supernet, network: Network, context: TrainContext) -> Network:
-    if supernet.network.classifier.out_features != context.classes:
-        raise TrainingError("impossible", f"The supernet {supernet.key} has not {context.classes} classes.")
     try:
         return cut(supernet, network.architecture, context.images, seed=context.seed)
     except ValueError as error:

@@ -137,7 +137,9 @@ def supernet_for(
     return supernet
 
 
-def supernet_file(sharing: Sharing, data: SearchData, seed: int, *, device: str = "cpu", folder: Path | None) -> Path:
+def supernet_file(
+    sharing: Sharing, data: SearchData, seed: int, *, device: str = "cpu", folder: Path | None = None
+) -> Path:
     """Where the supernet lies, or will lie; its name ends in its key. Raises TrainingError for an unknown teacher."""
     parts = [sharing.digest, data.digest, str(seed), str(SUPERNET_VERSION), device.split(":")[0]]
     if sharing.recipe.distillation > 0:

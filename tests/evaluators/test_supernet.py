@@ -264,10 +264,13 @@ def test_an_inherited_network_is_stored_as_it_is(
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_shape_that_the_supernet_does_not_hold_is_told(digits: SearchData, folder: Path) -> None:
+def test_a_supernet_that_does_not_fit_is_told(digits: SearchData, folder: Path) -> None:
     job = _job(dataclasses.replace(SHAPES.smallest, stem_width=6), folder, digits)
     with pytest.raises(TrainingError, match="does not hold the shape"):
         next(evaluate(job, digits))
+    other = dataclasses.replace(digits, digest="0" * 16)
+    with pytest.raises(TrainingError, match="trained on other data"):
+        next(evaluate(_job(SHAPES.smallest, folder, digits), other))
     gone = _job(SHAPES.smallest, folder / "elsewhere", digits)
     with pytest.raises(TrainingError, match="train it again"):
         next(evaluate(gone, digits))
