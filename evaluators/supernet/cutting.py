@@ -13,7 +13,21 @@ import torch
 from slimfront.models.blocks import BasicBlock, PaddingShortcut
 from slimfront.models.network import Network
 from slimfront.spaces.candidate import Architecture
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def can_be_cut(architecture: Architecture) -> bool:
+    """Whether a network consists of nothing but stem, basic blocks with padding shortcuts, and classifier."""
+    with torch.device("meta"):
+        network = Network(architecture, classes=2)
+    blocks = [block for stage in network.stages for block in stage]  # type: ignore[attr-defined]
+    basic = all(type(block) is BasicBlock for block in blocks)
+    shortcuts = (block.shortcut for block in blocks if basic)
+    return (
+        basic
+        and architecture.head_width == 0
+        and all(isinstance(shortcut, PaddingShortcut | nn.Identity) for shortcut in shortcuts)
+    )
 
 
 def inherit(weights: Mapping[str, Tensor], architecture: Architecture, classes: int, channels: int) -> Network:

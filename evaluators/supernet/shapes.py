@@ -1,88 +1,88 @@
-"""The shapes that a supernet holds: residual networks that differ in stem width, widths and depths alone.
+"""The shapes that a supernet holds: networks of basic blocks that differ in stem width, widths and depths alone.
 
 A shape is an Architecture. Each is a part of the largest one: its first channels and its first blocks.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
+from slimfront.evaluators.supernet.cutting import can_be_cut
 from slimfront.spaces.candidate import Architecture
 from slimfront.spaces.domain import Domain, SpaceError
-from slimfront.spaces.part import Part, require
+from slimfront.spaces.part import CandidateError, Part, require
 from slimfront.spaces.space import Space
 from torch import Generator
 
-_BASE = "architecture.residual."
 _MOST_VALUES = 1000  # of one width or depth
+_SHARED = ("stem_width", "width", "depth")
 
 
 @dataclass(frozen=True)
 class Shapes(Part):
-    """All combinations of these stem widths and, stage by stage, widths and depths; 3x3 kernels, padding shortcuts.
+    """The largest shape, and all combinations of these stem widths and, stage by stage, widths and depths.
 
-    >>> shapes = Shapes(stem_widths=(8,), widths=((8, 12), (16, 24)), depths=((1,), (1, 2)), strides=(1, 2))
-    >>> len(shapes), shapes.largest.widths, shapes.smallest.depths
-    (8, (12, 24), (1, 1))
+    >>> largest = Architecture("residual", 8, 1, (12, 24), (1, 2), (1, 2), shortcut="padding")
+    >>> shapes = Shapes(largest, stem_widths=(8,), widths=((8, 12), (16, 24)), depths=((1,), (1, 2)))
+    >>> len(shapes), shapes.smallest.widths, shapes.smallest.depths
+    (8, (8, 16), (1, 1))
     """
 
+    largest: Architecture
     stem_widths: tuple[int, ...]
     widths: tuple[tuple[int, ...], ...]  # one entry a stage: the choices, rising
     depths: tuple[tuple[int, ...], ...]
-    strides: tuple[int, ...]
-    stem_stride: int = 1
 
     def _validate(self) -> None:
-        stages = len(self.strides)
+        require(isinstance(self.largest, Architecture), self._label("largest"), self.largest, "an architecture")
+        stages = len(self.largest.widths)
         for name in ("widths", "depths"):
             require(len(getattr(self, name)) == stages, self._label(name), getattr(self, name), f"lists of {stages}")
         for name, choices in self._choices:
             whole = isinstance(choices, tuple) and all(type(choice) is int for choice in choices)
             rising = whole and all(a < b for a, b in itertools.pairwise(choices))
             require(rising and len(choices) > 0, self._label(name), choices, "rising whole numbers")
-        for extreme in (self.smallest, self.largest):  # what the ends allow, all between allow
-            require(extreme in self, self._label("widths"), self.widths, "those of residual networks")
+        most = tuple(choices[-1] for _, choices in self._choices)
+        require(
+            most == _chosen(self.largest), self._label("largest"), _chosen(self.largest), f"the most of all, {most}"
+        )
+        text = "of basic blocks with padding shortcuts, without a head, for its shapes to share one training"
+        for extreme in (self.smallest, self.largest):
+            require(can_be_cut(extreme), self._label("largest"), extreme.to_json(), text)
 
     @classmethod
     def from_space(cls, space: Space) -> Self:
         """The shapes of a space's architectures.
 
         Raises:
-            SpaceError: One training cannot serve them: the text says which key is in the way.
+            SpaceError: One training cannot serve them: the text says what is in the way.
         """
-        family, stages = (space.domain(key) for key in ("architecture.family", f"{_BASE}stages"))
-        if family.choices != ("residual",):
-            raise SpaceError('architecture.family must be "residual" alone for its shapes to share one training.')
-        if not stages.fixed:
-            raise SpaceError(f"{_BASE}stages must be one number for its shapes to share one training.")
+        family = space.domain("architecture.family")
+        if not family.fixed:
+            raise SpaceError("architecture.family must be one family for its shapes to share one training.")
+        base = f"architecture.{family.choices[0]}."
+        for key in space.open_keys:
+            if key.startswith(base) and key.removeprefix(base).partition(".")[0] not in _SHARED:
+                raise SpaceError(f"{key} must be one value for the shapes to share one training.")
+        any_one = Architecture.from_dict(space.draw(_First())["architecture"])
+        stages = range(len(any_one.widths))
 
-        def fixed(key: str) -> int:
-            values = _values(space.domain(_BASE + key), _BASE + key)
-            if len(values) > 1:
-                raise SpaceError(f"{_BASE}{key} must be one number for its shapes to share one training.")
-            return values[0]
+        def values(key: str) -> tuple[int, ...]:
+            return _values(space.domain(base + key), base + key)
 
-        if space.domain(f"{_BASE}shortcut").choices != ("padding",):
-            raise SpaceError(f'{_BASE}shortcut must be "padding" for its shapes to share one training.')
-        if fixed("head_width"):
-            raise SpaceError(f"{_BASE}head_width must be 0 for its shapes to share one training.")
-        numbers = range(int(stages.choices[0]))
-
-        def of_stages(key: str) -> tuple[tuple[int, ...], ...]:
-            return tuple(_values(space.domain(f"{_BASE}{key}.{stage}"), f"{_BASE}{key}") for stage in numbers)
-
-        shapes = cls(
-            stem_widths=_values(space.domain(f"{_BASE}stem_width"), f"{_BASE}stem_width"),
-            widths=of_stages("width"),
-            depths=of_stages("depth"),
-            strides=(fixed("first_stride"), *(fixed(f"stride.{stage}") for stage in numbers[1:])),
-            stem_stride=fixed("stem_stride"),
-        )
+        stem_widths = values("stem_width")
+        widths, depths = (tuple(values(f"{key}.{stage}") for stage in stages) for key in ("width", "depth"))
+        try:
+            largest = _replaced(any_one, stem_widths[-1], tuple(w[-1] for w in widths), tuple(d[-1] for d in depths))
+            shapes = cls(largest, stem_widths, widths, depths)
+        except CandidateError as error:
+            raise SpaceError(str(error)) from None
         if len(shapes) == 1:
             raise SpaceError("The space has one shape only: there is nothing to share.")
         return shapes
@@ -94,7 +94,7 @@ class Shapes(Part):
         return [("stem_widths", self.stem_widths), *stages]
 
     def _shape(self, stem_width: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> Architecture:
-        return Architecture("residual", stem_width, self.stem_stride, widths, depths, self.strides, shortcut="padding")
+        return _replaced(self.largest, stem_width, widths, depths)
 
     @property
     def smallest(self) -> Architecture:
@@ -103,18 +103,11 @@ class Shapes(Part):
             self.stem_widths[0], tuple(item[0] for item in self.widths), tuple(item[0] for item in self.depths)
         )
 
-    @property
-    def largest(self) -> Architecture:
-        """Of everything the most: all other shapes are parts of it."""
-        return self._shape(
-            self.stem_widths[-1], tuple(item[-1] for item in self.widths), tuple(item[-1] for item in self.depths)
-        )
-
     def __len__(self) -> int:
         return math.prod(len(choices) for _, choices in self._choices)
 
     def __iter__(self) -> Iterator[Architecture]:
-        """All shapes, the smallest first, the largest last."""
+        """All shapes, the smallest first and the largest last."""
         for stem_width, *rest in itertools.product(*(choices for _, choices in self._choices)):
             stages = len(self.widths)
             yield self._shape(stem_width, tuple(rest[:stages]), tuple(rest[stages:]))
@@ -122,9 +115,10 @@ class Shapes(Part):
     def __contains__(self, architecture: object) -> bool:
         if not isinstance(architecture, Architecture) or len(architecture.widths) != len(self.widths):
             return False
-        chosen = (architecture.stem_width, *architecture.widths, *architecture.depths)
-        inside = all(value in choices for value, (_, choices) in zip(chosen, self._choices, strict=True))
-        return inside and architecture == self._shape(chosen[0], architecture.widths, architecture.depths)
+        pairs = zip(_chosen(architecture), self._choices, strict=True)
+        inside = all(value in choices for value, (_, choices) in pairs)
+        rest = self._shape(architecture.stem_width, architecture.widths, architecture.depths)
+        return inside and architecture == rest
 
     def draw(self, count: int, generator: Generator) -> list[Architecture]:
         """Random shapes: every combination of depths equally often (or once more than another), widths at random.
@@ -142,6 +136,35 @@ class Shapes(Part):
             self._shape(any_of(self.stem_widths), tuple(any_of(item) for item in self.widths), deep[index])
             for index in order
         ]
+
+
+class _First:
+    """As an Optuna trial: of every domain the first value."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """See Trial."""
+        return choices[0]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """See Trial."""
+        return low
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """See Trial."""
+        return low
+
+
+def _chosen(architecture: Architecture) -> tuple[int, ...]:
+    """The numbers that shapes differ in."""
+    return (architecture.stem_width, *architecture.widths, *architecture.depths)
+
+
+def _replaced(
+    architecture: Architecture, stem_width: int, widths: tuple[int, ...], depths: tuple[int, ...]
+) -> Architecture:
+    return dataclasses.replace(architecture, stem_width=stem_width, widths=widths, depths=depths)
 
 
 def _values(domain: Domain, key: str) -> tuple[int, ...]:

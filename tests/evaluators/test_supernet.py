@@ -37,7 +37,8 @@ from slimfront.evaluators.training.views import Views
 from slimfront.models import build
 from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, CandidateError, Recipe
 
-SHAPES = Shapes((8,), ((8, 12), (12, 16)), ((1,), (1, 2)), (1, 2))
+LARGEST = Architecture("residual", 8, 1, (12, 16), (1, 2), (1, 2), shortcut="padding")
+SHAPES = Shapes(LARGEST, (8,), ((8, 12), (12, 16)), ((1,), (1, 2)))
 SHARING = Sharing(
     SHAPES,
     Recipe(epochs=3, batch_size=16, learning_rate=0.1, averaging=0.9),
@@ -156,7 +157,7 @@ def test_no_other_study_gets_it(digits: SearchData) -> None:
     def key(sharing: Sharing = SHARING, data: SearchData = digits, seed: int = SEED) -> str:
         return supernet_file(sharing, data, seed, folder=Path()).stem
 
-    other_shapes = dataclasses.replace(SHAPES, depths=((1,), (1, 3)))
+    other_shapes = dataclasses.replace(SHAPES, widths=((8, 10, 12), (12, 16)))
     taught = dataclasses.replace(SHARING.recipe, teacher="resnet20", distillation=1.0)
     keys = [
         key(),

@@ -21,7 +21,8 @@ from slimfront.spaces import Architecture, CandidateError, Space, SpaceError
 from torch import Tensor, nn
 
 # The second stage may be narrower than the first, and the stem wider or narrower than either.
-SHAPES = Shapes((8, 12), ((8, 12, 16), (12, 24)), ((1, 2), (1, 3)), (1, 2))
+LARGEST = Architecture("residual", 12, 1, (16, 24), (2, 3), (1, 2), shortcut="padding")
+SHAPES = Shapes(LARGEST, (8, 12), ((8, 12, 16), (12, 24)), ((1, 2), (1, 3)))
 SPACE = """
 [architecture.residual]
 stem_width = [8, 12]
@@ -41,7 +42,8 @@ def test_a_space_says_which_shapes_it_has() -> None:
     assert len(shapes) == 2 * 3 * 2 * 2 * 2
     assert len(set(shapes)) == len(shapes)
     assert shapes.smallest == Architecture("residual", 8, 1, (8, 12), (1, 1), (1, 2), shortcut="padding")
-    assert shapes.largest == Architecture("residual", 12, 1, (16, 24), (2, 3), (1, 2), shortcut="padding")
+    assert next(iter(shapes)) == shapes.smallest
+    assert [*shapes][-1] == shapes.largest == LARGEST
     assert all(shape in shapes for shape in shapes)
     assert Architecture("residual", 8, 1, (8, 12), (1, 2), (1, 2), shortcut="padding") not in shapes
     assert Architecture("residual", 8, 1, (8, 12), (1, 1), (1, 2), shortcut="projection") not in shapes
@@ -51,9 +53,9 @@ def test_a_space_says_which_shapes_it_has() -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ('shortcut = "projection"', "residual.shortcut"),
+        ('shortcut = "projection"', "padding shortcuts"),
         ('shortcut = ["padding", "projection"]', "residual.shortcut"),
-        ("head_width = 16", "head_width"),
+        ("head_width = 16", "without a head"),
         ("stem_stride = [1, 2]", "stem_stride"),
         ("stride.1 = [1, 2]", "stride.1"),
         ("stages = [1, 2]", "stages"),
@@ -65,6 +67,14 @@ def test_a_space_that_cannot_share_says_why(more: str, named: str) -> None:
         Shapes.from_space(Space.from_toml("\n".join([*kept, more])))
 
 
+def test_other_families_say_why_they_cannot_share() -> None:
+    written = SPACE.replace("residual", "inverted")
+    with pytest.raises(SpaceError, match="basic blocks"):
+        Shapes.from_space(Space.from_toml(f'architecture.family = "inverted"\n{written}'))
+    with pytest.raises(SpaceError, match=r"architecture\.family"):
+        Shapes.from_space(Space.from_toml(f'architecture.family = ["residual", "inverted"]\n{SPACE}{written}'))
+
+
 def test_one_shape_is_nothing_to_share() -> None:
     with pytest.raises(SpaceError, match="nothing to share"):
         Shapes.from_space(Space.from_toml("[architecture.residual]\nstem_width = 8\nstages = 1\nwidth = 8\ndepth = 1"))
@@ -72,8 +82,8 @@ def test_one_shape_is_nothing_to_share() -> None:
 
 @pytest.mark.parametrize("widths", [((8, 8),), ((12, 8),), ((),), ((0, 8),), (8,), ((8,), (8,))])
 def test_shapes_that_cannot_be_are_refused(widths: tuple[tuple[int, ...], ...]) -> None:
-    with pytest.raises(CandidateError, match=r"shapes\.widths|architecture\.widths"):
-        Shapes((8,), widths, ((1,),), (1,))
+    with pytest.raises(CandidateError, match=r"shapes\.widths|architecture\.widths|shapes\.largest"):
+        Shapes(Architecture("residual", 8, 1, (8,), (1,), (1,), shortcut="padding"), (8,), widths, ((1,),))
 
 
 @given(rounds=st.integers(1, 5), seed=st.integers(0, 99))
