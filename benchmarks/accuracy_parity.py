@@ -32,11 +32,12 @@ from slimfront.evaluators.data.splits import SearchData, search_data
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.context import TrainContext
+from slimfront.evaluators.training.learning_rate import learning_rate_factor
 from slimfront.evaluators.training.loop import half_precision, train
-from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
 from slimfront.models import build
 from slimfront.spaces import Augmentation, presets
 from slimfront.spaces.candidate import Recipe
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import nn
 
 NETWORK = "resnet20"
@@ -74,7 +75,7 @@ def ordinary(data: SearchData, epochs: int, seed: int, work: Path) -> list[float
     torch.manual_seed(seed)
     recipe = recipe_of(epochs)
     network = build(presets[NETWORK].architecture, data.classes, seed=seed)
-    optimizer = make_optimizer(network, recipe)
+    optimizer = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     place = work / f"ordinary-{seed}.safetensors"
     curve: list[float] = []
     found = files.load(place)

@@ -45,7 +45,7 @@ from slimfront.search.scheduling.intake import Intake
 from slimfront.search.scheduling.scheduler import Scheduler
 from slimfront.spaces import presets
 from slimfront.studies.environment import commit, machine
-from slimfront.studies.samplers import make_sampler
+from slimfront.studies.sampling import make_sampler
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.study import find_study, open_study, optuna_study, snapshot

@@ -28,9 +28,9 @@ from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.augmentation import augment
 from slimfront.evaluators.training.averaging import Averaging
 from slimfront.evaluators.training.loop import half_precision, judge
-from slimfront.evaluators.training.optimizers import make_optimizer
 from slimfront.models import build
 from slimfront.spaces import Augmentation, presets
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch.profiler import ProfilerActivity, profile
 
 CLASSES = 10
@@ -69,7 +69,7 @@ def measure(
     device = torch.device("cpu")
     network = build(presets[name].architecture, CLASSES, seed=0).to(memory_format=torch.channels_last).train()
     recipe = dataclasses.replace(presets[name].recipe, optimizer=optimizer_name, learning_rate=0.01)
-    optimizer = make_optimizer(network, recipe)
+    optimizer = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     averaging = Averaging(network, 0.999)
     images = random_images(2048)
     generator = torch.Generator().manual_seed(0)

@@ -31,10 +31,10 @@ from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.augmentation import normalise
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import half_precision, train
-from slimfront.evaluators.training.optimizers import make_optimizer
 from slimfront.models import build
 from slimfront.spaces import Augmentation, presets
 from slimfront.spaces.candidate import Recipe
+from slimfront.spaces.optimizers import OPTIMIZERS
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
@@ -65,7 +65,7 @@ def ordinary_rounds(name: str, recipe: Recipe, images: Images, threads: int) -> 
 
     torch.set_num_threads(threads)
     network = build(presets[name].architecture, CLASSES, seed=0)
-    loop = ordinary_loop.steps(network, make_optimizer(network, recipe), images, recipe.batch_size)
+    loop = ordinary_loop.steps(network, OPTIMIZERS[recipe.optimizer].make(network, recipe), images, recipe.batch_size)
     while True:
         for _ in range(len(images) // recipe.batch_size):
             next(loop)

@@ -21,15 +21,12 @@ from typing import Any, Protocol
 import torch
 from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.job import Job, Result
-from slimfront.evaluators.pruning import (
-    PruningError,
-    PruningPhase,
-    Report,
-    SlimmingPenalty,
-    account,
-    copy_network,
-    finalise,
-)
+from slimfront.evaluators.pruning.accounting import account
+from slimfront.evaluators.pruning.errors import PruningError
+from slimfront.evaluators.pruning.masks import copy_network, finalise
+from slimfront.evaluators.pruning.phase import PruningPhase
+from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.quantization import QuantizationPhase
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.supernet.inheriting import InheritedPhase
@@ -40,6 +37,7 @@ from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
 from slimfront.models.network import Network
 from slimfront.models.quantization.conversion import deploy
+from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
 
 # Raised whenever a change makes an uncompressed training come to other numbers: networks stored before no longer count.
@@ -54,7 +52,13 @@ def uncompressed_key(job: Job, data_digest: str) -> str:
         parts.append(f"{VIEWS} views")
     if job.supernet is not None:
         parts.append(job.supernet.stem)
+    parts += _code(job)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _code(job: Job) -> list[str]:
+    """Of a user's own code the source's hash: what an older one has trained is not taken up."""
+    return [f"{name} {source}" for name, source in references.sources(job.candidate.to_dict()).items()]
 
 
 def phase_key(job: Job, data_digest: str) -> str:

@@ -3,7 +3,8 @@
 Every activation, norm and convolution is a module of its own, and no forward pass knows a channel number: channels can
 be removed and layers replaced (by quantized ones, by `nn.Identity` where a norm is folded) without touching a block.
 
-`foldable` names the (convolution, batch norm) pairs of a block where the norm directly follows the convolution.
+`foldable` names the (convolution, batch norm) pairs of a block where the norm directly follows the convolution,
+`read_once` the (activation, convolution) pairs where nothing else reads the activation.
 
 Shapes: N images, C channels, H x W positions; a stride s makes ceil(H / s) x ceil(W / s) of them, in every block.
 """
@@ -123,6 +124,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, an activation after the sum (He et al. 2015, arXiv:1512.03385, figure 2)."""
 
     foldable: ClassVar[Pairs] = (("conv1", "norm1"), ("conv2", "norm2"))
+    read_once: ClassVar[Pairs] = (("act1", "conv2"),)
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str) -> None:
         super().__init__()
@@ -151,6 +153,8 @@ class InvertedBlock(nn.Module):
     The input is added where shape allows: stride 1 and equal width. Plain ReLU instead of ReLU6.
     """
 
+    read_once: ClassVar[Pairs] = (("expand.act", "depthwise.conv"), ("depthwise.act", "project.conv"))
+
     def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, expansion: int) -> None:
         super().__init__()
         inside = inputs * expansion
@@ -169,6 +173,7 @@ class DenseLayer(nn.Module):
     """Norm-act-1x1 to 4 x growth, norm-act-3x3 to growth, joined to the input (Huang et al. 2016, arXiv:1608.06993)."""
 
     foldable: ClassVar[Pairs] = (("conv1", "norm2"),)  # norm1 sees a concatenation: no convolution to fold into
+    read_once: ClassVar[Pairs] = (("act1", "conv1"), ("act2", "conv2"))
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -188,6 +193,8 @@ class DenseLayer(nn.Module):
 
 class Transition(nn.Module):
     """Norm-act-1x1 between the stages of a DenseNet, and 2x2 average pooling where the stride is 2."""
+
+    read_once: ClassVar[Pairs] = (("act", "conv"),)
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

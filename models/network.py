@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from slimfront.models.blocks import BasicBlock, ConvNorm, DenseLayer, InvertedBlock, NormAct, Transition, halving
+from slimfront.models.blocks import ConvNorm
 from slimfront.spaces.candidate import Architecture
+from slimfront.spaces.family import FAMILIES
 from torch import Tensor, nn
 
 WeightLayer = nn.Conv2d | nn.Linear
@@ -32,8 +33,9 @@ class Network(nn.Module):
             raise ValueError(f"channels must be at least 1, but got {channels}.")
         self.architecture = architecture
         self.stem = ConvNorm(channels, architecture.stem_width, 3, architecture.stem_stride)
-        makers = {"residual": _residual, "inverted": _inverted, "dense": _dense}
-        stages, width = makers[architecture.family](architecture)
+        family = FAMILIES[architecture.family]
+        family.validate(architecture)  # of a user's own, it may have been read before its family was known
+        stages, width = family.build(architecture)
         self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages)
         self.head: nn.Module = nn.Identity()
         if architecture.head_width:
@@ -64,6 +66,7 @@ def build(architecture: Architecture, classes: int, channels: int = 3, seed: int
 
     Raises:
         ValueError: fewer than 2 classes or less than 1 channel.
+        CodeReferenceError: the family is a user's own, and was not given to this command.
 
     >>> from slimfront.spaces import presets
     >>> network = build(presets["resnet20"].architecture, classes=10, seed=0)
@@ -78,6 +81,13 @@ def build(architecture: Architecture, classes: int, channels: int = 3, seed: int
         return _initialise(Network(architecture, classes, channels))
 
 
+def count_weights(architecture: Architecture, classes: int, channels: int) -> int:
+    """Weights of the unpruned network, without building it in memory. Raises as `build`."""
+    with torch.device("meta"):
+        network = Network(architecture, classes, channels)
+    return sum(layer.weight.numel() for layer in weight_layers(network).values())
+
+
 def weight_layers(network: nn.Module) -> dict[str, WeightLayer]:
     """The convolutions and linear layers by name, in the order of definition; a shared layer once."""
     return {name: module for name, module in network.named_modules() if isinstance(module, WeightLayer)}
@@ -89,49 +99,3 @@ def _initialise(network: Network) -> Network:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
     return network
-
-
-def _residual(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
-    width, shortcut = architecture.stem_width, architecture.shortcut or "projection"
-    stages = []
-    for outputs, depth, stride in zip(architecture.widths, architecture.depths, architecture.strides, strict=True):
-        blocks: list[nn.Module] = []
-        for block in range(depth):
-            blocks.append(BasicBlock(width, outputs, stride if block == 0 else 1, shortcut))
-            width = outputs
-        stages.append(blocks)
-    return stages, width
-
-
-def _inverted(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
-    width = architecture.stem_width
-    stages = []
-    for stage, outputs in enumerate(architecture.widths):
-        kernel, expansion = architecture.kernels[stage], architecture.expansions[stage]
-        blocks: list[nn.Module] = []
-        for block in range(architecture.depths[stage]):
-            stride = architecture.strides[stage] if block == 0 else 1
-            blocks.append(InvertedBlock(width, outputs, stride, kernel, expansion))
-            width = outputs
-        stages.append(blocks)
-    return stages, width
-
-
-def _dense(architecture: Architecture) -> tuple[list[list[nn.Module]], int]:
-    width = architecture.stem_width
-    stages = []
-    for stage, growth in enumerate(architecture.widths):
-        stride = architecture.strides[stage]
-        blocks: list[nn.Module] = []
-        if stage > 0:
-            outputs = max(1, int(width * architecture.compression))
-            blocks.append(Transition(width, outputs, stride))
-            width = outputs
-        elif stride == 2:
-            blocks.append(halving())  # nothing to compress yet: the stem's own width
-        for _ in range(architecture.depths[stage]):
-            blocks.append(DenseLayer(width, growth))
-            width += growth
-        stages.append(blocks)
-    stages[-1].append(NormAct(width))
-    return stages, width

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from slimfront.search.proposals.regression import Regression, encode
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.report.page import percent_number
 
 Position = tuple[str, int]
@@ -193,7 +194,7 @@ def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -
     if running.position is None:
         return 1.0
     stage = running.position[0]
-    if running.share < (rules.least_share if stage == "dense" else rules.recovery):
+    if running.share < (rules.least_share if stage == UNCOMPRESSED else rules.recovery):
         return 1.0
     gains: dict[object, float] = {}
     changes = []
@@ -202,7 +203,7 @@ def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -
             continue
         end = other.ends[stage]
         if other.schedule.get(stage) == running.schedule:
-            curve = other.network if stage == "dense" and other.network else other.trial
+            curve = other.network if stage == UNCOMPRESSED and other.network else other.trial
             gains[curve] = end - other.curve[running.position]
         if other.complete:
             changes.append(other.accuracy - end)
@@ -220,9 +221,9 @@ def _regressed_bound(running: Running, finished: Sequence[Finished], rules: Rule
     similar = [other for other in finished if other.complete and running.position in other.curve][-MOST:]
     if len(similar) < rules.least_finished:
         return 1.0
-    rows = [{**other.traits, "lost": other.curve[running.position] - other.ends["dense"]} for other in similar]
+    rows = [{**other.traits, "lost": other.curve[running.position] - other.ends[UNCOMPRESSED]} for other in similar]
     features = encode([*rows, {**running.traits, "lost": running.accuracy - running.dense}])
-    changes = np.array([other.accuracy - other.ends["dense"] for other in similar])
+    changes = np.array([other.accuracy - other.ends[UNCOMPRESSED] for other in similar])
     mean, deviation = Regression(features[:-1], changes, center=0.0).predict(features[-1:])
     limit = float(mean[0] + NormalDist().inv_cdf(max(rules.quantile, 0.5)) * deviation[0])
     return min(1.0, max(0.0, running.dense + limit))

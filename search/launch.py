@@ -20,6 +20,7 @@ from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
+from slimfront.search.own_code import check_code
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -30,6 +31,7 @@ from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -58,6 +60,7 @@ class Options:
         out: Folder of results and checkpoints; None: runs/NAME.
         ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
         settings: The study's file, which nothing may overwrite; None: there is none.
+        changed_code: Go on although code of the user's own has changed since the study began.
     """
 
     storage: str
@@ -67,6 +70,7 @@ class Options:
     out: Path | None = None
     ray: str | None = None
     settings: Path | None = None
+    changed_code: bool = False
 
 
 def launch(
@@ -102,6 +106,7 @@ def launch(
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name)
         check_identity(store, settings, data.digest)
+        check_code(store, options.changed_code)
         enqueue_presets(store, settings)
         make_job = partial(
             Job,
@@ -112,7 +117,7 @@ def launch(
             device=device,
             threads=threads,
             data_digest=data.digest,
-            store=out / "dense",
+            store=out / UNCOMPRESSED,
         )
         circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes)

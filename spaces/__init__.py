@@ -14,12 +14,11 @@ from slimfront.spaces.candidate import (
     Sparsity,
 )
 from slimfront.spaces.domain import SpaceError
-from slimfront.spaces.methods import METHODS, method_name, sparsity
+from slimfront.spaces.methods import method_name, sparsity
 from slimfront.spaces.presets import presets
 from slimfront.spaces.space import Space
 
 __all__ = [
-    "METHODS",
     "Architecture",
     "Augmentation",
     "Bits",

@@ -12,37 +12,47 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from slimfront.spaces.criteria import CRITERIA, criterion_named
+from slimfront.spaces.family import FAMILIES, validate_unknown
+from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
+from slimfront.spaces.options import Options
 from slimfront.spaces.part import CandidateError as CandidateError
-from slimfront.spaces.part import Part, one_of, plain_name, require
+from slimfront.spaces.part import Part, added, one_of, plain_name, require
+from slimfront.spaces.policies import NO_POLICY, POLICIES
+from slimfront.spaces.references import given, is_reference
+from slimfront.spaces.registry import Registry
 
-FAMILIES = ("residual", "inverted", "dense")
-SHORTCUTS = ("projection", "padding")
-POLICIES = ("none", "cutout", "mixup", "cutmix", "light")
 GRANULARITIES = ("filters", "weights")
-CRITERIA = ("l1", "l2", "batch_norm", "feature_map", "taylor", "random")
 SCOPES = ("global", "layer", "stage")
-SCHEDULES = ("once", "iterative", "gradual", "layerwise")
-OPTIMIZERS = ("sgd", "adamw", "muon")
-DECAYS = ("cosine", "linear")
-UNCOMPRESSED_TEACHER = "dense"  # a teacher's name: the candidate's own network, uncompressed
+GRADUAL = "gradual"
+SCHEDULES = ("once", "iterative", GRADUAL, "layerwise")
+UNCOMPRESSED = "dense"  # a phase: the training before any compression; files call the network so that it leaves
+UNCOMPRESSED_TEACHER = UNCOMPRESSED  # a teacher's name: the candidate's own network, uncompressed
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+
+
+def member(name: str, value: object, registry: Registry[Any], *others: str) -> None:
+    """Raise CandidateError unless `value` names a member, one of `others`, or code of a user's own.
+
+    A user's own need not have been given to this command: `front` and `report` read such candidates, too.
+    """
+    if value not in others and not is_reference(value) and value not in registry:
+        raise CandidateError(f"{name}: {registry.unknown(value, (*others, *registry.names))}")
 
 
 @dataclass(frozen=True)
 class Architecture(Part):
     """A network: a 3x3 stem, stages of equal blocks, an optional 1x1 head, global average pooling, a classifier.
 
-    `widths`, `depths` and `strides` have one entry a stage. A width is the number of channels of the stage's blocks;
-    in the family "dense" (DenseNet) it is the growth rate: the channels that each block adds. The first block of a
-    stage has its stride (in a DenseNet the transition before the stage has it).
+    What a block is, and which of the fields mean something, is up to the family (`slimfront.spaces.family`).
 
-    family      blocks                                                             source
-    residual    two 3x3 convolutions and a shortcut                                He et al. 2015, arXiv:1512.03385
-    inverted    1x1 expansion, depthwise kernel, 1x1 projection                    Sandler et al. 2018, arXiv:1801.04381
-    dense       bottlenecked 3x3 convolutions whose outputs are concatenated       Huang et al. 2016, arXiv:1608.06993
+    `widths`, `depths` and `strides` have one entry a stage; a family without stages leaves them empty. A width is the
+    number of channels of the stage's blocks; in a family whose blocks are concatenated it is the channels that each
+    adds. The first block of a stage has its stride (or the transition before it).
     """
 
     family: str
@@ -51,75 +61,57 @@ class Architecture(Part):
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     strides: tuple[int, ...]
-    shortcut: str | None = None  # residual: how a shortcut changes shape, "projection" (1x1) or "padding" (zeros)
-    kernels: tuple[int, ...] = ()  # inverted: depthwise kernel size, one a stage
-    expansions: tuple[int, ...] = ()  # inverted: how many times wider the inside of a block is, one a stage
-    compression: float = 0.0  # dense: share of the channels that a transition keeps, in (0, 1]
+    shortcut: str | None = None  # how a shortcut changes shape, "projection" (1x1) or "padding" (zeros)
+    kernels: tuple[int, ...] = ()  # depthwise kernel size, one a stage
+    expansions: tuple[int, ...] = ()  # how many times wider the inside of a block is, one a stage
+    compression: float = 0.0  # share of the channels that a transition keeps, in (0, 1]
     head_width: int = 0  # channels of a 1x1 convolution before pooling; 0: none
+    options: Options = added(Options())  # what a family is told beyond all that, by name
 
     def _validate(self) -> None:
-        label = self._label
-        one_of(label("family"), self.family, FAMILIES)
-        require(1 <= self.stem_width <= 4096, label("stem_width"), self.stem_width, "in 1..4096")
-        one_of(label("stem_stride"), self.stem_stride, (1, 2, 4))
-        stages = len(self.widths)
-        require(1 <= stages <= 8, label("widths"), self.widths, "a list of 1 to 8 stages")
-        per_stage = {"widths": (1, 4096), "depths": (1, 64), "strides": (1, 2)}
-        if self.family == "inverted":
-            per_stage |= {"kernels": (1, 7), "expansions": (1, 12)}
-        for name, (low, high) in per_stage.items():
-            values = getattr(self, name)
-            require(len(values) == stages, label(name), values, f"a list of {stages}, as many as widths")
-            require(all(low <= v <= high for v in values), label(name), values, f"within {low}..{high}")
-        require(all(k % 2 == 1 for k in self.kernels), label("kernels"), self.kernels, "odd")
-        if self.family == "residual":
-            one_of(label("shortcut"), self.shortcut, SHORTCUTS)
+        if not isinstance(self.options, Options):
+            object.__setattr__(self, "options", Options(self.options))
+        family = FAMILIES.find(self.family)
+        if family is not None:
+            object.__setattr__(self, "options", family.fitted(self.options))
+            family.validate(self)
+        elif is_reference(self.family):
+            validate_unknown(self)
         else:
-            require(self.shortcut is None, label("shortcut"), self.shortcut, "absent outside residual")
-        if self.family == "dense":
-            require(0 < self.compression <= 1, label("compression"), self.compression, "in (0, 1]")
-        else:
-            require(self.compression == 0, label("compression"), self.compression, "absent outside dense")
-        if self.family != "inverted":
-            require(not self.kernels, label("kernels"), self.kernels, "absent outside inverted")
-            require(not self.expansions, label("expansions"), self.expansions, "absent outside inverted")
-        require(0 <= self.head_width <= 8192, label("head_width"), self.head_width, "in 0..8192")
+            raise CandidateError(f"architecture.family: {FAMILIES.unknown(self.family)}")
 
 
 @dataclass(frozen=True)
 class Augmentation(Part):
-    """Random changes of a training batch: mirror, shift, and at most one policy on top.
+    """Random changes of a training batch: mirror, shift, and at most one policy on top (`slimfront.spaces.policies`).
 
-    policy   strength
-    none     0
-    cutout   side of the grey square as a share of the image's side, (0, 1]           arXiv:1708.04552
-    mixup    alpha of the Beta distribution of the mixing weight, (0, 4]              arXiv:1710.09412
-    cutmix   alpha of the Beta distribution of the pasted area, (0, 4]                arXiv:1905.04899
-    light    size of a random change of brightness, contrast or saturation, (0, 1]
+    What a strength means is the policy's business; without a policy it is 0.
     """
 
     flip: bool = True
     crop: int = 4  # pixels of padding before a random crop of the original size; 0: no shift
-    policy: str = "none"
+    policy: str = NO_POLICY
     strength: float = 0.0
 
     def _validate(self) -> None:
         label = self._label
         require(0 <= self.crop <= 16, label("crop"), self.crop, "in 0..16")
-        one_of(label("policy"), self.policy, POLICIES)
-        if self.policy == "none":
-            require(self.strength == 0, label("strength"), self.strength, "0 where policy is none")
+        member(label("policy"), self.policy, POLICIES, NO_POLICY)
+        if self.policy == NO_POLICY:
+            require(self.strength == 0, label("strength"), self.strength, f"0 where policy is {NO_POLICY}")
         else:
-            high = 4.0 if self.policy in ("mixup", "cutmix") else 1.0
-            require(0 < self.strength <= high, label("strength"), self.strength, f"in (0, {high:g}]")
+            policy = POLICIES.find(self.policy)  # None: a user's own that was not given
+            most = math.inf if policy is None else policy.most
+            require(0 < self.strength <= most, label("strength"), self.strength, f"in (0, {most:g}]")
 
 
 @dataclass(frozen=True)
 class Sparsity(Part):
-    """One step of pruning as a choice on four axes; `evaluators.pruning.methods` names the well-known combinations.
+    """One step of pruning as a choice on four axes; `slimfront.spaces.methods` names the well-known combinations.
 
     `ratio` is the share removed of what is there when the step begins: of the weights of convolutions and linear
-    layers, or of each layer's filters. With scope "stage" `ratios` has one entry a stage instead.
+    layers, or of each layer's filters. With scope "stage" `ratios` has one entry a stage instead. A criterion of a
+    user's own is named by the reference of the method that it belongs to.
     """
 
     granularity: str
@@ -135,7 +127,7 @@ class Sparsity(Part):
     def _validate(self) -> None:
         label = self._label
         one_of(label("granularity"), self.granularity, GRANULARITIES)
-        one_of(label("criterion"), self.criterion, CRITERIA)
+        member(label("criterion"), self.criterion, CRITERIA)
         one_of(label("scope"), self.scope, SCOPES)
         one_of(label("schedule"), self.schedule, SCHEDULES)
         require(0 <= self.ratio < 1, label("ratio"), self.ratio, "in [0, 1)")
@@ -148,9 +140,10 @@ class Sparsity(Part):
         require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")
         require(1 <= self.rounds <= 100, label("rounds"), self.rounds, "in 1..100")
         require(0 <= self.penalty <= 1, label("penalty"), self.penalty, "in [0, 1]")
-        if self.granularity == "weights":
-            weightwise = ("l1", "l2", "taylor", "random")
-            one_of(label("criterion"), self.criterion, weightwise)
+        if not is_reference(self.criterion) or given(self.criterion) is not None:
+            judges = criterion_named(self.criterion).judges(self.granularity)
+            allowed = ", ".join(one.name for one in CRITERIA if one.judges(self.granularity))
+            require(judges, label("criterion"), self.criterion, f"one that judges {self.granularity}: {allowed}")
         if self.schedule == "layerwise":
             require(self.scope != "global", label("scope"), self.scope, "layer or stage where layerwise")
 
@@ -257,14 +250,14 @@ class Recipe(Part):
 
     def _validate(self) -> None:
         label = self._label
-        one_of(label("optimizer"), self.optimizer, OPTIMIZERS)
+        member(label("optimizer"), self.optimizer, OPTIMIZERS)
         require(0 < self.learning_rate <= 10, label("learning_rate"), self.learning_rate, "in (0, 10]")
         require(0 <= self.weight_decay <= 1, label("weight_decay"), self.weight_decay, "in [0, 1]")
         require(0 <= self.momentum < 1, label("momentum"), self.momentum, "in [0, 1)")
         require(1 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 1..10000")
         require(2 <= self.batch_size <= 65_536, label("batch_size"), self.batch_size, "in 2..65536")
         require(0 <= self.warmup < 1, label("warmup"), self.warmup, "in [0, 1)")
-        one_of(label("decay"), self.decay, DECAYS)
+        member(label("decay"), self.decay, DECAYS)
         require(0 <= self.label_smoothing < 1, label("label_smoothing"), self.label_smoothing, "in [0, 1)")
         require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
         require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
@@ -329,7 +322,7 @@ class Candidate(Part):
 
         0: the phase changes the network and trains nothing.
         """
-        found = {"dense": self.recipe.epochs}
+        found = {UNCOMPRESSED: self.recipe.epochs}
         for step in (self.pruning.filters, self.pruning.weights):
             if step is not None:
                 found[step.granularity] = step.epochs if step.ratio or any(step.ratios) else 0

@@ -1,60 +1,54 @@
-"""Pruning methods by name: well-known points on the four axes of `Sparsity`, and the random control of each kind.
+"""Pruning methods by name: what a method's name stands for, and the name of what stands there.
 
-name             granularity  criterion     scope    schedule    source
-global_l1        weights      L1            global   once        the lab's baseline; magnitude pruning
-han              weights      L1            global   iterative   Han et al. 2015, arXiv:1506.02626
-gradual          weights      L1            global   gradual     Zhu and Gupta 2017, arXiv:1710.01878
-taylor_weights   weights      Taylor        global   iterative   Molchanov et al. 2019, arXiv:1906.10771, on weights
-random           weights      random        global   once        the control that every method has to beat
-li_filters       filters      L1            layer    layerwise   Li et al. 2016, arXiv:1608.08710
-thinet           filters      feature map   layer    layerwise   Luo et al. 2017, arXiv:1707.06342
-slimming         filters      batch norm    global   once        Liu et al. 2017, arXiv:1708.06519
-taylor           filters      Taylor        global   iterative   Molchanov et al. 2016, arXiv:1611.06440
-random_filters   filters      random        layer    once        the control of the filter methods
+>>> sparsity("global_l1", 0.7).criterion
+'l1'
+>>> method_name(sparsity("han", 0.3, epochs=2))
+'han'
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
-from slimfront.spaces.candidate import CandidateError, Sparsity
+from slimfront.spaces.candidate import Sparsity
+from slimfront.spaces.criteria import METHODS, Method
+from slimfront.spaces.part import CandidateError
+from slimfront.spaces.references import is_reference
+
+CUSTOM = "custom"  # the name of axes that no method has
 
 
-def _axes(granularity: str, criterion: str, scope: str, schedule: str, **other: Any) -> MappingProxyType[str, Any]:
-    axes = {"granularity": granularity, "criterion": criterion, "scope": scope, "schedule": schedule}
-    return MappingProxyType(axes | other)
+def sparsity(method: str, ratio: float, epochs: int = 0, **other: Any) -> Sparsity:
+    """The step of pruning that a method's name stands for.
 
+    Args:
+        method: One of METHODS, or a user's own that was given to this command.
+        ratio: Share to remove, in [0, 1): of the weights, or of each layer's filters.
+        epochs: Fine-tuning in all.
+        other: More fields of Sparsity that differ from the method's own (rounds, say).
 
-METHODS: MappingProxyType[str, MappingProxyType[str, Any]] = MappingProxyType(
-    {
-        "global_l1": _axes("weights", "l1", "global", "once"),
-        "han": _axes("weights", "l1", "global", "iterative", rounds=3),
-        "gradual": _axes("weights", "l1", "global", "gradual"),
-        "taylor_weights": _axes("weights", "taylor", "global", "iterative", rounds=3),
-        "random": _axes("weights", "random", "global", "once"),
-        "li_filters": _axes("filters", "l1", "layer", "layerwise"),
-        "thinet": _axes("filters", "feature_map", "layer", "layerwise"),
-        "slimming": _axes("filters", "batch_norm", "global", "once", penalty=1e-4),
-        "taylor": _axes("filters", "taylor", "global", "iterative", rounds=3),
-        "random_filters": _axes("filters", "random", "layer", "once"),
-    }
-)
-
-
-def sparsity(method: str, ratio: float, epochs: int = 0) -> Sparsity:
-    """The step of pruning that `method` names, at `ratio`, with `epochs` of fine-tuning.
-
-    Raises CandidateError for an unknown method or a ratio outside [0, 1).
+    Raises:
+        CandidateError: Unknown method, or a value that Sparsity does not take.
+        references.CodeReferenceError: A user's own that was not given.
     """
-    if method not in METHODS:
-        raise CandidateError(f"pruning method must be one of {', '.join(METHODS)}, but got {method!r}.")
-    return Sparsity(**METHODS[method], ratio=ratio, epochs=epochs)
+    if method not in METHODS and not is_reference(method):
+        raise CandidateError(METHODS.unknown(method))
+    found = METHODS[method]
+    # A user's own criterion is found by her method alone.
+    criterion = method if is_reference(method) else found.criterion.name
+    return Sparsity(**{**found.axes, "criterion": criterion, "ratio": ratio, "epochs": epochs, **other})
 
 
 def method_name(step: Sparsity) -> str:
-    """The name of a step's axes; "custom" where no method has them."""
-    for name, axes in METHODS.items():
-        if step.scope != "stage" and step == Sparsity(**axes, ratio=step.ratio, epochs=step.epochs):
-            return name
-    return "custom"
+    """The name of the method that has a step's axes; of a user's own, its reference; CUSTOM where none has them."""
+    if is_reference(step.criterion):
+        return step.criterion
+    for method in METHODS:
+        if step.scope != "stage" and step == sparsity(method.name, step.ratio, step.epochs):
+            return method.name
+    return CUSTOM
+
+
+def control_of(granularity: str) -> Method:
+    """The method that the others of a granularity have to beat."""
+    return next(method for method in METHODS if method.is_control and method.granularity == granularity)

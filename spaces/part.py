@@ -112,6 +112,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(entry) for name, entry in value._written()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
     return value
 
 
@@ -177,7 +179,7 @@ class Part:
     def _json(self) -> str:
         # Part by part, as candidates share parts, and a search asks for the digests of thousands.
         entries = (
-            f'"{name}":{value._json if isinstance(value, Part) else _encode(value)}'
+            f'"{name}":{value._json if isinstance(value, Part) else _encode(_plain(value))}'
             for name, value in sorted(self._written())
         )
         return "{" + ",".join(entries) + "}"

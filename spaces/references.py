@@ -2,24 +2,36 @@
 
 To import a file is to run it. So a reference is only ever imported where the user gives it to the command that is
 running: in the study file, or with `--allow`. One that is read from a storage, an artifact or a candidate's JSON is a
-word like any other until then: `resolve` refuses it, `given` finds nothing.
+word like any other until then: `resolve` refuses it, `given` finds nothing, and what it names is never looked for.
 
-What was given is kept for the process, and handed to workers as it is (`handed_out`, `take_in`).
+A file is known by its own name, wherever it lies: "mine/my_file.py:name" in a study file is "my_file.py:name" to
+whoever gives it from another folder. What was given is kept for the process (`only_here`: for a command), and handed
+to workers as it is (`handed_out`, `take_in`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
+import os
+import re
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 LONGEST = 300  # characters of a reference
+OPTION = "--allow"  # of the commands that take no study file
+
+# Plain characters only, as references end up in tables, pages, notes and error texts.
+_FORM = re.compile(r"(([A-Za-z]:)?[\w./\\~][\w ./\\~-]*\.py|\w+(\.\w+)*):\w+(\.\w+)*")
+_FOLDERS = re.compile(r".*[/\\:]")
+_SOURCE = "__slimfront_source__"  # attribute of a module: hash of the source that it was made from
 
 
 class CodeReferenceError(ValueError):
@@ -41,12 +53,31 @@ class Given:
     source: str
 
 
-_given: dict[str, tuple[Given, Any]] = {}
+_given: dict[str, tuple[Given, Any]] = {}  # by `_key`
 
 
 def is_reference(name: object) -> bool:
     """Whether a name is a reference: the product's own names have no colon."""
-    return isinstance(name, str) and ":" in name
+    return (
+        isinstance(name, str)
+        and ":" in name
+        and len(name) <= LONGEST
+        and name.isprintable()
+        and _FORM.fullmatch(name) is not None
+    )
+
+
+def named_in(value: object) -> list[str]:
+    """The references among all words of a table, as TOML or JSON gives it, each once."""
+    found: dict[str, None] = {}
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for entry in value:
+            found |= dict.fromkeys(named_in(entry))
+    elif isinstance(value, str) and is_reference(value):
+        found[value] = None
+    return list(found)
 
 
 def give(reference: str, folder: Path) -> Given:
@@ -54,18 +85,20 @@ def give(reference: str, folder: Path) -> Given:
 
     Args:
         reference: "my_file.py:name" or "package.module:name"; "name" may have dots.
-        folder: What a file's path is relative to: the study file's folder, or the current one.
+        folder: Where a file's path begins, and where packages are looked for last: the study file's folder, or the
+            current one.
 
     Raises:
-        CodeReferenceError: It has another form, there is no such file, module or name, or the import fails.
+        CodeReferenceError: It has another form, there is no such file, module or name, the import fails, or another
+            file of that name was given.
     """
-    place, _, name = reference.rpartition(":")
-    if not place or not name or len(reference) > LONGEST or not reference.isprintable():
+    if not is_reference(reference):
         raise CodeReferenceError(f"{reference[:LONGEST]!r} must be FILE.py:NAME or PACKAGE.MODULE:NAME.")
+    place, _, name = reference.rpartition(":")
     if place.endswith(".py"):
         module = _import_file((folder / Path(place).expanduser()).resolve(), reference)
     else:
-        module = _import(place, reference)
+        module = _import_package(place, folder.resolve(), reference)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -74,14 +107,23 @@ def give(reference: str, folder: Path) -> Given:
     file = Path(str(getattr(module, "__file__", "")))
     if not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), hashlib.sha256(file.read_bytes()).hexdigest()[:16])
-    _given[reference] = (given, found)
+    given = Given(reference, str(file), getattr(module, _SOURCE, None) or _hash(file.read_bytes()))
+    before = _given.get(_key(reference))
+    if before is not None and before[0].file != given.file:
+        raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
+    _given[_key(reference)] = (given, found)
     return given
+
+
+def give_all(references: Iterable[str], folder: Path) -> None:
+    """`give` each of them."""
+    for reference in references:
+        give(reference, folder)
 
 
 def given(reference: str) -> Any:
     """What the user gave under that reference; None where nothing was."""
-    entry = _given.get(reference)
+    entry = _given.get(_key(reference))
     return None if entry is None else entry[1]
 
 
@@ -91,14 +133,27 @@ def resolve(reference: str) -> Any:
     if found is None:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
-            f"add --allow {reference[:LONGEST]}."
+            f"add {OPTION} {reference[:LONGEST]}."
         )
     return found
 
 
-def sources() -> dict[str, str]:
-    """The source's hash of every reference that was given: what a trial records."""
-    return {reference: entry[0].source for reference, entry in sorted(_given.items())}
+def check_given(among: object) -> None:
+    """Raise CodeReferenceError unless every reference that is named in a table was given."""
+    for name in named_in(among):
+        resolve(name)
+
+
+def sources(among: object = None) -> dict[str, str]:
+    """The source's hash of every reference that was given and is named in `among`: what a trial records.
+
+    Args:
+        among: A table of any depth, such as a candidate's JSON; None: all that were given.
+    """
+    if among is None:
+        return {entry[0].reference: entry[0].source for _, entry in sorted(_given.items())}
+    named = sorted(named_in(among))
+    return {name: _given[_key(name)][0].source for name in named if _key(name) in _given}
 
 
 def handed_out() -> tuple[Given, ...]:
@@ -109,39 +164,93 @@ def handed_out() -> tuple[Given, ...]:
 def take_in(handed: Iterable[Given]) -> None:
     """In a worker: import what the coordinator's user gave. Raises CodeReferenceError, also for a changed source."""
     for entry in handed:
-        if entry.reference in _given and _given[entry.reference][0].source == entry.source:
+        known = _given.get(_key(entry.reference))
+        if known is not None and known[0].source == entry.source:
             continue
         place, _, name = entry.reference.rpartition(":")
-        again = give(f"{entry.file}:{name}", Path()) if place.endswith(".py") else give(entry.reference, Path())
+        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path())
+        found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
-            raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the search began.")
-        _given[entry.reference] = (entry, _given.pop(again.reference)[1])
+            raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
+        _given[_key(entry.reference)] = (entry, found)
+
+
+@contextlib.contextmanager
+def only_here() -> Iterator[None]:
+    """What is given inside is forgotten at the end, and inside nothing is known that was given before.
+
+    A command sees what its own user names, whatever else the process has run.
+    """
+    before = dict(_given)
+    _given.clear()
+    try:
+        yield
+    finally:
+        _given.clear()
+        _given.update(before)
+
+
+def _key(reference: str) -> str:
+    """A file's own name and the name in it; the name of a package's module as it is."""
+    place, _, name = reference.rpartition(":")
+    return f"{_FOLDERS.sub('', place)}:{name}" if place.endswith(".py") else reference
+
+
+def _hash(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()[:16]
+
+
+def _look_in(folder: Path) -> None:
+    """Look for modules in that folder, too, last: a user's code.py or queue.py must not replace Python's own."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    _look_in(folder)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
+        raise CodeReferenceError(_why(error, reference)) from None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
-    """The module of a file. Its folder goes first on the path, so that it finds the modules beside it."""
+    """The module of a file as it stands now: what is hashed is what runs, whatever lies in a cache of bytecode."""
     if not file.is_file():
         raise CodeReferenceError(f"{reference}: there is no file {file}.")
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
-    return _import(file.stem, reference, file)
-
-
-def _import(name: str, reference: str, file: Path | None = None) -> ModuleType:
+    _look_in(file.parent)
+    name = _module_name(file)
     try:
-        module = importlib.import_module(name)
-        if file is None or Path(str(module.__file__)).resolve() == file:
-            return module
-        # Another module has taken the name: the file gets one that is its own everywhere.
-        name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-        if name in sys.modules:
-            return sys.modules[name]
+        source = file.read_bytes()
+        known = sys.modules.get(name)
+        if known is not None and getattr(known, _SOURCE, None) == _hash(source):
+            return known
         spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
+        if spec is None:
             raise ImportError(f"{file} cannot be loaded")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = importlib.util.module_from_spec(spec)
+        setattr(module, _SOURCE, _hash(source))
+        sys.modules[name] = module  # before it runs, as dataclasses in it look themselves up
+        exec(compile(source, str(file), "exec"), module.__dict__)
         return module
-    except Exception as error:  # whatever a user's file raises while it runs
+    except (Exception, SystemExit) as error:  # whatever a user's file raises while it runs
         sys.modules.pop(name, None)
-        raise CodeReferenceError(f"{reference} cannot be imported: {type(error).__name__}: {error}.") from None
+        raise CodeReferenceError(_why(error, reference)) from None
+
+
+def _module_name(file: Path) -> str:
+    """The file's own name, so that the modules beside it share it; where another module has that, one of its own."""
+    known = sys.modules.get(file.stem)
+    if known is None:
+        with contextlib.suppress(ImportError, ValueError):
+            known = importlib.util.find_spec(file.stem)  # type: ignore[assignment]
+    origin = getattr(known, "__file__", None) or getattr(known, "origin", None)
+    free = known is None or (origin is not None and Path(origin).resolve() == file)
+    return file.stem if free else f"{file.stem}_{_hash(os.fsencode(file))[:8]}"
+
+
+def _why(error: BaseException, reference: str) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    place = "" if isinstance(error, SyntaxError) else f" ({os.path.basename(where.filename)}, line {where.lineno})"  # noqa: PTH119
+    return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."

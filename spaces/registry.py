@@ -15,7 +15,8 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,13 +24,19 @@ from slimfront.spaces import references
 
 SHOWN = 100  # characters of an unknown name
 
+_PLAIN = re.compile(r"[a-z][a-z0-9_]{0,49}")
+
 
 class Member(Protocol):
     """What every member has."""
 
     @property
     def name(self) -> str:
-        """What study files, candidates and commands call it."""
+        """What study files, candidates and commands call it: small letters, digits, underscores.
+
+        A user's own member is called by its reference; its name is that of its table in a study file's space, and
+        begins the names of its parameters.
+        """
 
 
 M = TypeVar("M", bound=Member)
@@ -50,14 +57,14 @@ class Registry(Generic[M]):
             member: The class of its members.
             package: Where the product's own stand, one or a few a file: every module-level object of that class.
         """
-        self.kind, self.member, self._package = kind, member, package
+        self.kind, self.member, self.package = kind, member, package
 
     @functools.cached_property
     def own(self) -> Mapping[str, M]:
         """The product's own members, in the order of their files' names."""
-        package = importlib.import_module(self._package)
+        package = importlib.import_module(self.package)
         modules = [
-            importlib.import_module(f"{self._package}.{found.name}")
+            importlib.import_module(f"{self.package}.{found.name}")
             for found in pkgutil.iter_modules(package.__path__)
             if not found.ispkg
         ]
@@ -98,16 +105,20 @@ class Registry(Generic[M]):
             return None if given is None else self._checked(name, given)
         return self.own.get(name)
 
-    def unknown(self, name: object) -> str:
-        """The sentence about a name that no member has."""
-        text = str(name)[:SHOWN]
-        close = difflib.get_close_matches(text, self.own, 1)
+    def unknown(self, name: object, allowed: Iterable[str] | None = None) -> str:
+        """The sentence about a name that no member has; `allowed` are the words that would do, if not all names."""
+        text, known = str(name)[:SHOWN], tuple(self.own if allowed is None else allowed)
+        close = difflib.get_close_matches(text, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(self.own)}."
+        return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(known)}."
 
     def _checked(self, name: str, found: Any) -> M:
         if not isinstance(found, self.member):
             raise references.CodeReferenceError(
                 f"{name} is a {type(found).__name__}, but a {self.kind} must be a {self.member.__name__}."
             )
+        if not isinstance(found.name, str) or not _PLAIN.fullmatch(found.name):
+            raise references.CodeReferenceError(f"{name}: its name must be small letters, but is {found.name!r}.")
+        if found.name in self.own:
+            raise references.CodeReferenceError(f"{name}: the product has a {self.kind} {found.name}; rename it.")
         return found  # type: ignore[no-any-return]

@@ -14,41 +14,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import FAMILIES, OPTIMIZERS, POLICIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError
+from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER, Candidate, CandidateError, Recipe
+from slimfront.spaces.criteria import METHODS, NO_METHOD
 from slimfront.spaces.domain import Domain, SpaceError, Trial, Value
-from slimfront.spaces.methods import METHODS
-from slimfront.spaces.presets import presets
+from slimfront.spaces.family import FAMILIES, Family
+from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS, Optimizer
+from slimfront.spaces.policies import NO_POLICY, POLICIES, Policy
+from slimfront.spaces.presets import DEFAULT_FAMILY, presets
+from slimfront.spaces.references import CodeReferenceError, is_reference
+from slimfront.spaces.registry import Registry
 from slimfront.spaces.walk import chosen_in, walk
 
-# key -> default as it would be written in TOML; None: has to be given (where the branch is open).
+_FAMILY = "architecture.family"
+
+# key -> default as it would be written in TOML, but for the keys of families, policies and optimizers, which say them
+# themselves.
 _DEFAULTS: dict[str, Any] = {
-    "architecture.family": ["residual"],
-    **{
-        f"architecture.{family}.{key}": value
-        for family in ("residual", "inverted", "dense")
-        for key, value in {
-            "stem_width": None,
-            "stem_stride": 1,
-            "stages": None,
-            "width": None,
-            "depth": None,
-            "stride": 2,
-            "first_stride": 1,
-            "head_width": 0,
-        }.items()
-    },
-    "architecture.residual.shortcut": "padding",
-    "architecture.inverted.kernel": 3,
-    "architecture.inverted.expansion": 4,
-    "architecture.dense.compression": 0.5,
+    _FAMILY: [DEFAULT_FAMILY],
     "augmentation.flip": True,
     "augmentation.crop": 4,
-    "augmentation.policy": "none",
-    **{f"augmentation.{policy}.strength": 0.5 for policy in POLICIES if policy != "none"},
-    "pruning.filters.method": "none",
+    "augmentation.policy": NO_POLICY,
+    "pruning.filters.method": NO_METHOD,
     "pruning.filters.ratio": {"low": 0.1, "high": 0.7},
     "pruning.filters.epochs": 0,
-    "pruning.weights.method": "none",
+    "pruning.weights.method": NO_METHOD,
     "pruning.weights.ratio": {"low": 0.1, "high": 0.9},
     "pruning.weights.epochs": 0,
     "bits.weights": 32,
@@ -56,23 +45,41 @@ _DEFAULTS: dict[str, Any] = {
     "bits.per_stage": False,
     "bits.edges": 8,
     "bits.epochs": 0,
-    "recipe.optimizer": "sgd",
-    "recipe.sgd.learning_rate": 0.1,
-    "recipe.adamw.learning_rate": 0.002,
-    "recipe.muon.learning_rate": 0.02,
+    "recipe.optimizer": Recipe.optimizer,
     "recipe.weight_decay": 5e-4,
     "recipe.momentum": 0.9,
     "recipe.epochs": 20,
     "recipe.batch_size": 128,
     "recipe.warmup": 0.1,
-    "recipe.decay": "cosine",
+    "recipe.decay": Recipe.decay,
     "recipe.label_smoothing": 0.0,
     "recipe.averaging": 0.0,
     "recipe.distillation": 0.0,
     "recipe.temperature": 4.0,
     "recipe.teacher": "",
 }
-_PER_STAGE = {"width", "depth", "stride", "kernel", "expansion", "weights", "activations"}
+_PER_STAGE = {"bits.weights", "bits.activations"}
+# table -> key of the words that open a table in it, what they name, and the words that open none
+_OPENED: Mapping[str, tuple[str, Registry[Any], tuple[str, ...]]] = {
+    "architecture": (_FAMILY, FAMILIES, ()),
+    "augmentation": ("augmentation.policy", POLICIES, (NO_POLICY,)),
+    "recipe": ("recipe.optimizer", OPTIMIZERS, ()),
+}
+
+
+def known_keys(
+    families: Iterable[Family] = FAMILIES,
+    policies: Iterable[Policy] = POLICIES,
+    optimizers: Iterable[Optimizer] = OPTIMIZERS,
+) -> dict[str, Any]:
+    """Every key of a space with these members, and its default as it would be written; None: it has to be given."""
+    axes = {f"architecture.{family.name}.{key}": axis for family in families for key, axis in family.keys.items()}
+    return {
+        **{key: axis.default for key, axis in axes.items()},
+        **{f"augmentation.{policy.name}.strength": policy.strength for policy in policies},
+        **{f"recipe.{optimizer.name}.learning_rate": optimizer.learning_rate for optimizer in optimizers},
+        **_DEFAULTS,
+    }
 
 
 class Space:
@@ -85,18 +92,31 @@ class Space:
 
     def __init__(self, written: Mapping[str, Any]) -> None:
         """From nested tables as TOML gives them. Raises SpaceError naming the key."""
-        given = dict(_leaves(written))
-        for key in given:
-            if _base(key) not in _DEFAULTS:
-                raise SpaceError(f"{key} is unknown in a space{_hint(key)}")
+        given = {key: Domain.parse(key, value) for key, value in _leaves(written)}
+        self._opened = {table: _opened(table, given) for table in _OPENED}  # by the word that opens it
+        self._families: list[Family] = list(self._opened["architecture"].values())
+        families, policies, optimizers = (
+            {member.name: member for member in (*registry, *self._opened[table].values())}.values()
+            for table, (_, registry, _) in _OPENED.items()
+        )
+        self._axes = {f"architecture.{f.name}.{key}": axis for f in families for key, axis in f.keys.items()}
+        defaults = known_keys(families, policies, optimizers)
         self._domains = {
-            key: Domain.parse(key, default) for key, default in _DEFAULTS.items() if default is not None
-        } | {key: Domain.parse(key, value) for key, value in given.items()}
+            key: Domain.parse(key, default) for key, default in defaults.items() if default is not None
+        } | given
+        for key in given:
+            for table, members in self._opened.items():
+                for word, member in members.items():
+                    if word != member.name and key.startswith(f"{table}.{word}."):
+                        raise SpaceError(f"{key} is unknown: the table of {word} is [space.{table}.{member.name}].")
+            if self._base(key) not in defaults:
+                raise SpaceError(f"{key} is unknown in a space{self._hint(key, defaults)}")
         self._check_words()
         self._check_complete()
         for key, domain in self._domains.items():
             for value in domain.extremes:
-                kind = _kind(_DEFAULTS[_base(key)])
+                base = self._base(key)
+                kind = self._axes[base].kind if base in self._axes else _kind(defaults[base])
                 if _kind(value) != kind:
                     raise SpaceError(f"{key} must be a {kind}, but got {value!r}.")
         self._check_stages(given)
@@ -107,36 +127,34 @@ class Space:
 
     def _check_words(self) -> None:
         """Words that open a branch, or name something, have to be known."""
-        allowed: dict[str, tuple[str, ...]] = {
-            "architecture.family": FAMILIES,
-            "recipe.optimizer": OPTIMIZERS,
-            "augmentation.policy": POLICIES,
-            "recipe.teacher": ("", UNCOMPRESSED_TEACHER, *presets),
-        }
-        for kind in ("filters", "weights"):
-            names = (name for name, axes in METHODS.items() if axes["granularity"] == kind)
-            allowed[f"pruning.{kind}.method"] = ("none", *names)
-        for key, words in allowed.items():
-            for word in self._domains[key].extremes:
-                if word not in words:
-                    raise SpaceError(f"{key} has no {word!r} (known: {', '.join(filter(None, words))}).")
+        teachers = ("", UNCOMPRESSED_TEACHER, *presets)
+        for word in self._domains["recipe.teacher"].extremes:
+            if word not in teachers:
+                raise SpaceError(f"recipe.teacher has no {word!r} (known: {', '.join(filter(None, teachers))}).")
+        _named("recipe.decay", self._domains["recipe.decay"], DECAYS, DECAYS.names)
+        for kind in GRANULARITIES:
+            key = f"pruning.{kind}.method"
+            names = [method.name for method in METHODS if method.granularity == kind]
+            for word, method in _named(key, self._domains[key], METHODS, (NO_METHOD, *names)).items():
+                if method.granularity != kind:
+                    raise SpaceError(f"{key}: {word} does not remove {kind}.")
         if self._domains["recipe.teacher"] != Domain.parse("", "") and self._domains["recipe.distillation"].most == 0:
             raise SpaceError("recipe.teacher is given, but recipe.distillation is 0: set that above 0 for it to teach.")
 
     def _check_complete(self) -> None:
         """What has no default has to be given for every family that is open."""
-        written = {_base(key) for key in self._domains}
-        for family in self._domains["architecture.family"].choices:
-            for key, default in _DEFAULTS.items():
-                if key.startswith(f"architecture.{family}.") and default is None and key not in written:
-                    raise SpaceError(f"{key} is missing: the family {family} needs it.")
+        written = {self._base(key) for key in self._domains}
+        for family in self._families:
+            for key, axis in family.keys.items():
+                full = f"architecture.{family.name}.{key}"
+                if axis.default is None and full not in written:
+                    raise SpaceError(f"{full} is missing: the family {family.name} needs it.")
 
     def _check_stages(self, keys: Iterable[str]) -> None:
         """What is given for one stage has to be of one that networks have: it would be passed over in silence."""
-        families = self._domains["architecture.family"].choices
-        stages = {str(family): int(self._domains[f"architecture.{family}.stages"].most) for family in families}
+        stages = {family.name: self._most_stages(family) for family in self._families}
         for key in keys:
-            base = _base(key)
+            base = self._base(key)
             table, family = key.split(".")[:2]
             if base == key or (table == "architecture" and family not in stages):
                 continue
@@ -150,15 +168,21 @@ class Space:
             if stage >= most:
                 raise SpaceError(f"{key} is of a stage that no network has: there are at most {most}, counted from 0.")
 
+    def _most_stages(self, family: Family) -> int:
+        return int(self._domains[f"architecture.{family.name}.stages"].most) if family.staged else 0
+
+    def _base(self, key: str) -> str:
+        """Without the number of a stage: "architecture.residual.width.1" -> "architecture.residual.width"."""
+        head, _, last = key.rpartition(".")
+        per_stage = head in _PER_STAGE or (head in self._axes and self._axes[head].per_stage)
+        return head if last.isdigit() and per_stage else key
+
     def _try(self, key: str, value: Value) -> None:
         """Raise SpaceError unless there is a candidate with this value: not hours into a search, when it is drawn."""
         table, *middle = key.split(".")
-        branch = {"architecture": "architecture.family", "augmentation": "augmentation.policy"}.get(table)
         wanted: dict[str, Value] = {key: value}
-        if branch is not None and len(middle) > 1:
-            wanted[branch] = middle[0]
-        elif table == "recipe" and len(middle) > 1:
-            wanted["recipe.optimizer"] = middle[0]
+        if table in _OPENED and len(middle) > 1:
+            wanted[_OPENED[table][0]] = self._opens(table, middle[0])
         elif table == "pruning" and middle[1] != "method":
             wanted[f"pruning.{middle[0]}.method"] = self._domains[f"pruning.{middle[0]}.method"].extremes[-1]
         elif key in ("recipe.teacher", "recipe.temperature"):
@@ -168,7 +192,7 @@ class Space:
                 return  # of a branch that is not open
 
         def choose(asked: str, _name: str) -> Value:
-            for one in (asked, _base(asked)):
+            for one in (asked, self._base(asked)):
                 if one in wanted:
                     return wanted[one]
             domain = self.domain(asked)
@@ -178,6 +202,22 @@ class Space:
             Candidate.from_dict(walk(choose))
         except CandidateError as error:
             raise SpaceError(str(error)) from None
+
+    def _opens(self, table: str, name: str) -> str:
+        """The word that opens the table of that name; "" where none may be chosen that does."""
+        return next((word for word, member in self._opened[table].items() if member.name == name), "")
+
+    def _hint(self, key: str, keys: Iterable[str]) -> str:
+        """The end of a sentence about an unknown key: what may have been meant."""
+        head, _, last = key.rpartition(".")
+        table = key.partition(".")[0]
+        there = {known.rpartition(".")[2]: known for known in keys if known.rpartition(".")[0] == head}
+        elsewhere = [name for name in keys if name.endswith(f".{last}")]
+        opened = [name for name in elsewhere if table in _OPENED and self._opens(table, name.split(".")[1])]
+        close = difflib.get_close_matches(last, there, 1) or opened or elsewhere
+        if close:
+            return f"; did you mean {there.get(close[0], close[0])}?"
+        return f" (known there: {', '.join(sorted(there))})." if there else "."
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:
@@ -205,9 +245,9 @@ class Space:
 
         Raises SpaceError where neither is there.
         """
-        found = self._domains.get(key) or self._domains.get(_base(key))
+        found = self._domains.get(key) or self._domains.get(self._base(key))
         if found is None:
-            raise SpaceError(f"{key} is missing: give it, or {_base(key)} for all stages.")
+            raise SpaceError(f"{key} is missing: give it, or {self._base(key)} for all stages.")
         return found
 
     def sample(self, trial: Trial) -> Candidate:
@@ -246,10 +286,33 @@ class Space:
         return asked
 
 
-def _base(key: str) -> str:
-    """Without the number of a stage or layer: "architecture.residual.width.1" -> "architecture.residual.width"."""
-    head, _, last = key.rpartition(".")
-    return head if last.isdigit() and head.rpartition(".")[2] in _PER_STAGE else key
+def _opened(table: str, given: Mapping[str, Domain]) -> dict[str, Any]:
+    """The members that may be chosen in a table, by the word that chooses them. Raises SpaceError."""
+    key, registry, others = _OPENED[table]
+    chosen = given.get(key) or Domain.parse(key, _DEFAULTS[key])
+    found = _named(key, chosen, registry, (*others, *registry.names))
+    names = [member.name for member in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpaceError(f"{key}: two are called {name}; rename one.")
+    return found
+
+
+def _named(key: str, chosen: Domain, registry: Registry[Any], known: Iterable[str]) -> dict[str, Any]:
+    """The members that a key's words name, by the word; words that name none are left out.
+
+    Raises SpaceError for a word that is neither one of `known` nor a user's own that was given.
+    """
+    found = {}
+    for word in map(str, chosen.extremes):
+        if not is_reference(word) and word not in known:
+            raise SpaceError(f"{key}: {registry.unknown(word, known)}")
+        if is_reference(word) or word in registry:
+            try:
+                found[word] = registry[word]
+            except CodeReferenceError as error:
+                raise SpaceError(f"{key}: {error}") from None
+    return found
 
 
 def _kind(value: object) -> str:
@@ -257,16 +320,6 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return "truth value"
     return "word" if isinstance(value, str | list) else "number"
-
-
-def _hint(key: str) -> str:
-    """The end of a sentence about an unknown key: what may have been meant."""
-    head, _, last = key.rpartition(".")
-    there = {known.rpartition(".")[2]: known for known in _DEFAULTS if known.rpartition(".")[0] == head}
-    close = difflib.get_close_matches(last, there, 1) or [name for name in _DEFAULTS if name.endswith(f".{last}")]
-    if close:
-        return f"; did you mean {there.get(close[0], close[0])}?"
-    return f" (known there: {', '.join(sorted(there))})." if there else "."
 
 
 def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from slimfront.spaces.candidate import Candidate
+from slimfront.spaces.criteria import METHODS, NO_METHOD, Method
+from slimfront.spaces.family import FAMILIES
 from slimfront.spaces.methods import method_name, sparsity
+from slimfront.spaces.optimizers import OPTIMIZERS
+from slimfront.spaces.policies import NO_POLICY, POLICIES
 
 Choose = Callable[[str, str], Any]
 """(key of the domain, name of the parameter) -> value"""
@@ -32,52 +36,37 @@ def walk(choose: Choose) -> dict[str, Any]:
 
 def _architecture(choose: Choose) -> dict[str, Any]:
     family = choose("architecture.family", "family")
-    base = f"architecture.{family}."
-
-    def one(key: str) -> Any:
-        return choose(base + key, f"{family}.{key}")
-
-    result = {key: one(key) for key in ("stem_width", "stem_stride")}
-    stages = one("stages")
-    result["widths"] = [one(f"width.{i}") for i in range(stages)]
-    result["depths"] = [one(f"depth.{i}") for i in range(stages)]
-    result["strides"] = [one("first_stride")] + [one(f"stride.{i}") for i in range(1, stages)]
-    if family == "residual":
-        result["shortcut"] = one("shortcut")
-    if family == "inverted":
-        result["kernels"] = [one(f"kernel.{i}") for i in range(stages)]
-        result["expansions"] = [one(f"expansion.{i}") for i in range(stages)]
-    if family == "dense":
-        result["compression"] = one("compression")
-    return {"family": family, **result, "head_width": one("head_width")}
+    member = FAMILIES[family]
+    base = f"architecture.{member.name}."
+    return {"family": family, **member.walk(lambda key: choose(base + key, f"{member.name}.{key}"))}
 
 
 def _augmentation(choose: Choose) -> dict[str, Any]:
     result = {key: choose(f"augmentation.{key}", f"augmentation.{key}") for key in ("flip", "crop", "policy")}
-    policy = result["policy"]
-    if policy != "none":
+    if result["policy"] != NO_POLICY:
+        policy = POLICIES[result["policy"]].name
         result["strength"] = choose(f"augmentation.{policy}.strength", f"{policy}.strength")
     return result
 
 
 def _sparsity(choose: Choose, kind: str) -> dict[str, Any] | None:
     method = choose(f"pruning.{kind}.method", f"pruning.{kind}.method")
-    if method == "none":
+    if method == NO_METHOD:
         return None
     ratio, epochs = (choose(f"pruning.{kind}.{key}", f"pruning.{kind}.{key}") for key in ("ratio", "epochs"))
-    return dict(_sparsity_dict(method, ratio, epochs))
+    return dict(_sparsity_dict(method, METHODS[method], ratio, epochs))
 
 
 @functools.lru_cache(maxsize=1024)
-def _sparsity_dict(method: str, ratio: float, epochs: int) -> dict[str, Any]:
-    return sparsity(method, ratio, epochs).to_dict()
+def _sparsity_dict(name: str, _method: Method, ratio: float, epochs: int) -> dict[str, Any]:
+    return sparsity(name, ratio, epochs).to_dict()
 
 
 def _bits(choose: Choose, stages: int) -> dict[str, Any]:
     per_stage = choose("bits.per_stage", "bits.per_stage")
     result: dict[str, Any] = {}
     for kind in ("weights", "activations"):
-        names = [f"bits.{kind}.{i}" for i in range(stages)] if per_stage else [f"bits.{kind}"]
+        names = [f"bits.{kind}.{i}" for i in range(stages)] if per_stage and stages else [f"bits.{kind}"]
         values = [choose(name, name) for name in names]
         result[kind] = values if len(set(values)) > 1 else values[:1]  # one spelling, one digest
     # Stem and classifier stay at least as wide as the rest, and are rounded only where the rest is.
@@ -96,8 +85,8 @@ def _falling(weights: list[int]) -> list[int]:
 
 
 def _recipe(choose: Choose) -> dict[str, Any]:
-    optimizer = choose("recipe.optimizer", "optimizer")
-    result = {"optimizer": optimizer}
+    result = {"optimizer": choose("recipe.optimizer", "optimizer")}
+    optimizer = OPTIMIZERS[result["optimizer"]].name
     result["learning_rate"] = choose(f"recipe.{optimizer}.learning_rate", f"{optimizer}.learning_rate")
     for key in ("weight_decay", "momentum", "epochs", "batch_size", "warmup", "decay", "label_smoothing", "averaging"):
         result[key] = choose(f"recipe.{key}", key)
@@ -111,17 +100,12 @@ def _recipe(choose: Choose) -> dict[str, Any]:
 def chosen_in(candidate: Candidate) -> Callable[[str], Any]:
     """The inverse of `walk`: gives the value that the walk would have had to choose for a key."""
     architecture, bits = candidate.architecture, candidate.bits
-    lists = {"width": "widths", "depth": "depths", "stride": "strides", "kernel": "kernels", "expansion": "expansions"}
 
     def of_architecture(parts: list[str]) -> Any:
         if parts == ["family"]:
             return architecture.family
-        key = parts[1]
-        if key in lists:
-            return getattr(architecture, lists[key])[int(parts[2])]
-        if key == "stages":
-            return len(architecture.widths)
-        return architecture.strides[0] if key == "first_stride" else getattr(architecture, key)
+        key, *stage = parts[1:]
+        return FAMILIES[architecture.family].chosen(architecture, key, int(stage[0]) if stage else None)
 
     def of_bits(parts: list[str]) -> Any:
         if parts[0] == "per_stage":
@@ -142,7 +126,7 @@ def chosen_in(candidate: Candidate) -> Callable[[str], Any]:
         if table == "pruning":
             step = getattr(candidate.pruning, parts[0])
             if parts[1] == "method":
-                return "none" if step is None else method_name(step)
+                return NO_METHOD if step is None else method_name(step)
             return getattr(step, parts[1])
         # "recipe.sgd.learning_rate" and "mixup.strength" carry their branch in the middle.
         value = getattr(getattr(candidate, table), parts[-1])

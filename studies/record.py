@@ -109,6 +109,7 @@ class TrialRecord:
         notes: Remarks of its pipeline.
         account: What pruning was asked for, and what it removed.
         sampler: What the sampler wants to find again with the trial.
+        code: Hash of the source of each reference to a user's own code that the trial used.
         violation: By how much it misses the bar, as samplers are told: at most 0 is feasible; None: it is not known.
         load: Gives the details: called once, where they are first looked at.
     """
@@ -145,6 +146,7 @@ class TrialRecord:
     notes: tuple[str, ...] = ()
     account: Row | None = None
     sampler: Row = field(default_factory=dict)
+    code: Row = field(default_factory=dict)
     violation: float | None = None
     load: Callable[[], Details] = field(default=Details, compare=False, repr=False)
 
@@ -378,5 +380,6 @@ _SIMPLE: Mapping[str, tuple[str, values.Reader]] = {
     "notes": ("notes", _remarks),
     "account": ("account", _amounts),
     "sampler": ("sampler", _tree),
+    "code": ("code", _labels),
 }
 """By attribute, where its value goes in a record, and how it is read."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.spaces import CandidateError, Space, SpaceError, presets, references
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.foreign.values import LARGEST_NUMBER
-from slimfront.studies.samplers import SAMPLERS
+from slimfront.studies.samplers.tpe import TPE
+from slimfront.studies.sampling import SAMPLERS
 
+_TEXTS = ("name", "dataset")  # keys whose text may have a colon, and names no code
 LARGEST_FILE = 2**20  # bytes of a study file
 _LONGEST, _LONGEST_ERROR = 100, 1000  # characters of a refused value and of a whole error that are shown
 
@@ -41,7 +43,7 @@ class Settings:
         trials: How many trials the study has in all; None: no limit.
         hours: How long it works in all, across restarts; None: no limit.
         seed: Of sampling and of every training.
-        sampler: One of `slimfront.studies.samplers.SAMPLERS`.
+        sampler: One of `slimfront.studies.sampling.SAMPLERS`, or a user's own.
         startup_trials: Random trials before the sampler begins to learn.
         presets: Candidates that are tried first.
         max_score: Candidates above this score are not trained; None: no limit.
@@ -56,7 +58,7 @@ class Settings:
     trials: int | None = None
     hours: float | None = None
     seed: int = 0
-    sampler: str = "tpe"
+    sampler: str = TPE.name
     startup_trials: int = 10
     presets: tuple[str, ...] = ()
     max_score: float | None = None
@@ -75,7 +77,8 @@ class Settings:
         need(self.trials is None or self.trials >= 1, "trials", "1 or more")
         need(self.hours is None or self.hours > 0, "hours", "above 0")
         need(0 <= self.seed < 2**31, "seed", "in 0..2147483647")
-        need(self.sampler in SAMPLERS, "sampler", "one of " + ", ".join(SAMPLERS))
+        if self.sampler not in SAMPLERS:
+            raise SettingsError(f"sampler: {SAMPLERS.unknown(self.sampler)}")
         need(self.startup_trials >= 1, "startup_trials", "1 or more")
         need(self.max_score is None or self.max_score > 0, "max_score", "above 0")
         need(all(name in presets for name in self.presets), "presets", "names among " + ", ".join(presets))
@@ -85,12 +88,15 @@ class Settings:
         """The space. Raises SettingsError where it cannot be."""
         try:
             return Space(self.space)
-        except (SpaceError, CandidateError) as error:
+        except (SpaceError, CandidateError, references.CodeReferenceError) as error:
             raise SettingsError(f"space: {visible(error, most=_LONGEST_ERROR)}") from None
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a study file, or slimfront's own of that name. Raises SettingsError naming the file and the key."""
+        """Read a study file, or slimfront's own of that name; code of the user's own that it names is imported.
+
+        Raises SettingsError naming the file and the key.
+        """
         path = _shipped(path)
         try:
             written = tomllib.loads(read_small(path, LARGEST_FILE))
@@ -99,8 +105,10 @@ class Settings:
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, an endless number
             raise SettingsError(f"{path} is not valid TOML: {visible(error, most=2 * _LONGEST)}.") from None
         try:
+            named = references.named_in({key: value for key, value in written.items() if key not in _TEXTS})
+            references.give_all(named, path.parent)
             return cls.from_dict(written, path.stem)
-        except SettingsError as error:
+        except (SettingsError, references.CodeReferenceError) as error:
             raise SettingsError(f"{path}: {error}") from None
 
     @classmethod

@@ -5,26 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from slimfront.spaces.candidate import BIT_WIDTHS, FAMILIES, SHORTCUTS, Architecture, Bits
+from slimfront.spaces.candidate import BIT_WIDTHS, Architecture, Bits
+from slimfront.spaces.family import FAMILIES, SPECIAL
+from slimfront.spaces.options import Options
 
 
 @st.composite
-def architectures(draw: st.DrawFn, families: tuple[str, ...] = FAMILIES) -> Architecture:
+def architectures(draw: st.DrawFn, families: tuple[str, ...] = FAMILIES.names) -> Architecture:
     """Up to three stages of one or two blocks, at most 8 channels wide, in any mix of strides."""
     family = draw(st.sampled_from(families))
     stages = draw(st.integers(1, 3))
 
-    def per_stage(values: st.SearchStrategy[int]) -> tuple[int, ...]:
+    def per_stage(values: st.SearchStrategy[Any]) -> tuple[Any, ...]:
         return tuple(draw(st.lists(values, min_size=stages, max_size=stages)))
 
     special: dict[str, Any] = {}
-    if family == "residual":
-        special["shortcut"] = draw(st.sampled_from(SHORTCUTS))
-    elif family == "inverted":
-        special["kernels"] = per_stage(st.sampled_from((1, 3, 5)))
-        special["expansions"] = per_stage(st.integers(1, 3))
-    else:
-        special["compression"] = draw(st.sampled_from((0.1, 0.5, 1.0)))
+    options: dict[str, Any] = {}
+    for axis in FAMILIES[family].axes:
+        if axis.among:
+            values = st.sampled_from(axis.among[:3])
+        elif axis.whole:
+            values = st.integers(int(axis.low), int(min(axis.high, 3)))
+        else:
+            values = st.sampled_from((0.1, 0.5, 1.0))
+        (special if axis.place in SPECIAL else options)[axis.place] = (
+            per_stage(values) if axis.per_stage else draw(values)
+        )
     return Architecture(
         family,
         stem_width=draw(st.integers(1, 8)),
@@ -33,6 +39,7 @@ def architectures(draw: st.DrawFn, families: tuple[str, ...] = FAMILIES) -> Arch
         depths=per_stage(st.integers(1, 2)),
         strides=per_stage(st.integers(1, 2)),
         head_width=draw(st.sampled_from((0, 5))),
+        options=Options(options),
         **special,
     )
 

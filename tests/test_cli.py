@@ -198,11 +198,18 @@ def test_a_wrong_command_line_ends_in_one_line(
     assert "Input should" not in err  # a library's words to its programmer
 
 
-def test_help_does_not_import_torch() -> None:
-    code = "import sys, run_search; run_search.main(['--help']); sys.exit('torch' in sys.modules)"
+def test_help_and_words_do_not_import_torch() -> None:
+    code = (
+        "import sys, run_search; run_search.main(['--help']); from slimfront.spaces import presets;"
+        "from slimfront.spaces.criteria import METHODS; from slimfront.studies.report.methods_used import used;"
+        "from slimfront.studies.sampling import SAMPLERS; print(METHODS.names, SAMPLERS.names);"
+        "print(used(presets.values())); sys.exit('torch' in sys.modules or 'optuna' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
     assert "search" in done.stdout
+    assert "thinet" in done.stdout
+    assert "Jordan et al. 2024" in done.stdout
 
 
 def test_score_imports_no_more_than_it_needs() -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from slimfront.spaces import references
+from slimfront.spaces.family import FAMILIES
+from slimfront.spaces.space import known_keys
 from slimfront.studies.settings import Settings
 
 import run_search
@@ -22,6 +25,13 @@ def blocks(kind: str) -> list[tuple[str, str]]:
     """(page, text) of every block of that language."""
     pattern = re.compile(rf"^```{kind}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     return [(page.name, found) for page in PAGES for found in pattern.findall(page.read_text())]
+
+
+def named_files(page: str) -> dict[str, str]:
+    """Files that a page shows whole: blocks whose first line is "# NAME"."""
+    shown = [text for kind in ("python", "toml") for found, text in blocks(kind) if found == page]
+    names = [re.match(r"# (\w+\.(?:py|toml))\n", text) for text in shown]
+    return {name[1]: text for name, text in zip(names, shown, strict=True) if name is not None}
 
 
 def commands() -> list[tuple[str, str]]:
@@ -46,23 +56,37 @@ def test_commands_are_understood(page: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("toml"))
-def test_settings_can_be_read(page: str, text: str) -> None:
-    written = tomllib.loads(text)
-    if "space" in written:
-        Settings.from_dict(written, "example")
+def test_settings_can_be_read(page: str, text: str, tmp_path: Path) -> None:
+    for name, content in named_files(page).items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "example.toml").write_text(text)
+    if "space" in tomllib.loads(text):
+        with references.only_here():
+            Settings.from_toml(tmp_path / "example.toml")
+
+
+def test_examples_of_own_code_are_short() -> None:
+    found = named_files("extending.md")
+    assert "plain.py" in found
+    assert not {name: text.count("\n") for name, text in found.items() if text.count("\n") > 40}
 
 
 def test_every_key_of_a_space_is_documented() -> None:
-    from slimfront.spaces.space import _DEFAULTS
-
     page = (ROOT / "docs" / "study.md").read_text()
-    for key in _DEFAULTS:
+    for key in known_keys():
         table, *middle, last = key.split(".")
-        family = len(middle) == 1 and middle[0] in ("residual", "inverted", "dense")
+        family = len(middle) == 1 and middle[0] in FAMILIES.names
         spellings = (f"`{key}`", f"`.{last}`", f"`{table}.FAMILY.{last}`" if family else f"`{table}.POLICY.{last}`")
         assert any(spelling in page for spelling in spellings), key
     for field in dataclasses.fields(Settings):
         assert f"`{field.name}`" in page or f"[{field.name}]" in page or field.name == "space", field.name
+
+
+def test_every_family_is_in_the_methods() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    for family in FAMILIES:
+        assert f"| {family.name} |" in page
+        assert all(number in page for number in re.findall(r"arXiv:[\d.]+", family.paper)), family.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_docs import ROOT, blocks, commands
+from test_docs import ROOT, blocks, commands, named_files
 
 sys.path.insert(0, str(ROOT / "tests" / "search"))
 from postgresql_server import Server, binaries
@@ -66,6 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "studies" / name).write_text(shortened((ROOT / "studies" / name).read_text()))
     (mine,) = [text for page, text in blocks("toml") if page == "guide.md" and 'name = "mine"' in text]
     (place / "mine.toml").write_text(shortened(mine))
+    for name, text in named_files("extending.md").items():
+        (place / name).write_text(text)
     drawn = np.random.default_rng(0)
     for kind in ("rose", "tulip"):
         (place / "flowers" / kind).mkdir(parents=True)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from slimfront.spaces.criteria import CRITERIA, METHODS
+from slimfront.spaces.family import FAMILIES
+from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
+from slimfront.spaces.policies import POLICIES
+from slimfront.spaces.registry import Registry
+from slimfront.studies.sampling import SAMPLERS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOWNWARDS = ("search", "studies", "evaluators", "models", "spaces")
-FILES, LINES, METHODS, PRIVATE = 15, 400, 15, 5
+FILES, LINES, FUNCTIONS, PRIVATE = 15, 400, 15, 5
 
 
 def _files() -> Iterator[Path]:
@@ -49,13 +57,19 @@ def test_rooms_are_small() -> None:
     assert not [path for path in _files() if path.read_text().count("\n") > LINES]
 
 
+def test_every_room_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    rooms = {"slimfront." + ".".join(path.relative_to(ROOT).parts[:-1]) for path in _files()}
+    assert set(listed) - {"slimfront"} == rooms
+
+
 def test_classes_are_small() -> None:
     large = [
         f"{path.relative_to(ROOT)}: {node.name}"
         for path in _files()
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.ClassDef)
-        and sum(isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) for item in node.body) > METHODS
+        and sum(isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) for item in node.body) > FUNCTIONS
     ]
     assert not large
 
@@ -82,6 +96,50 @@ def test_optuna_is_used_by_its_public_parts() -> None:
     uses = [use for path in _files() for use in _private_uses(path)]
     assert len(uses) <= PRIVATE, uses
     assert len({use.partition(":")[0] for use in uses}) <= 1, uses
+
+
+REGISTRIES: tuple[Registry[Any], ...] = (FAMILIES, METHODS, CRITERIA, POLICIES, OPTIMIZERS, DECAYS, SAMPLERS)
+PRESETS = Path("spaces/presets.py")
+OTHER_WORDS = {  # (file, word): what it means there
+    ("spaces/candidate.py", "gradual"): "a schedule of pruning, which methods combine with other choices",
+    ("spaces/candidate.py", "sgd"): "what a recipe that names no optimizer has had from the first digest on",
+    ("spaces/candidate.py", "cosine"): "what a recipe that names no decay has had from the first digest on",
+    ("spaces/candidate.py", "dense"): "the phase before any compression, in files from the first on",
+    ("evaluators/scoring/strict.py", "dense"): "a coding of weights, in artifacts",
+    ("evaluators/scoring/score.py", "linear"): "a kind of layer, in the score's JSON",
+}
+
+
+def _own_files() -> dict[str, set[Path]]:
+    """By name, the files of the members that have it."""
+    found: dict[str, set[Path]] = {}
+    for registry in REGISTRIES:
+        folder = Path(*registry.package.split(".")[1:])
+        for member in registry:
+            (file,) = [
+                path
+                for path in (ROOT / folder).glob("*.py")
+                if member.name in _words(path) and path.name != "__init__.py"
+            ]
+            found.setdefault(member.name, set()).add(file.relative_to(ROOT))
+    return found
+
+
+def _words(path: Path) -> set[str]:
+    nodes = (node for node in ast.walk(_tree(path)) if isinstance(node, ast.Constant))
+    return {node.value for node in nodes if isinstance(node.value, str)}
+
+
+def test_nothing_else_names_a_member() -> None:
+    """No string literal equals a member's name outside of the member's own file and the presets."""
+    owners = _own_files()
+    found = {
+        (str(file), word)
+        for path in (*_files(), ROOT / "run_search.py")
+        for word in _words(path) & owners.keys()
+        if (file := path.relative_to(ROOT)) not in owners[word] | {PRESETS}
+    }
+    assert found == OTHER_WORDS.keys()
 
 
 @pytest.mark.parametrize("name", ["Coordinator", "Ledger", "WindowedTPE", "PatientStorage", "StudyStorage"])

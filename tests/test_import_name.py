@@ -84,6 +84,8 @@ def test_nothing_heavy_is_imported_before_it_is_asked_for() -> None:
     code = (
         "import sys, slimfront; assert 'torch' not in sys.modules;"
         "assert set(slimfront.__all__) <= set(dir(slimfront));"
+        "from slimfront.spaces.family import FAMILIES; assert all(family.words for family in FAMILIES);"
+        "assert 'torch' not in sys.modules;"
         "from slimfront import formula; assert formula(5.6e6, 2.8e8, 0, 0, 32, 32) == 2.0"
     )
     done = _python(ROOT, "-c", code)

@@ -55,7 +55,7 @@ from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.scoring.strict import side_bits
 from slimfront.models.folding import foldable_pairs
 from slimfront.models.network import Network, WeightLayer, weight_layers
-from slimfront.models.quantization.conversion import absorb_activations, norms_are_half, set_plain_norm
+from slimfront.models.quantization.conversion import absorb_activations, norms_are_half, set_plain_norm, settle
 from slimfront.models.quantization.quantizers import INTEGER_WIDTHS, QuantConv2d, QuantizedLayer, QuantLinear
 from torch import Tensor, nn
 
@@ -202,7 +202,7 @@ def from_bytes(data: bytes) -> Artifact:
     give_memory(network)
     _fill(network, rows, lengths, arrays)
     absorb_activations(network)
-    network.to(memory_format=torch.channels_last).eval()
+    settle(network)
     channels, height, width = facts["input"]
     payload = sum(array.nbytes for array in arrays.values())
     return Artifact(

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from slimfront.evaluators.scoring.strict import index_bits, weight_storage
+from slimfront.evaluators.scoring.strict import DENSE, index_bits, weight_storage
 
-CODINGS = ("dense", "bitmap", "index")
+CODINGS = (DENSE, "bitmap", "index")
 
 Unsigned = NDArray[np.uint32]
 Integers = NDArray[np.int8]
@@ -86,7 +86,7 @@ def from_codes(codes: Unsigned, bits: int) -> Integers:
 def stored_bytes(weights: int, stored: int, bits: int) -> int:
     """Bytes that `encode` writes, known before anything is read."""
     coding = weight_storage(weights, stored, bits).coding
-    if coding == "dense":
+    if coding == DENSE:
         return packed_bytes(weights, bits)
     positions = packed_bytes(weights, 1) if coding == "bitmap" else packed_bytes(stored, index_bits(weights))
     return positions + packed_bytes(stored, bits)
@@ -102,7 +102,7 @@ def encode(codes: Unsigned, there: Flags, bits: int, zero: int) -> bytes:
         zero: The code of a pruned weight where coding is dense.
     """
     coding = weight_storage(len(codes), int(there.sum()), bits).coding
-    if coding == "dense":
+    if coding == DENSE:
         return pack(np.where(there, codes, np.uint32(zero)), bits)
     positions = pack(there, 1) if coding == "bitmap" else pack(np.flatnonzero(there), index_bits(len(codes)))
     return positions + pack(codes[there], bits)
@@ -120,7 +120,7 @@ def decode(data: bytes, weights: int, stored: int, bits: int, zero: int) -> tupl
     if len(data) != stored_bytes(weights, stored, bits):
         raise PackingError(f"{weights} weights, {stored} of them stored, take another number of bytes.")
     coding = weight_storage(weights, stored, bits).coding
-    if coding == "dense":
+    if coding == DENSE:
         codes = unpack(data, weights, bits)
         return codes, pad_mask(codes != zero, stored)
     if coding == "bitmap":

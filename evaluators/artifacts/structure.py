@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from slimfront.evaluators.artifacts.container import ArtifactError, TamperedError
+from slimfront.evaluators.pruning.structure import groups_left
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.folding import foldable_pairs
 from slimfront.models.network import Network, WeightLayer, weight_layers
@@ -183,12 +184,12 @@ def empty_network(
         described = Architecture.from_dict(architecture)
     except CandidateError as error:
         raise TamperedError(f"its architecture is impossible: {error}") from None
-    size = largest_weights(described, classes, shape[0])
-    if size > LARGEST_NETWORK:
-        raise ArtifactError(f"its architecture may have {size:,} weights, more than the {LARGEST_NETWORK:,} allowed.")
     with torch.device("meta"):
         network = Network(described, classes, shape[0])
     full = weight_layers(network)
+    size = sum(layer.weight.numel() for layer in full.values())
+    if size > LARGEST_NETWORK:
+        raise ArtifactError(f"its architecture has {size:,} weights, more than the {LARGEST_NETWORK:,} allowed.")
     if not all(isinstance(part, list) for part in (layers, norms, sources)) or len(layers) != len(full):
         raise TamperedError(f"it does not describe the {len(full)} layers of its architecture.")
     rows = {name: Row.from_list(name, row, full[name]) for (name, row) in zip(full, layers, strict=True)}
@@ -199,30 +200,6 @@ def empty_network(
     _resize_norms(network, norms)
     _set_sources(network, sources)
     return network, rows, _try_out(network, shape, classes)
-
-
-def largest_weights(architecture: Architecture, classes: int, channels: int) -> int:
-    """An upper bound on the weights of the unpruned network, by arithmetic alone."""
-    width = architecture.stem_width
-    total = 9 * channels * width
-    for stage, own in enumerate(architecture.widths):
-        for _ in range(architecture.depths[stage]):
-            if architecture.family == "residual":
-                total += 10 * width * own + 9 * own * own
-                width = own
-            elif architecture.family == "inverted":
-                inside = width * architecture.expansions[stage]
-                total += inside * (width + architecture.kernels[stage] ** 2 + own)
-                width = own
-            else:
-                total += 4 * own * width + 36 * own * own
-                width += own
-        if architecture.family == "dense":
-            total += width * width  # the transition behind it
-    if architecture.head_width:
-        total += width * architecture.head_width
-        width = architecture.head_width
-    return total + width * classes
 
 
 def _checked_shape(shape: Any) -> tuple[int, int, int]:
@@ -241,7 +218,9 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 def _empty_layer(row: Row, full: WeightLayer) -> WeightLayer:
     if isinstance(full, nn.Linear):
         return nn.Linear(row.inputs, row.outputs, bias=row.bias, device="meta")
-    groups = row.outputs if full.groups > 1 else 1
+    groups = groups_left(full.out_channels, full.groups, row.outputs)
+    if row.outputs % groups:
+        raise TamperedError(f"a convolution in {groups} groups has {row.outputs} channels.")
     return nn.Conv2d(
         row.inputs * groups,
         row.outputs,

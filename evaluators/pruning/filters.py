@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
-from slimfront.evaluators.pruning.criteria import Sample, filter_importance
 from slimfront.evaluators.pruning.groups import Group, find_groups, remove_channels
-from slimfront.evaluators.pruning.reconstruction import gram_matrices, rescaling
+from slimfront.evaluators.pruning.importance import Sample, filter_importance
 from slimfront.evaluators.pruning.report import Report, compare, rounded
 from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
 from slimfront.spaces.candidate import Sparsity
+from slimfront.spaces.criteria import criterion_named
 from torch import Tensor, nn
 
 Filters = dict[str, dict[str, int]]  # group, by its first layer -> layer -> number of filters
@@ -25,6 +25,7 @@ class FilterCutter:
         self._shape = (channels, height, width)
         self._groups: tuple[Group, ...] | None = find_groups(network, self._shape)  # of the network as it is now
         self._before = find_filters(network, self._groups)
+        self._sizes = {group.name: group.size for group in self._groups}
         self.ratios = layer_ratios(step, list(self._before))
 
     def cut(self, progress: float, only: str | None = None) -> None:
@@ -43,8 +44,9 @@ class FilterCutter:
         before = {layer: count for layers in self._before.values() for layer, count in layers.items()}
         ratios = {layer: self.ratios[group] for group, layers in self._before.items() for layer in layers}
         after = count_filters(self._network, before)
-        lump = max(len(layers) for layers in self._before.values())
-        return compare("filters", before, after, ratios, by_layer=self._step.scope != "global", lump=lump)
+        lump = max(len(layers) * self._sizes[name] for name, layers in self._before.items())
+        by_layer, size = self._step.scope != "global", max(self._sizes.values())
+        return compare("filters", before, after, ratios, by_layer=by_layer, lump=lump, size=size)
 
 
 def find_filters(network: nn.Module, groups: Iterable[Group]) -> Filters:
@@ -93,11 +95,13 @@ def remove_filters(
     else:
         gone = {}
         for group in groups:
-            width = before[group.name][group.name]
+            width = before[group.name][group.name] // group.size
             count = rounded(width * ratios[group.name]) - (width - group.channels)
             gone[group.name] = _lowest(importance[group.name], count)
-    if step.criterion == "feature_map":
-        _make_up(network, groups, gone, sample, seed)
+    make_up = criterion_named(step.criterion).make_up
+    if make_up is not None:
+        with torch.no_grad():
+            make_up(network, groups, gone, sample, seed)
     remove_channels(network, groups, gone)
 
 
@@ -109,7 +113,7 @@ def _lowest(importance: Tensor, count: int) -> Tensor:
 def _lowest_of_all(groups: tuple[Group, ...], importance: Mapping[str, Tensor], missing: float) -> dict[str, Tensor]:
     # One ranking of all channels; removing one removes as many filters as there are layers in its group.
     left = {group.name: group.channels for group in groups}
-    cost = {group.name: len(group.filters) for group in groups}
+    cost = {group.name: len(group.filters) * group.size for group in groups}
     gone: dict[str, list[int]] = {group.name: [] for group in groups}
     owners = [(group.name, channel) for group in groups for channel in range(group.channels)]
     ranking = torch.cat([importance[group.name].double() for group in groups]).argsort(stable=True)
@@ -122,23 +126,3 @@ def _lowest_of_all(groups: tuple[Group, ...], importance: Mapping[str, Tensor], 
             missing -= cost[name]
             gone[name].append(channel)
     return {name: torch.tensor(channels, dtype=torch.int64) for name, channels in gone.items()}
-
-
-@torch.no_grad()
-def _make_up(
-    network: nn.Module, groups: tuple[Group, ...], gone: Mapping[str, Tensor], sample: Sample, seed: int
-) -> None:
-    """Scale the weights that read the kept channels, so that the next layers' sums change as little as possible."""
-    cut = tuple(group for group in groups if len(gone[group.name]))
-    grams = gram_matrices(network, cut, sample.inputs, seed)
-    for group in cut:
-        stays = torch.ones(group.channels, dtype=torch.bool)
-        stays[gone[group.name]] = False
-        kept = stays.nonzero().flatten()
-        for reader in group.readers:
-            factors = torch.ones(group.channels, dtype=torch.float64)
-            factors[kept] = rescaling(grams[group.name][reader.name], kept)
-            weight = network.get_submodule(reader.name).get_parameter("weight")
-            scale = torch.ones(weight.shape[1], dtype=weight.dtype)
-            scale[reader.channels] = factors[reader.roots].to(weight.dtype)
-            weight.mul_(scale.to(weight.device).view(1, -1, *[1] * (weight.ndim - 2)))

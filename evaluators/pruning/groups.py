@@ -11,13 +11,13 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch_pruning
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.masks import is_masked
-from slimfront.evaluators.pruning.methods import PruningError
 from slimfront.evaluators.pruning.structure import match_numbers
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.network import Network
@@ -54,6 +54,8 @@ class Group:
         entering: The padding shortcuts that take them in.
         leaving: The padding shortcuts that hand them on. The two sides of one are independent of each other: a channel
             that is removed before it is zero behind it, and one removed behind it is no longer passed.
+        size: Filters that each layer loses with one of the channels: more than one where a convolution in groups makes
+            or reads them, whose groups go as a whole, with what is inside of them.
     """
 
     name: str
@@ -63,6 +65,10 @@ class Group:
     readers: tuple[Member, ...]
     entering: tuple[Member, ...]
     leaving: tuple[Member, ...]
+    size: int = field(default=1, kw_only=True)
+
+
+_PARTS = ("filters", "norms", "readers", "entering", "leaving")
 
 
 def find_groups(network: nn.Module, input_shape: tuple[int, int, int], *, remember: bool = True) -> tuple[Group, ...]:
@@ -82,13 +88,10 @@ def find_groups(network: nn.Module, input_shape: tuple[int, int, int], *, rememb
     for name, layer in network.named_modules():
         if is_masked(layer) or hasattr(layer, "stored_weights"):
             raise PruningError(f"Filters must be pruned before single weights, but layer {name!r} has a mask.")
-        if (
-            isinstance(layer, nn.Conv2d)
-            and layer.groups > 1
-            and not layer.groups == layer.in_channels == layer.out_channels
-        ):
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1 and layer.in_channels != layer.out_channels:
             raise PruningError(
-                f"{name!r} is a convolution of {layer.groups} groups: only depthwise ones can be pruned."
+                f"{name!r} is a convolution in groups that has {layer.in_channels} channels before it and "
+                f"{layer.out_channels} behind it: only where they are as many can it be pruned."
             )
     if not remember or not isinstance(network, Network):
         return _trace(network, input_shape)
@@ -199,7 +202,7 @@ def _trace(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Group
     linear = [layer for layer in names if isinstance(layer, nn.Linear)]
     found = graph.get_all_groups(ignored_layers=linear, root_module_types=[nn.Conv2d])
     order = {name: index for index, name in enumerate(names.values())}
-    groups = [_describe(graph, group, names, order) for group in found]
+    groups = _joined(network, [_describe(graph, group, names, order) for group in found])
     if not groups:
         raise PruningError(f"{type(network).__name__} has nothing to prune: no filters.")
     return tuple(sorted(groups, key=lambda group: order[group.name]))
@@ -220,12 +223,44 @@ def _describe(graph: Any, found: Any, names: Mapping[nn.Module, str], order: Map
             raise PruningError(f"{name!r} is a {type(layer).__name__}: its channels cannot be removed.")
     for members in parts.values():
         members.sort(key=lambda member: order[member.name])
-    sides = {part: tuple(parts[part]) for part in ("filters", "norms", "readers", "entering", "leaving")}
     count = found[0].dep.target.module.out_channels
-    for member in sides["filters"]:
+    for member in parts["filters"]:
         if sorted(member.roots.tolist()) != list(range(count)):
             raise PruningError(f"The filters of {member.name!r} are read in a way that cannot be pruned.")
-    return Group(sides["filters"][0].name, count, **sides)
+    return Group(parts["filters"][0].name, count, *(tuple(parts[part]) for part in _PARTS))
+
+
+def _joined(network: nn.Module, groups: list[Group]) -> list[Group]:
+    """What a convolution in groups reads goes with what it makes, a whole group of it at once."""
+    for name, layer in network.named_modules():
+        if not isinstance(layer, nn.Conv2d) or layer.groups in (1, layer.in_channels):
+            continue
+        size = layer.in_channels // layer.groups
+        before = next(group for group in groups if any(member.name == name for member in group.readers))
+        behind = next(group for group in groups if any(member.name == name for member in group.filters))
+        if before is behind or (before.size, behind.size) != (1, 1):
+            raise PruningError(f"{name!r} is a convolution in groups, as another one beside it is: none can be cut.")
+        read = next(member for member in before.readers if member.name == name)
+        made = next(member for member in behind.filters if member.name == name)
+        parts = [
+            tuple(
+                Member(member.name, member.channels, _units(own, size)[member.roots])
+                for group, own in ((before, read), (behind, made))
+                for member in getattr(group, part)
+                if not (part == "readers" and member.name == name)
+            )
+            for part in _PARTS
+        ]
+        groups = [group for group in groups if group is not before and group is not behind]
+        groups.append(Group(before.name, layer.groups, *parts, size=size))
+    return groups
+
+
+def _units(member: Member, size: int) -> Tensor:
+    """By channel of a group, which group of the convolution it belongs to."""
+    units = torch.empty_like(member.roots)
+    units[member.roots] = member.channels // size
+    return units
 
 
 def _part(layer: nn.Module, makes: bool) -> str | None:

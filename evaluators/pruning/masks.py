@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from slimfront.evaluators.pruning.methods import PruningError
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.scoring.score import stored_weights
 from slimfront.models.network import WeightLayer, weight_layers
 from torch import Tensor, nn

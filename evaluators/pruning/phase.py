@@ -13,18 +13,18 @@ from typing import Protocol
 
 import torch
 from slimfront.evaluators.data.images import Images
-from slimfront.evaluators.pruning.criteria import draw_sample
 from slimfront.evaluators.pruning.filters import FilterCutter
+from slimfront.evaluators.pruning.importance import draw_sample
 from slimfront.evaluators.pruning.masks import apply_masks
 from slimfront.evaluators.pruning.report import Report
 from slimfront.evaluators.pruning.schedules import plan
 from slimfront.evaluators.pruning.weights import WeightCutter
 from slimfront.evaluators.training.context import Hook, TrainContext
 from slimfront.evaluators.training.loop import Epoch, train, untrained
-from slimfront.spaces.candidate import Recipe, Sparsity
+from slimfront.spaces.candidate import GRADUAL, Recipe, Sparsity
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import nn
 
-FINE_TUNING_RATE = {"sgd": 0.2, "adamw": 0.3, "muon": 0.3}  # of the learning rate of the uncompressed training
 UPDATES = 40  # of the masks, in gradual pruning of weights
 RECOVERY = 0.25  # share of gradual pruning's training that is left to the final masks
 
@@ -58,7 +58,7 @@ def make_cutter(
 
 def fine_tuning(recipe: Recipe) -> Recipe:
     """The recipe for training that goes on from a trained network: the same at a lower learning rate."""
-    return replace(recipe, learning_rate=recipe.learning_rate * FINE_TUNING_RATE[recipe.optimizer])
+    return replace(recipe, learning_rate=recipe.learning_rate * OPTIMIZERS[recipe.optimizer].fine_tuning)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class PruningPhase:
 
         Args:
             network: Trained. For filters it must not have masks yet.
-            context: Its recipe is the uncompressed training's: fine-tuning takes a share of its learning rate
-                (FINE_TUNING_RATE). Rounds after the first add their number to the checkpoint's name; run again from the
+            context: Its recipe is the uncompressed training's: fine-tuning takes its optimizer's share of
+                its learning rate. Rounds after the first add their number to the checkpoint's name; run again from the
                 same uncompressed network, the phase repeats its cuts and replays or resumes its trainings. There is no
                 preview where weights go gradually, as there is no first cut then.
 
@@ -97,7 +97,7 @@ class PruningPhase:
         start = time.perf_counter()
         for number, part in enumerate(plan(step, list(cutter.ratios))):
             hooks = context.hooks
-            if part.epochs > 0 and step.schedule == "gradual" and step.granularity == "weights":
+            if part.epochs > 0 and step.schedule == GRADUAL and step.granularity == "weights":
                 cutter.cut(0.0)  # masks of ones: a resumed training has to find them
                 hooks = (*hooks, _GradualMasks(cutter.cut))
             else:

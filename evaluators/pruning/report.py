@@ -28,13 +28,15 @@ class Report:
         granularity: "filters" or "weights": the unit of all counts.
         layers: Counts by layer.
         asked: How many should have been removed in all, unrounded.
-        lump: How many can only go together: 1, or the largest number of layers that lose a filter at once.
+        lump: How many can only go together: 1, or the largest number of filters that several layers lose at once.
+        size: How many of one layer can only go together: 1, or the channels of a convolution's largest group.
     """
 
     granularity: str
     layers: tuple[LayerCount, ...]
     asked: float
     lump: int = 1
+    size: int = 1
 
     @property
     def before(self) -> int:
@@ -61,7 +63,7 @@ class Report:
         """Whether what was asked was done, to one weight, or to one filter a layer."""
         by_layer = [abs(layer.after - layer.asked) for layer in self.layers if layer.asked is not None]
         if by_layer:
-            return max(by_layer) <= 1
+            return max(by_layer) <= self.size
         return abs(self.removed - self.asked) <= self.lump
 
     @property
@@ -97,6 +99,7 @@ def compare(
     *,
     by_layer: bool,
     lump: int = 1,
+    size: int = 1,
 ) -> Report:
     """The report on a step.
 
@@ -107,6 +110,7 @@ def compare(
         ratios: Share asked of each layer.
         by_layer: Whether each layer had to give its own share, or only all of them together.
         lump: How many can only go together.
+        size: How many of one layer.
     """
 
     def counts() -> Iterable[LayerCount]:
@@ -114,4 +118,5 @@ def compare(
             asked = count * (1 - ratios[name]) if by_layer else None
             yield LayerCount(name, count, after[name], asked)
 
-    return Report(granularity, tuple(counts()), sum(count * ratios[name] for name, count in before.items()), lump)
+    asked = sum(count * ratios[name] for name, count in before.items())
+    return Report(granularity, tuple(counts()), asked, lump, size)

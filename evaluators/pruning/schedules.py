@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimfront.evaluators.pruning.methods import PruningError
-from slimfront.spaces.candidate import Sparsity
+from slimfront.evaluators.pruning.errors import PruningError
+from slimfront.spaces.candidate import GRADUAL, Sparsity
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def plan(step: Sparsity, layers: Sequence[str]) -> list[Round]:
         return [Round(1.0, name, epochs) for name, epochs in zip(layers, shares, strict=True)]
     # Without fine-tuning in between, rounds of a cut come to the same as one, but for the drift of what they look at.
     rounds = 1 if step.schedule == "once" else step.rounds
-    if step.schedule == "gradual" and step.granularity == "weights":
+    if step.schedule == GRADUAL and step.granularity == "weights":
         rounds = 1
     return [Round((k + 1) / rounds, None, epochs) for k, epochs in enumerate(share_epochs(step.epochs, rounds))]
 
@@ -73,7 +73,7 @@ def share_gone(schedule: str, ratio: float, progress: float) -> float:
         return ratio
     if schedule == "iterative":
         return float(1 - (1 - ratio) ** progress)
-    if schedule == "gradual":
+    if schedule == GRADUAL:
         return float(ratio * (1 - (1 - progress) ** 3))
     return ratio
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.masks import attach_masks
-from slimfront.evaluators.pruning.methods import PruningError
 from torch import Tensor, nn
 
 
@@ -38,12 +38,22 @@ def load_pruned(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         ) from None
 
 
+def groups_left(before: int, groups: int, now: int) -> int:
+    """Groups of a convolution that had `before` output channels in `groups`, and has `now`: each goes as a whole.
+
+    The last one may lose channels, as it is an ordinary convolution then. Those of a depthwise one have one channel.
+
+    >>> groups_left(32, 32, 5), groups_left(32, 4, 16), groups_left(32, 4, 3)
+    (5, 2, 1)
+    """
+    return max(1, now // (before // groups))
+
+
 def match_numbers(layer: nn.Module) -> None:
     """Set the numbers that a layer keeps beside its tensors to their shapes."""
     if isinstance(layer, nn.Conv2d):
-        layer.out_channels, inputs = layer.weight.shape[:2]
-        if layer.groups > 1:  # depthwise: as many groups as channels
-            layer.groups = layer.out_channels
+        before, layer.out_channels, inputs = layer.out_channels, *layer.weight.shape[:2]
+        layer.groups = groups_left(before, layer.groups, layer.out_channels)
         layer.in_channels = inputs * layer.groups
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape

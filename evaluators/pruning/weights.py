@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from slimfront.evaluators.pruning.criteria import Sample, weight_importance
+from slimfront.evaluators.pruning.importance import Sample, weight_importance
 from slimfront.evaluators.pruning.masks import current_mask, prunable_layers, set_mask
 from slimfront.evaluators.pruning.report import Report, compare, rounded
 from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
@@ -75,7 +75,7 @@ def mask_weights(
         if kept >= present:
             continue
         # Only what is there can go; what is gone must come last whatever its importance.
-        values = torch.where(mask > 0, values, -1.0)
+        values = torch.where(mask > 0, values, float("-inf"))
         mask = torch.zeros_like(mask)
         mask[values.topk(kept).indices] = 1
         for name, part in zip(pool, torch.split(mask, [masks[name].numel() for name in pool]), strict=True):

@@ -6,7 +6,8 @@ import dataclasses
 
 import torch
 from slimfront.evaluators.data.images import Images
-from slimfront.evaluators.pruning import PruningPhase
+from slimfront.evaluators.pruning.criteria.magnitude import L1
+from slimfront.evaluators.pruning.phase import PruningPhase
 from slimfront.evaluators.scoring.counting import count_macs, one_thread
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training.context import TrainContext
@@ -78,7 +79,7 @@ def _prune(
 ) -> None:
     """The same counts by the cheapest way: by magnitude, at once, without training."""
     scope = "layer" if step.scope == "global" and step.granularity == "filters" else step.scope
-    simple = dataclasses.replace(step, criterion="l1", scope=scope, schedule="once", rounds=1, epochs=0, penalty=0.0)
+    simple = dataclasses.replace(step, criterion=L1.name, scope=scope, schedule="once", rounds=1, epochs=0, penalty=0.0)
     blank = Images(torch.zeros(2, *input_shape, dtype=torch.uint8), torch.arange(2) % classes)
     context = TrainContext(blank, None, candidate.recipe, candidate.augmentation, classes, seed=0)
     for _ in PruningPhase(simple).run(network, context):

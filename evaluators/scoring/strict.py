@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DENSE = "dense"  # a coding: every weight, one after the other
+
 
 @dataclass(frozen=True)
 class WeightStorage:
@@ -41,7 +43,7 @@ def weight_storage(weights: int, stored: int, weight_bits: int) -> WeightStorage
         WeightStorage("index", stored * (index_bits(weights) + weight_bits)),
     ]
     if stored == weights or weight_bits > 1:
-        choices.insert(0, WeightStorage("dense", weights * weight_bits))
+        choices.insert(0, WeightStorage(DENSE, weights * weight_bits))
     return min(choices, key=lambda choice: choice.bits)
 
 

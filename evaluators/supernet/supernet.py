@@ -32,6 +32,7 @@ from slimfront.evaluators.training.teacher import teacher_file, teacher_for
 from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
 from slimfront.models.network import Network
+from slimfront.spaces import references
 from slimfront.spaces.candidate import Architecture
 
 PHASE = "supernet"
@@ -144,6 +145,7 @@ def supernet_file(
     parts = [sharing.digest, data.digest, str(seed), str(SUPERNET_VERSION), device.split(":")[0]]
     if sharing.recipe.distillation > 0:
         parts += [teacher_file(_job(sharing, data, seed, device), data).stem, f"{VIEWS} views"]
+    parts += [f"{name} {source}" for name, source in references.sources(sharing.to_dict()).items()]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return (folder or cache_folder() / "supernets") / f"supernet-{key}.safetensors"
 

@@ -26,11 +26,12 @@ from slimfront.evaluators.training.augmentation import augment
 from slimfront.evaluators.training.averaging import Averaging
 from slimfront.evaluators.training.checkpoint import State
 from slimfront.evaluators.training.context import TrainContext
+from slimfront.evaluators.training.learning_rate import learning_rate_factor
 from slimfront.evaluators.training.loop import Epoch, TrainingError, half_precision, loss_of
-from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
 from slimfront.evaluators.training.views import Views
 from slimfront.models.network import Network
 from slimfront.spaces.candidate import Architecture
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import Tensor
 
 CURVE_IMAGES = 1000  # of the validation images, and of those that norms are estimated on, after every epoch
@@ -73,7 +74,7 @@ def train_shared(
     """
     recipe, device, total = sharing.recipe, context.device, sharing.recipe.epochs
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(network, recipe)
+    optimizer = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
     state = State(network, optimizer, averaging, {**identity, "epochs": total})
     done = [_read(epoch) for epoch in state.resume(context.checkpoint)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.training.views import Views
-from slimfront.spaces.candidate import Augmentation, Recipe
+from slimfront.spaces.candidate import UNCOMPRESSED, Augmentation, Recipe
 from torch import Tensor, nn
 
 Teacher = nn.Module | Views  # a network that is asked, or what one said when it was asked before
@@ -61,7 +61,7 @@ class TrainContext:
     classes: int
     seed: int
     device: torch.device = CPU
-    phase: str = "dense"
+    phase: str = UNCOMPRESSED
     epochs: int | None = None
     teacher: Teacher | None = None
     hooks: tuple[Hook, ...] = ()

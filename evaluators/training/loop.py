@@ -22,11 +22,12 @@ from slimfront.evaluators.training.augmentation import augment, normalise
 from slimfront.evaluators.training.averaging import Averaging
 from slimfront.evaluators.training.checkpoint import State
 from slimfront.evaluators.training.context import TrainContext
-from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer
+from slimfront.evaluators.training.learning_rate import learning_rate_factor
 from slimfront.evaluators.training.views import Views
 from slimfront.models.kernels.convolution import quick_answers
 from slimfront.models.quantization.quantizers import quantized_layers
 from slimfront.spaces.candidate import Recipe
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import Tensor, nn
 
 EVALUATION_BATCH = 500
@@ -76,7 +77,7 @@ def train(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
     recipe, device, total = context.recipe, context.device, context.length
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = context.images.to(device)
-    optimizer = make_optimizer(network, recipe)
+    optimizer = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
     state = State(network, optimizer, averaging, {"recipe": recipe.digest, "epochs": total, "seed": context.seed})
     done = [Epoch(**epoch) for epoch in state.resume(context.checkpoint)]

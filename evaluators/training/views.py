@@ -16,6 +16,7 @@ from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.training.augmentation import augment, draw_moves
 from slimfront.models.kernels.convolution import quick_answers
 from slimfront.spaces.candidate import Augmentation
+from slimfront.spaces.policies import NO_POLICY
 from torch import Tensor, nn
 
 VIEWS = 12
@@ -47,7 +48,7 @@ class Views:
 
 def can_be_asked_before(augmentation: Augmentation, images: int, classes: int) -> bool:
     """Whether views hold all that the augmentation does, and their answers fit in memory."""
-    return augmentation.policy == "none" and VIEWS * images * classes * 2 <= LARGEST
+    return augmentation.policy == NO_POLICY and VIEWS * images * classes * 2 <= LARGEST
 
 
 @torch.no_grad()

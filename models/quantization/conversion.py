@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from slimfront.models.blocks import BasicBlock, DenseLayer, InvertedBlock, Transition
 from slimfront.models.folding import fold_batch_norm
 from slimfront.models.network import weight_layers
 from slimfront.models.quantization.calibration import Observation, input_step, weight_steps
@@ -28,14 +27,6 @@ IMAGE_LAYER = "stem.conv"  # sees the image itself
 IMAGE_STEP = 1 / 64  # pixels are (0..255 - 128) / 64: signed 8-bit integers at this step
 
 Widths = Mapping[str, tuple[int, int]]  # layer name -> (bits of its weight, bits of its input)
-
-# Activations whose output one layer alone sees: an unsigned grid clamps at zero itself, so they would do nothing.
-_SINGLE_READER: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
-    BasicBlock: (("act1", "conv2"),),
-    InvertedBlock: (("expand.act", "depthwise.conv"), ("depthwise.act", "project.conv")),
-    DenseLayer: (("act1", "conv1"), ("act2", "conv2")),
-    Transition: (("act", "conv"),),
-}
 
 
 class ConversionError(ValueError):
@@ -102,14 +93,31 @@ def lower(network: nn.Module, widths: Widths, observed: Mapping[str, Observation
 
 
 def absorb_activations(network: nn.Module) -> None:
-    """Take out the ReLUs that a quantized layer makes superfluous: it alone reads them, on an unsigned grid."""
+    """Take out the ReLUs that a quantized layer makes superfluous: it alone reads them, on an unsigned grid.
+
+    Such a grid clamps at zero itself. Blocks say in their attribute `read_once` which layer alone reads an activation.
+    """
     for module in network.modules():
-        for act, reader in _SINGLE_READER.get(type(module), ()):
+        for act, reader in getattr(module, "read_once", ()):
             layer = _find(module, reader)
             relu = _find(module, act)
             if isinstance(relu, nn.ReLU) and isinstance(layer, QuantizedLayer) and _clamps(layer):
                 parent, _, child = act.rpartition(".")
                 setattr(module.get_submodule(parent), child, nn.Identity())
+
+
+@torch.no_grad()
+def settle(network: nn.Module) -> None:
+    """Evaluation mode, and every 4-dimensional tensor in channels_last.
+
+    Another order may take another convolution routine, which rounds differently. A 1x1 kernel is in every order at
+    once, and has whatever strides it was left with, which matters as well: it gets those of a product with its mask.
+    """
+    for module in network.eval().modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and tensor.ndim == 4:
+                order = torch.channels_last if tensor.shape[2:].numel() > 1 else torch.contiguous_format
+                tensor.data = tensor.data.clone(memory_format=order)
 
 
 @torch.no_grad()
@@ -128,8 +136,7 @@ def deploy(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             _simplify(module, half=norms_are_half(network))
-    # Another memory order may take another convolution routine, which rounds differently.
-    network.to(memory_format=torch.channels_last).eval()
+    settle(network)
 
 
 def norms_are_half(network: nn.Module) -> bool:

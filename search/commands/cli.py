@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from slimfront.search.commands import options as given
 from slimfront.search.commands.collection import uncollected
 from slimfront.search.commands.failures import DONE, FAILED, INTERRUPTED, report_error, say
+from slimfront.search.commands.options import DEFAULT_STORAGE, PRESETS, Allow, AsJson, DataDir, Device, Name, Storage
 from typer.core import TyperGroup
 
-# Nothing of ours is imported up here: torch takes seconds, and `--help` must not.
+# Nothing is imported up here that needs torch: it takes seconds, and `--help` must not.
 
 
 class _Commands(TyperGroup):
@@ -39,25 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DEFAULT_STORAGE = "sqlite:///slimfront.db"
-PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
-
-Storage = Annotated[str, typer.Option(help="Where the study lies: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
-Name = Annotated[str | None, typer.Option(help="The study's name; may be left out where there is only one.")]
-OwnName = Annotated[str | None, typer.Option(help="Of this study in its storage; default: as its file says.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
-DataDir = Annotated[
-    Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
-]
-
-
-class Device(StrEnum):
-    """Where trainings run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
 
 def _print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -71,7 +53,7 @@ def search(
         "studies/quick.toml"
     ),
     storage: Storage = DEFAULT_STORAGE,
-    name: OwnName = None,
+    name: given.OwnName = None,
     trials: Annotated[int | None, typer.Option(help="Trials of the whole study; default: its file's.")] = None,
     hours: Annotated[
         float | None,
@@ -88,6 +70,7 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Of sampling and training, instead of the study's.")] = None,
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
+    changed_code: given.ChangedCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
@@ -97,7 +80,7 @@ def search(
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
     options = Options(
-        storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=out, ray=ray, settings=study
+        storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code
     )
     outcome, summary, files = launch(settings, options)
     if as_json:
@@ -119,7 +102,7 @@ def import_trials(
     source: Annotated[str, typer.Option(help="Where the other study lies, a URL like --storage.")],
     source_name: Annotated[str | None, typer.Option(help="Its name; may be left out where there is one.")] = None,
     storage: Storage = DEFAULT_STORAGE,
-    name: OwnName = None,
+    name: given.OwnName = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -186,11 +169,13 @@ def score(
         float,
         typer.Option(help="p_u: share of the original weights that unstructured pruning removes, in closed form."),
     ] = 0.0,
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a network without training it."""
     from slimfront.search.commands.show import print_score, score_of
 
+    given.give(allow)
     with uncollected():
         result = score_of(candidate, weight_bits, activation_bits, structured, unstructured)
     if as_json:
@@ -218,6 +203,8 @@ def retrain(
     data_dir: DataDir = None,
     bar: Annotated[float | None, typer.Option(help="Accuracy to clear; default: the study's, without one 0.9.")] = None,
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
+    allow: Allow = None,
+    changed_code: given.ChangedCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
@@ -226,7 +213,8 @@ def retrain(
     from slimfront.search.retrain.run import retrain as run
     from slimfront.search.retrain.show import print_retrained
 
-    chosen = {"trial": trial, "front": front, "candidate": candidate}
+    given.give(allow)
+    chosen = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
     options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
     how, summary = run(plan, options)
@@ -266,10 +254,7 @@ def data(
 @app.command(epilog="Example: python run_search.py sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7")
 def sweep(
     candidate: Annotated[str, typer.Option(help=f"A candidate's JSON file, or a preset: {PRESETS}.")] = "resnet8",
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated; default: li_filters, thinet, global_l1, han, random, random_filters."),
-    ] = (None),
+    methods: given.Methods = None,
     ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
     retrain_epochs: Annotated[int, typer.Option(help="After pruning, the same for every method.")] = 3,
@@ -283,11 +268,13 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder of everything; the same command goes on where it stopped.")] = Path(
         "runs/sweep"
     ),
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy against pruning ratio for several methods on one network."""
     from slimfront.search.commands.show import print_sweep, read_candidate, run_sweep
 
+    given.give(allow)
     names = [name.strip() for name in methods.split(",")] if methods is not None else None
     summary = run_sweep(
         read_candidate(candidate),
@@ -322,11 +309,13 @@ def report(
     retrained: Annotated[
         list[Path] | None, typer.Option(help="A retraining's folder or summary.json; default: those in runs/final.")
     ] = None,
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a study up as one self-contained HTML page, and as slides."""
     from slimfront.search.commands.reporting import print_written, write_report
 
+    given.give(allow)
     written = write_report(storage, name, bar, out, slides, retrained or [])
     if as_json:
         _print_json(written)
@@ -339,11 +328,13 @@ def verify(
     artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
     dataset: Annotated[str | None, typer.Option(help="Data set of the accuracy; default: what the file names.")] = None,
     data_dir: DataDir = None,
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
     from slimfront.search.commands.artifacts import print_verified, verify_file
 
+    given.give(allow)
     facts = verify_file(artifact, dataset, data_dir, say=say)
     if as_json:
         _print_json(facts)
@@ -357,11 +348,13 @@ def verify(
 def export(
     artifact: Annotated[Path, typer.Argument(help="A .slim file.", metavar="ARTIFACT")],
     onnx: Annotated[Path, typer.Option(help="File to write; it runs without slimfront.")],
+    allow: Allow = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an artifact as ONNX and time it in onnxruntime."""
     from slimfront.search.commands.artifacts import export_file, print_exported
 
+    given.give(allow)
     facts = export_file(artifact, onnx)
     if as_json:
         _print_json(facts)
@@ -378,7 +371,8 @@ def _fail(text: str, code: int) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
     try:
-        result = app(args=arguments, standalone_mode=False)
+        with given.fresh():
+            result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):  # outside of any command: at the shell's completion, or where input ends

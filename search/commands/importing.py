@@ -13,9 +13,10 @@ from typing import Any
 
 import optuna
 from slimfront.search.launch import check_identity, only_coordinator
+from slimfront.search.own_code import changed, check_code
 from slimfront.search.proposals.drafts import Drafts
 from slimfront.search.terminal import Console
-from slimfront.spaces import CandidateError, SpaceError
+from slimfront.spaces import CandidateError, SpaceError, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State, TrialRecord
@@ -30,6 +31,7 @@ _LEFT_OUT = {
     "known": "known already",
     "outside": "outside of the space",
     "other_data": "with other data or seed",
+    "other_code": "with other code of your own",
     "copies": "copies of others' results",
     "unreadable": "without a record that can be read",
     "unfinished": "not trained to their end",
@@ -43,10 +45,11 @@ def import_finished(
     """Copy what fits.
 
     Returns:
-        {"study", "source", "imported", "known", "outside", "other_data", "copies", "unreadable", "unfinished"}: trials
-        by what became of them. `known` were here already; `outside` are candidates beyond the space; `other_data` were
-        trained on other data or seeds; `copies` took over the result of another trial; `unreadable` have no record of
-        this program, or values that are no accuracy and score; `unfinished` were stopped, failed or still run.
+        {"study", "source", "imported"} and, by what became of the other trials, "known" (they were here already),
+        "outside" (candidates beyond the space), "other_data" (trained on other data or seeds), "other_code" (with
+        another source of the user's own code), "copies" (they took over the result of another trial), "unreadable"
+        (no record of this program, or values that are no accuracy and score) and "unfinished" (stopped, failed, or
+        still running).
 
         Where none of them fits, nothing is written.
 
@@ -69,6 +72,7 @@ def import_finished(
     with only_coordinator(storage) as (opened, _):
         store = open_study(opened, settings.name)
         check_identity(store, settings, data.digest)
+        check_code(store, accepted=False)
         known = {trial.digest for trial in store.trials}
         fresh = [trial for digest, trial in fitting.items() if digest not in known]
         for trial in fresh:
@@ -92,6 +96,8 @@ def _sorted_out(
             left["copies"] += 1
         elif trial.data_digest != data_digest or trial.seed != settings.seed:
             left["other_data"] += 1
+        elif changed(trial.code, references.sources()):
+            left["other_code"] += 1
         elif trial.candidate.digest in fitting:
             left["known"] += 1
         else:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from slimfront.evaluators import outputs
 from slimfront.search.terminal import Console
-from slimfront.spaces import Candidate, CandidateError, Pruning, presets
+from slimfront.spaces import Candidate, CandidateError, Pruning, presets, references
 from slimfront.spaces.candidate import BIT_WIDTHS
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
@@ -168,11 +168,12 @@ def read_candidate(text: str) -> Candidate:
         candidate = Candidate.from_json(written)
     except CandidateError as error:
         raise CandidateError(f"{path}: {error}") from None
-    from slimfront.evaluators.artifacts.structure import largest_weights
+    references.check_given(candidate.to_dict())
+    from slimfront.models.network import count_weights
 
-    most = largest_weights(candidate.architecture, CLASSES, INPUT_SHAPE[0])
+    most = count_weights(candidate.architecture, CLASSES, INPUT_SHAPE[0])
     if most > LARGEST_NETWORK:
-        raise CandidateError(f"{path}: its network may have {most:,} weights; {LARGEST_NETWORK:,} are allowed.")
+        raise CandidateError(f"{path}: its network has {most:,} weights; {LARGEST_NETWORK:,} are allowed.")
     return candidate
 
 
@@ -256,6 +257,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     outputs.check_outside_data("--out", other["out"], other["dataset"])
     outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), {"the candidate": candidate_file(other["name"])})
 
+    references.give_all(references.named_in(methods), Path())  # named here, and so allowed
     try:
         numbers = sweeps.DEFAULT_RATIOS if ratios is None else tuple(float(word) for word in ratios.split(","))
     except ValueError:
@@ -265,8 +267,7 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     other["device"] = resources(Options(storage="", workers=1, device=other["device"]))[0]
     for note in notes_of(other["dataset"]):
         Console(stderr=True).say(f"{other['dataset']}: {note}")
-    chosen = sweeps.DEFAULT_METHODS if methods is None else methods
-    return sweeps.sweep(candidate, methods=chosen, ratios=numbers, command=typed_command(), **other)
+    return sweeps.sweep(candidate, methods=methods, ratios=numbers, command=typed_command(), **other)
 
 
 def print_sweep(summary: dict[str, Any], out: Path) -> None:

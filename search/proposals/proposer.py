@@ -25,9 +25,10 @@ from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
 from slimfront.search.proposals.sampling import Sampling
 from slimfront.spaces import Candidate, CandidateError
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.front import REFERENCE_SCORE, Point, non_dominated
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
-from slimfront.studies.samplers import seed_of
+from slimfront.studies.sampling import seed_of
 from slimfront.studies.settings import Settings
 
 Indices = NDArray[np.intp]
@@ -302,7 +303,7 @@ def _read(record: TrialRecord) -> Seen | None:
     if candidate is None or record.score is None:
         return None
     last = candidate.recipe.epochs
-    dense = [point.accuracy for point in record.curve if point.phase == "dense" and point.epoch == last]
+    dense = [point.accuracy for point in record.curve if point.phase == UNCOMPRESSED and point.epoch == last]
     complete = record.state == State.COMPLETE
     return Seen(
         trial=record.number,

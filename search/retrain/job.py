@@ -17,7 +17,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models.network import Network
 from slimfront.search.retrain.final_test import FinalTest
-from slimfront.spaces import Candidate
+from slimfront.spaces import Candidate, references
 
 RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"  # in a seed's folder
 SUMMARY = "summary.json"  # in the folder of all
@@ -82,12 +82,15 @@ def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_diges
         "trained": trained.to_dict(),
         "data": data_digest,
     }
+    code = references.sources(trained.to_dict())
+    plan |= {"code": code} if code else {}
     found = read_json(folder / PLAN)
     if found is None:
         write_json(folder / PLAN, plan)
     elif found != plan:
         names = {"digest": "network", "data": "data set", "trained": "schedule or network", "epochs": "epochs"}
-        what = next(name for key, name in names.items() if found.get(key) != plan[key])
+        names["code"] = "source of your own code"
+        what = next(name for key, name in names.items() if found.get(key) != plan.get(key))
         told = f" ({found.get('epochs')}, now {plan['epochs']})" if what == "epochs" else ""
         raise RetrainError(
             f"{folder} holds a retraining with another {what}{told}: go on as it was begun, or give another --out."
@@ -177,6 +180,7 @@ def _save_artifact(job: Job, network: Network, data: FinalData, measured: float,
         "seed": job.seed,
         "data": {"name": data.name, "digest": data.digest},
         "commit": environment()["commit"],
+        **({"code": plan["code"]} if plan.get("code") else {}),
     }
     network = network.to("cpu").eval()
     try:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimfront.evaluators import outputs
 from slimfront.search.retrain.job import SUMMARY, RetrainError, lengthened
-from slimfront.spaces import Candidate
+from slimfront.spaces import Candidate, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.store.identity import bar_of
 
 if TYPE_CHECKING:
     from slimfront.studies.record import TrialRecord
-
-if TYPE_CHECKING:
-    pass
 
 FINAL = Path("runs") / "final"  # folder of retrainings
 LONGER = 3  # times the search's epochs, where none are asked for
@@ -31,11 +28,13 @@ class Choice:
         candidate: As the search knew it; its digest names the network from here on.
         trial: Its number in the study; None: it is from a file.
         accuracy: Validation accuracy in the search, as far as known.
+        code: Hash of the source of each reference to a user's own code, as the search knew it.
     """
 
     candidate: Candidate
     trial: int | None = None
     accuracy: float | None = None
+    code: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -114,13 +113,32 @@ def _choice(trial: TrialRecord, study: str) -> Choice:
     from slimfront.studies.record import State
 
     if trial.candidate is not None:
-        return Choice(trial.candidate, trial.number, trial.accuracy if trial.state is State.COMPLETE else None)
+        accuracy = trial.accuracy if trial.state is State.COMPLETE else None
+        return Choice(trial.candidate, trial.number, accuracy, trial.code)
     shown = f"Trial {trial.number} of {study}"
     if trial.state is State.FAILED:
         why = trial.why if trial.reason else "it ended before its network was known"
         text = f" ({trial.text})" if trial.text else ""
         raise StudyError(f"{shown} has failed and cannot be retrained: {why}{text}.")
     raise StudyError(f"{shown} has no record that this version can read.")
+
+
+def _check_code(choice: Choice, accepted: bool) -> None:
+    """Everything of a user's own that the network needs was given, and is what the search knew.
+
+    Raises:
+        CodeReferenceError: Something was not given.
+        RetrainError: Its source has changed, and that is not accepted.
+    """
+    from slimfront.search.own_code import FLAG, changed
+
+    written = choice.candidate.to_dict()
+    references.check_given(written)
+    found = changed(choice.code, references.sources(written))
+    if found and not accepted:
+        raise RetrainError(
+            f"{', '.join(found)} has changed since {choice.name} was trained; {FLAG} takes it as it is now."
+        )
 
 
 def make_plan(
@@ -136,10 +154,11 @@ def make_plan(
 ) -> tuple[Plan, Path]:
     """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
-    `chosen` has trial, front and candidate as they stand on the command line.
+    `chosen` has trial, front, candidate and changed_code as they stand on the command line.
 
     Raises:
-        RetrainError: It is not exactly one of --trial, --front and --candidate.
+        CodeReferenceError: A network needs code of the user's own that was not given.
+        RetrainError: It is not exactly one of --trial, --front and --candidate, or that code has changed.
         OutputError: The results would overwrite what is read.
     """
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
@@ -156,6 +175,8 @@ def make_plan(
     else:
         choices, identity, (study, named) = choose(storage, name, trial)
         folder = out or FINAL / (named + ("-front" if front else f"-trial-{trial}"))
+    for choice in choices:
+        _check_code(choice, chosen.get("changed_code", False))
     own = str(identity.get("dataset", "cifar10"))
     plan = Plan(
         tuple(choices),

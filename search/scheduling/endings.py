@@ -9,6 +9,7 @@ from typing import Any
 from slimfront.evaluators.job import Failure, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import MAX_SCORE, Verdict
+from slimfront.search.own_code import code_of
 from slimfront.search.scheduling.work import Work
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.environment import environment
@@ -62,6 +63,7 @@ class Endings:
             "starts": work.starts,
             "totals": totals,
             "score": work.score,
+            "code": code_of(work.candidate, self._settings),
         }
         record = TrialRecord.begin(work.number, work.candidate, **(fixed | known))
         return record.holding(layers=tuple(work.rated.get("layers", ())), environment=environment())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from optuna.exceptions import OptunaError
 from slimfront.search.engine import STARTS
+from slimfront.search.own_code import code_of
 from slimfront.search.proposals.drafts import Draft, Drafts
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.scheduling.endings import Endings
@@ -217,8 +218,10 @@ class Intake:
             self._endings.waiting.append(work)
             self.saturated = True
             return f"waits for trial {self.in_training[digest].number}, the same candidate"
+        code = code_of(work.candidate, self._settings)
         for record in self._store.trials:
-            if record.digest == digest and record.number != work.number and _says_how_it_ends(record):
+            same = record.digest == digest and record.code == code
+            if same and record.number != work.number and _says_how_it_ends(record):
                 self._copies += 1
                 origin = self._endings.copied(work, record)
                 if record.state == State.FAILED:

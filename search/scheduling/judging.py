@@ -11,6 +11,7 @@ from typing import Any
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
 from slimfront.spaces import Candidate, method_name
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.record import State, TrialRecord
 
 
@@ -19,7 +20,7 @@ def schedules_of(candidate: Candidate, data_digest: str) -> dict[str, str]:
     """By stage, what has to be equal for two of its curves to compare: the data, and how long and how it trains."""
     recipe, pruning, bits = candidate.recipe, candidate.pruning, candidate.bits
     stages: dict[str, object] = {
-        "dense": (recipe.epochs, recipe.decay, recipe.warmup, recipe.uncompressed.distillation > 0)
+        UNCOMPRESSED: (recipe.epochs, recipe.decay, recipe.warmup, recipe.uncompressed.distillation > 0)
     }
     for step in (pruning.filters, pruning.weights):
         if step is not None:
@@ -75,7 +76,7 @@ class Judge:
         last = curve[-1]
         if last.accuracy is None or _is_last(candidate, last):
             return None
-        dense = [epoch.accuracy for epoch in curve if epoch.stage == "dense" and epoch.epoch == epoch.epochs]
+        dense = [epoch.accuracy for epoch in curve if epoch.stage == UNCOMPRESSED and epoch.epoch == epoch.epochs]
         running = Running(
             score,
             schedules_of(candidate, self._data_digest)[last.stage],
@@ -97,9 +98,9 @@ class Judge:
         }
         complete = record.state == State.COMPLETE
         if not complete:
-            if ("dense", candidate.recipe.epochs) not in curve:
+            if (UNCOMPRESSED, candidate.recipe.epochs) not in curve:
                 return None
-            curve = {position: value for position, value in curve.items() if position[0] == "dense"}
+            curve = {position: value for position, value in curve.items() if position[0] == UNCOMPRESSED}
         return Finished(
             record.number,
             accuracy=record.accuracy or 0.0 if complete else 0.0,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimfront.spaces import Candidate, method_name
+from slimfront.spaces.family import shape
 
 
 @dataclass
@@ -43,8 +44,7 @@ class Work:
 def describe(candidate: Candidate) -> str:
     """A candidate in a few words: "residual 16-32-64 x 3-3-3, li_filters 30 %, W4A4"."""
     architecture, bits = candidate.architecture, candidate.bits
-    shape = "-".join(map(str, architecture.widths)) + " x " + "-".join(map(str, architecture.depths))
-    words = [f"{architecture.family} {shape}"]
+    words = [shape(architecture)]
     for step in (candidate.pruning.filters, candidate.pruning.weights):
         if step is not None:
             words.append(f"{method_name(step)} {step.ratio:.0%}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
+from slimfront.spaces import references
 
 JOURNAL = "journal.jsonl"
 
@@ -39,6 +40,9 @@ class Journal:
             "retrain_epochs": setting.retrain_epochs,
             "dense_taken": taken,
         }
+        code = references.sources(setting.candidate.to_dict())
+        if code:
+            identity["code"] = code
         found = read_lines(self._path)
         if not found:
             append_line(self._path, {"settings": identity})
@@ -47,6 +51,15 @@ class Journal:
             other = next((key for key in identity if old.get(key) != identity[key]), "settings")
             raise SweepError(f"{setting.out} holds a sweep with another {other}: choose another folder.")
         self.rows: dict[str, list[Row]] = {line["piece"]: line["rows"] for line in found if "piece" in line}
+
+    def check_sources(self) -> None:
+        """Raise SweepError where there are points of a user's own method that was given, with another source."""
+        for row in (row for rows in self.rows.values() for row in rows):
+            for name, source in row.get("code", {}).items():
+                if references.sources([name]).get(name, source) != source:
+                    raise SweepError(
+                        f"{name} has changed since {self._path.parent} was begun: choose another folder or name."
+                    )
 
     def add(self, piece: str, rows: list[Row]) -> None:
         """Note a finished piece; it is on the disk when this returns."""

@@ -1,13 +1,13 @@
 """The pictures of a sweep: accuracy against ratio, accuracy against score, and sensitivity by layer.
 
-Colours are those of Okabe and Ito, which people with any colour vision tell apart; the control methods are grey and
-dashed, and every line is named where it ends. Methods that remove filters have filled marks, those that remove single
+Colours and marks are the methods' own (`slimfront.search.sweep.methods`); lines of control methods are dashed, and
+every line is named where it ends. Methods that remove filters have filled marks, those that remove single
 weights have hollow ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
-from slimfront.evaluators.pruning import CONTROLS, DESCRIPTIONS, METHODS
+from slimfront.search.sweep.methods import Shown, shown
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.pictures.files import save_picture
 
+KINDS = ("weights", "filters")
 INK, MUTED, GRID, GREY = "#222222", "#6b6f76", "#e7e8ea", "#8b8f96"
-STYLES = {
-    "global_l1": ("#0072B2", "o"),
-    "han": ("#56B4E9", "s"),
-    "gradual": ("#009E73", "^"),
-    "taylor_weights": ("#CC79A7", "D"),
-    "li_filters": ("#D55E00", "o"),
-    "thinet": ("#E69F00", "s"),
-    "slimming": ("#009E73", "^"),
-    "taylor": ("#CC79A7", "D"),
-    "random": (GREY, "o"),
-    "random_filters": (GREY, "s"),
-}
 SHADES = ("#c6dbef", "#9ecae1", "#6baed6", "#3182bd", "#08519c")  # light to dark: little to much
 
 Row = dict[str, Any]
@@ -40,6 +30,7 @@ Row = dict[str, Any]
 def plot_sweep(summary: dict[str, Any], path: Path) -> None:
     """Accuracy against the share removed, one line a method; before retraining left, after it right."""
     points: list[Row] = summary["points"]
+    methods = shown(points)
     halves = [False, True] if any(row["retrained"] for row in points) else [False]
     figure = _figure(5.6 * len(halves) + 1.4, 5.4)
     panels = figure.subplots(1, len(halves), sharey=True, squeeze=False)[0]
@@ -48,14 +39,14 @@ def plot_sweep(summary: dict[str, Any], path: Path) -> None:
         lines = _lines(points, retrained, "ratio")
         _frame(axes, summary)
         for name, line in lines.items():
-            _draw(axes, name, line)
+            _draw(axes, methods[name], line)
         axes.set_xlabel("share removed (asked for): of the weights, or of each layer's filters", fontsize=10)
         axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         epochs = summary["retrain_epochs"]
         text = f"after {epochs} epochs of retraining" if retrained else "right after pruning, no retraining"
         axes.set_title(text, loc="left", fontsize=10.5, color=INK)
     panels[0].set_ylabel(f"accuracy on the {summary['split']} images", fontsize=10)
-    _name_lines(panels[-1], _lines(points, halves[-1], "ratio"))
+    _name_lines(panels[-1], methods, _lines(points, halves[-1], "ratio"))
     _title(figure, summary, "Accuracy against what pruning removes")
     save_picture(figure, path)
 
@@ -63,16 +54,17 @@ def plot_sweep(summary: dict[str, Any], path: Path) -> None:
 def plot_scores(summary: dict[str, Any], path: Path) -> None:
     """Accuracy against the measured score in the end, on the same axes for single weights and for filters."""
     points: list[Row] = summary["points"]
+    methods = shown(points)
     lines = _lines(points, any(row["retrained"] for row in points), "score")
-    kinds = [kind for kind in CONTROLS if any(METHODS[name]["granularity"] == kind for name in lines)]
+    kinds = [kind for kind in KINDS if any(methods[name].granularity == kind for name in lines)]
     figure = _figure(5.6 * len(kinds) + 1.0, 5.4)
     panels = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
     figure.subplots_adjust(left=0.08, right=0.88, top=0.83, bottom=0.13, wspace=0.06)
     for axes, kind in zip(panels, kinds, strict=True):
         _frame(axes, summary)
         for name, line in lines.items():
-            if METHODS[name]["granularity"] == kind:
-                _draw(axes, name, line)
+            if methods[name].granularity == kind:
+                _draw(axes, methods[name], line)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
@@ -81,7 +73,7 @@ def plot_scores(summary: dict[str, Any], path: Path) -> None:
     panels[0].invert_xaxis()  # as in the other picture: more is removed to the right
     panels[0].set_ylabel(f"accuracy on the {summary['split']} images", fontsize=10)
     for axes, kind in zip(panels, kinds, strict=True):
-        _name_lines(axes, {name: line for name, line in lines.items() if METHODS[name]["granularity"] == kind})
+        _name_lines(axes, methods, {name: line for name, line in lines.items() if methods[name].granularity == kind})
     _title(figure, summary, "Accuracy against what the network then costs")
     save_picture(figure, path)
 
@@ -148,7 +140,7 @@ def _frame(axes: Axes, summary: dict[str, Any], *, upright: bool = False) -> Non
         axes.spines[side].set_color(GREY)
     axes.tick_params(which="both", colors=INK, labelsize=9)
     (axes.xaxis if upright else axes.yaxis).set_major_formatter(PercentFormatter(1, symbol=" %"))
-    dense = next((row["accuracy"] for row in summary["dense"] if not row["penalty"]), None)
+    dense = next((row["accuracy"] for row in summary[UNCOMPRESSED] if not row["penalty"]), None)
     if dense is not None:
         (axes.axvline if upright else axes.axhline)(dense, color=MUTED, linewidth=1, zorder=0)
 
@@ -161,24 +153,23 @@ def _lines(points: Sequence[Row], retrained: bool, across: str) -> dict[str, lis
     return found
 
 
-def _draw(axes: Axes, name: str, line: list[tuple[float, float]]) -> None:
-    colour, mark = STYLES[name]
-    hollow = METHODS[name]["granularity"] == "weights"
+def _draw(axes: Axes, method: Shown, line: list[tuple[float, float]]) -> None:
+    hollow = method.granularity == "weights"
     axes.plot(
         [x for x, _ in line],
         [y for _, y in line],
-        color=colour,
-        marker=mark,
+        color=method.colour,
+        marker=method.marker,
         markersize=5.5,
-        markerfacecolor="white" if hollow else colour,
+        markerfacecolor="white" if hollow else method.colour,
         markeredgewidth=1.4,
         linewidth=1.6,
-        linestyle="--" if name in CONTROLS.values() else "-",
-        zorder=2 if name in CONTROLS.values() else 3,
+        linestyle="-" if method.control else "--",
+        zorder=3 if method.control else 2,
     )
 
 
-def _name_lines(axes: Axes, lines: dict[str, list[tuple[float, float]]]) -> None:
+def _name_lines(axes: Axes, methods: Mapping[str, Shown], lines: dict[str, list[tuple[float, float]]]) -> None:
     """Write each method's name right of where the lines end, pushed apart where names would lie on each other."""
     low, high = axes.get_ylim()
     ends = [axes.transLimits.transform(axes.transScale.transform(line[-1]))[0] for line in lines.values()]
@@ -195,16 +186,16 @@ def _name_lines(axes: Axes, lines: dict[str, list[tuple[float, float]]]) -> None
             places[index] = max(places[index], floor)
     for (height, name), place in zip(wanted, places, strict=True):
         x = lines[name][-1][0]
-        colour = STYLES[name][0]
+        method = methods[name]
         axes.annotate(
-            DESCRIPTIONS[name].title,
+            method.title,
             xy=(x, height),
             xytext=(side, (place - low) / (high - low)),
             textcoords=axes.transAxes,
             fontsize=9,
-            color=MUTED if name in CONTROLS.values() else colour,
+            color=method.colour if method.control else MUTED,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": method.colour, "linewidth": 0.7, "alpha": 0.6, "shrinkB": 4},
         )
     axes.set_ylim(low, high)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators import outputs
-from slimfront.evaluators.pruning import DESCRIPTIONS, METHODS, control
 from slimfront.search.sweep.journal import Journal
+from slimfront.search.sweep.methods import shown
 from slimfront.search.sweep.plots import plot_scores, plot_sensitivity, plot_sweep
 from slimfront.search.sweep.tasks import Row, Setting
+from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.environment import environment
 from slimfront.studies.foreign.text import csv_cell
 from slimfront.studies.report.page import percent_number
@@ -26,10 +27,12 @@ MORE_COLUMNS = ("reached", "met", "nominal_formula", "epochs", "seconds")
 
 def verdicts(points: Iterable[Row]) -> list[Row]:
     """Each method after retraining against the random method of its granularity, at every ratio that both have."""
+    points = list(points)
+    methods = shown(points)
     after = {(row["method"], row["ratio"]): row["accuracy"] for row in points if row["retrained"]}
     found = []
     for (chosen, ratio), reached in after.items():
-        rival = control(chosen)
+        rival = methods[chosen].control
         if rival is not None and (rival, ratio) in after:
             by = reached - after[rival, ratio]
             found.append({"method": chosen, "ratio": ratio, "control": rival, "by": by, "beats": by > 0})
@@ -46,7 +49,7 @@ def summarise(
     for rows in journal.rows.values():
         for row in rows:
             (points if "method" in row else layers if "layer" in row else dense).append(row)
-    order = list(METHODS)
+    order = list(shown(points))
     points.sort(key=lambda row: (order.index(row["method"]), row["ratio"], row["retrained"]))
     found = environment()
     return {
@@ -62,7 +65,7 @@ def summarise(
         "seeds": [setting.seed],
         "epochs": setting.epochs,
         "retrain_epochs": setting.retrain_epochs,
-        "dense": sorted(dense, key=lambda row: row["penalty"]),
+        UNCOMPRESSED: sorted(dense, key=lambda row: row["penalty"]),
         "points": points,
         "against_random": verdicts(points),
         "sensitivity": layers,
@@ -73,7 +76,7 @@ def summarise(
 def write(summary: dict[str, Any], out: Path) -> None:
     """Write the files of a sweep into its folder."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *MORE_COLUMNS])
+    writer = csv.DictWriter(text, [*COLUMNS, *MORE_COLUMNS], extrasaction="ignore")
     writer.writeheader()
     writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in summary["points"])
     outputs.write(out / "points.csv", text.getvalue())
@@ -94,7 +97,7 @@ def table(summary: dict[str, Any]) -> str:
     lost = {(row["method"], row["ratio"]) for row in summary["against_random"] if not row["beats"]}
     dense = "; ".join(
         f"{percent_number(row['accuracy'])}%" + (f" with penalty {row['penalty']:g}" if row["penalty"] else "")
-        for row in summary["dense"]
+        for row in summary[UNCOMPRESSED]
     )
     lines = [
         f"Accuracy of {summary['candidate']} on the {summary['split']} images of {summary['dataset']}, "
@@ -104,11 +107,11 @@ def table(summary: dict[str, Any]) -> str:
         "| method | " + " | ".join(f"{ratio:g}" for ratio in ratios) + " |",
         "|---" * (len(ratios) + 1) + "|",
     ]
-    for chosen in dict.fromkeys(row["method"] for row in points):
+    for chosen, method in shown(points).items():
         row = []
         for ratio in ratios:
             pair = [cells.get((chosen, ratio, retrained)) for retrained in (False, True)]
             star = " *" if (chosen, ratio) in lost else ""
             row.append(" -> ".join(cell for cell in pair if cell is not None) + star)
-        lines.append(f"| {DESCRIPTIONS[chosen].title} (`{chosen}`) | " + " | ".join(row) + " |")
+        lines.append(f"| {method.title} (`{chosen}`) | " + " | ".join(row) + " |")
     return "\n".join(lines)

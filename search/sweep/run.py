@@ -18,16 +18,15 @@ from typing import Any
 import safetensors
 import safetensors.torch
 from slimfront.evaluators.job import Failure
-from slimfront.evaluators.pruning import CONTROLS, LAB_METHODS, PruningError, method
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models import build
 from slimfront.search.display import Row as ShownRow
 from slimfront.search.display import make_display
 from slimfront.search.engine import Engine
 from slimfront.search.sweep.journal import Journal, SweepError
+from slimfront.search.sweep.methods import default_methods
 from slimfront.search.sweep.results import summarise, write
 from slimfront.search.sweep.tasks import (
-    SENSITIVITY_METHODS,
     DenseTask,
     PointTask,
     Row,
@@ -42,10 +41,10 @@ from slimfront.search.sweep.tasks import (
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.terminal import Console
 from slimfront.search.workers.local import local_workers
-from slimfront.spaces import Candidate
+from slimfront.spaces import Candidate, sparsity
+from slimfront.spaces.candidate import GRANULARITIES
 from slimfront.studies.requirements import write_requirements
 
-DEFAULT_METHODS = (*LAB_METHODS, *CONTROLS.values())
 DEFAULT_RATIOS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -113,7 +112,7 @@ def sweep(
     *,
     out: Path,
     name: str | None = None,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] | None = None,
     ratios: Sequence[float] = DEFAULT_RATIOS,
     epochs: int | None = None,
     retrain_epochs: int = 3,
@@ -132,7 +131,7 @@ def sweep(
         candidate: Its architecture, augmentation and recipe are used; pruning, bits and teacher are not.
         out: Folder for everything; made where it is missing.
         name: Of the candidate, for people (a preset's name); default: its digest.
-        methods: Of METHODS.
+        methods: Names of pruning methods, the product's or a user's own that were given; None: `default_methods`.
         ratios: In (0, 1).
         epochs: Of the dense training; default: the recipe's.
         retrain_epochs: After pruning, in all, the same for every method; 0: only before retraining.
@@ -150,12 +149,14 @@ def sweep(
         What is in `summary.json`; its key "complete" is False after an interruption (the first Ctrl-C).
 
     Raises:
-        PruningError, SweepError: Unknown method, impossible ratio, a folder with another sweep, an unfit `dense`.
+        CandidateError, SweepError: Unknown method, impossible ratio, a folder with another sweep, an unfit `dense`.
     """
+    methods = default_methods() if methods is None else methods
     _check(methods, ratios, epochs, retrain_epochs, workers)
     epochs = candidate.recipe.epochs if epochs is None else epochs
     setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device)
     journal = Journal(setting, load_data(setting).digest, taken=dense is not None)
+    journal.check_sources()
     if dense is not None:
         _take(dense, setting, journal)
     start = time.perf_counter()
@@ -187,9 +188,9 @@ def _check(
             raise SweepError(f"A sweep's {what} must differ, but got {', '.join(map(str, given))}.")
     for chosen in methods:
         for ratio in ratios:
-            method(chosen, ratio)
+            sparsity(chosen, ratio)
     if 0 in ratios:
-        raise PruningError("A sweep's ratios must be in (0, 1), but got 0; the dense network is measured anyway.")
+        raise SweepError("A sweep's ratios must be in (0, 1), but got 0; the dense network is measured anyway.")
     for value, what, least in ((epochs, "epochs", 1), (retrain_epochs, "retrain epochs", 0), (workers, "workers", 1)):
         if value is not None and value < least:
             raise SweepError(f"A sweep's {what} must be at least {least}, but got {value}.")
@@ -197,10 +198,10 @@ def _check(
 
 def _pieces(setting: Setting, methods: Sequence[str], ratios: Sequence[float], journal: Journal) -> list[Piece]:
     tasks: list[Task] = [
-        *(DenseTask(setting, penalty) for penalty in sorted({0.0} | {method(name, 0.5).penalty for name in methods})),
+        *(DenseTask(setting, penalty) for penalty in sorted({0.0} | {sparsity(name, 0.5).penalty for name in methods})),
         # Ratio by ratio, so that an early look shows all methods at some ratios.
         *(PointTask(setting, chosen, ratio) for ratio in ratios for chosen in methods),
-        *(SensitivityTask(setting, granularity) for granularity in SENSITIVITY_METHODS),
+        *(SensitivityTask(setting, granularity) for granularity in GRANULARITIES),
     ]
     return [Piece(job=task, row=ShownRow(task.name, epochs=task.effort)) for task in tasks if _todo(task, journal)]
 

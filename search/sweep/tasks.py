@@ -6,6 +6,7 @@ Each piece is a generator of epochs that any of the search's workers can run, an
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
@@ -16,19 +17,22 @@ import torch
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.pipeline import UncompressedPhase
-from slimfront.evaluators.pruning import PruningPhase, account, method, sensitivity
+from slimfront.evaluators.pruning.accounting import account
+from slimfront.evaluators.pruning.criteria.magnitude import L1
+from slimfront.evaluators.pruning.phase import PruningPhase
+from slimfront.evaluators.pruning.sensitivity import sensitivity
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, accuracy
 from slimfront.models import Network, build
-from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity
+from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity, references, sparsity
+from slimfront.spaces.criteria import METHODS
 
 Row = dict[str, Any]
 
 SENSITIVITY_RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
-SENSITIVITY_METHODS = {"filters": "li_filters", "weights": "global_l1"}  # whose criterion is used
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class PointTask(_Placed):
         """Prune two copies, one without and one with retraining."""
         rows = []
         for epochs in (0, self.setting.retrain_epochs)[: 2 if self.setting.retrain_epochs else 1]:
-            rows.append((yield from self._prune(method(self.method, self.ratio, epochs))))
+            rows.append((yield from self._prune(sparsity(self.method, self.ratio, epochs))))
         return rows
 
     def _prune(self, step: Sparsity) -> Generator[Epoch, None, Row]:
@@ -152,12 +156,14 @@ class PointTask(_Placed):
         start = time.perf_counter()
         network = load_dense(setting, step.penalty)
         dense = score(network, data.input_shape)
-        running = setting.out / f"running-{self.method}-{self.ratio:g}.safetensors"
+        running = setting.out / f"running-{_file_word(self.method)}-{self.ratio:g}.safetensors"
         report = yield from PruningPhase(step).run(network, setting.context(data, running))
         counted = score(network, data.input_shape)
         booked = account(dense, counted, Pruning(**{step.granularity: step}))
         row = {
             "method": self.method,
+            "granularity": step.granularity,
+            "code": references.sources([self.method]),
             "ratio": self.ratio,
             "retrained": step.epochs > 0,
             "accuracy": accuracy(network, data.validation, setting.device),
@@ -192,7 +198,7 @@ class SensitivityTask(_Placed):
     def run(self) -> Generator[Epoch, None, list[Row]]:
         """Prune every layer of a copy; there is no training in it, so it yields nothing."""
         setting, data = self.setting, load_data(self.setting)
-        step = method(SENSITIVITY_METHODS[self.granularity], 0.5)
+        step = Sparsity(self.granularity, L1.name, "layer", "once", 0.5)
         rows = sensitivity(
             load_dense(setting, 0.0),
             step,
@@ -239,6 +245,13 @@ def load_dense(setting: Setting, penalty: float) -> Network:
     network.load_state_dict(found[0])
     network.to(device=torch.device(setting.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def _file_word(method: str) -> str:
+    """A method's name as a part of a file's name: a user's own is a path."""
+    if not references.is_reference(method):
+        return method
+    return f"{METHODS[method].name}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
 
 
 def _fresh(setting: Setting, data: SearchData) -> Network:

@@ -18,6 +18,7 @@ from typing import Any, Generic
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.workers.base import Evaluate, Message, Result, Task, Workers, advance
+from slimfront.spaces import references
 
 
 def local_workers(slots: int, evaluate: Evaluate[Task, Result]) -> Workers[Task, Result]:
@@ -74,14 +75,22 @@ class InProcess(Generic[Task, Result]):
         self.stop(0)
 
 
-def _serve(connection: Connection, evaluate: Evaluate[Any, Any]) -> None:
-    """The life of a worker process: tasks in, messages out, one word after each epoch."""
+def _serve(connection: Connection, evaluate: Evaluate[Any, Any], handed: tuple[references.Given, ...]) -> None:
+    """The life of a worker process: tasks in, messages out, one word after each epoch.
+
+    `handed` is what the user gave of code of her own: it is imported first, and where that fails, so does every task.
+    """
     # Ctrl-C reaches the whole group, and so does the end that a service manager sends; the engine decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    refused = _refused(handed)
     while True:
         try:
-            generator = evaluate(connection.recv())
+            task = connection.recv()
+            if refused is not None:
+                connection.send(refused)
+                continue
+            generator = evaluate(task)
             while True:
                 message = advance(generator)
                 connection.send(message)
@@ -92,6 +101,14 @@ def _serve(connection: Connection, evaluate: Evaluate[Any, Any]) -> None:
                     break
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the engine is gone
+
+
+def _refused(handed: tuple[references.Given, ...]) -> Failure | None:
+    try:
+        references.take_in(handed)
+    except references.CodeReferenceError as error:
+        return Failure("files", str(error))
+    return None
 
 
 @dataclass
@@ -153,7 +170,7 @@ class LocalProcesses(Generic[Task, Result]):
     def _start(self) -> _Slot:
         context = _context()  # whose helper may have died since
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._evaluate), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._evaluate, references.handed_out()), daemon=True)
         process.start()
         theirs.close()
         return _Slot(process, ours)

@@ -31,6 +31,7 @@ from slimfront.evaluators.data import loaded
 from slimfront.evaluators.job import Failure, Job
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.workers.base import Evaluate, Message, Result, advance
+from slimfront.spaces import references
 from slimfront.studies.errors import StudyError
 
 import slimfront
@@ -98,7 +99,14 @@ def needs_of(slots: int, gpus: float, threads: int) -> dict[str, float]:
 class Evaluator(Generic[Result]):
     """What runs in an actor: one job at a time, an epoch for each call."""
 
-    def __init__(self, evaluate: Evaluate[Job, Result], data: Any, key: loaded.Key | None) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate[Job, Result],
+        data: Any,
+        key: loaded.Key | None,
+        handed: tuple[references.Given, ...] = (),
+    ) -> None:
+        references.take_in(handed)  # what the user gave of code of her own, from files that this node sees
         if key is not None:
             loaded.hold(key, data)
         self._evaluate = evaluate
@@ -187,7 +195,7 @@ class RayWorkers(Generic[Result]):
         self._ray = ray
         gpus = ray.cluster_resources().get("GPU", 1.0) if device == "cuda" else 0.0
         self._class = ray.remote(**needs_of(slots, gpus, threads))(Evaluator)
-        self._arguments = (evaluate, ray.put(data), key)
+        self._arguments = (evaluate, ray.put(data), key, references.handed_out())
         self._actors: dict[int, Any] = {}
         self._stillborn = 0
         self._awaited: dict[int, Any] = {}  # the first sign of life of actors that may still wait for a node

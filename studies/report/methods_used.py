@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER, Sparsity
+from slimfront.spaces.criteria import METHODS
+from slimfront.spaces.family import FAMILIES
+from slimfront.spaces.family import shape as architecture_shape
+from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
+from slimfront.spaces.policies import NO_POLICY, POLICIES
+from slimfront.spaces.registry import Registry
 
-_FAMILIES = {
-    "residual": (
-        "Residual networks",
-        "two 3×3 convolutions and a shortcut",
-        "He et al. 2015, arXiv:1512.03385",
-    ),
-    "inverted": (
-        "Inverted residuals",
-        "1×1 expansion, depthwise convolution, 1×1 projection",
-        "Sandler et al. 2018, arXiv:1801.04381",
-    ),
-    "dense": (
-        "Densely connected networks",
-        "bottlenecked convolutions whose outputs are concatenated",
-        "Huang et al. 2016, arXiv:1608.06993",
-    ),
-}
-_OPTIMIZERS = {
-    "sgd": ("SGD", "with Nesterov momentum", "Sutskever et al. 2013"),
-    "adamw": ("AdamW", "adaptive steps, weight decay apart from them", "Loshchilov and Hutter 2017, arXiv:1711.05101"),
-    "muon": ("Muon", "orthogonalised updates of the weight matrices", "Jordan et al. 2024"),
-}
-_POLICIES = {
-    "cutout": ("Cutout", "a grey square on every image", "DeVries and Taylor 2017, arXiv:1708.04552"),
-    "mixup": ("Mixup", "mixes two images and their labels", "Zhang et al. 2017, arXiv:1710.09412"),
-    "cutmix": ("CutMix", "pastes a part of another image", "Yun et al. 2019, arXiv:1905.04899"),
-    "light": ("Light changes", "brightness, contrast or saturation", ""),
-}
-_DECAYS = {
-    "cosine": ("Cosine decay", "of the learning rate, after a warm-up", "Loshchilov and Hutter 2016, arXiv:1608.03983"),
-    "linear": ("Linear decay", "of the learning rate to zero, after a warm-up", ""),
-}
-_PRUNING = {
-    "global_l1": ("smallest weights of the whole network, at once", ""),
-    "han": ("smallest weights of the whole network, in rounds", "Han et al. 2015, arXiv:1506.02626"),
-    "gradual": ("more and more weights while it trains", "Zhu and Gupta 2017, arXiv:1710.01878"),
-    "taylor_weights": ("weights that the loss needs least, in rounds", "Molchanov et al. 2019, arXiv:1906.10771"),
-    "random": ("weights at random: the control", ""),
-    "li_filters": ("filters of the smallest L1 norm, layer by layer", "Li et al. 2016, arXiv:1608.08710"),
-    "thinet": ("filters that the next layer misses least", "Luo et al. 2017, arXiv:1707.06342"),
-    "slimming": ("filters of the smallest batch-norm scale", "Liu et al. 2017, arXiv:1708.06519"),
-    "taylor": ("filters that the loss needs least, in rounds", "Molchanov et al. 2016, arXiv:1611.06440"),
-    "random_filters": ("filters at random: the control", ""),
-}
+OF_ITS_OWN = "of its own"  # the words of what says nothing of itself
 ORDER = ("network", "training", "augmentation", "pruning", "quantization")
 
 
@@ -66,9 +29,7 @@ class Method(NamedTuple):
 
 def shape(candidate: Candidate) -> str:
     """ "residual 16-32-64 × 3-3-3"."""
-    architecture = candidate.architecture
-    widths, depths = (("-".join(map(str, values))) for values in (architecture.widths, architecture.depths))
-    return f"{architecture.family} {widths} × {depths}"
+    return architecture_shape(candidate.architecture, times="×")
 
 
 def augmentation(candidate: Candidate) -> str:
@@ -76,7 +37,7 @@ def augmentation(candidate: Candidate) -> str:
     chosen = candidate.augmentation
     words = ["flip"] if chosen.flip else []
     words += [f"crop {chosen.crop}"] if chosen.crop else []
-    words += [f"{chosen.policy} {chosen.strength:.3g}"] if chosen.policy != "none" else []
+    words += [f"{chosen.policy} {chosen.strength:.3g}"] if chosen.policy != NO_POLICY else []
     return ", ".join(words) or "none"
 
 
@@ -121,11 +82,19 @@ def used(candidates: Iterable[Candidate]) -> list[Method]:
     return sorted(found, key=lambda method: ORDER.index(method.phase))
 
 
+def _described(phase: str, name: str, registry: Registry[Any]) -> Method:
+    """What a member says of itself; a user's own that was not given to this command is not imported for that."""
+    member = registry.find(name)
+    if member is None:
+        return Method(phase, name, OF_ITS_OWN, "")
+    return Method(phase, member.title or name, member.words or OF_ITS_OWN, member.paper)
+
+
 def _used(candidate: Candidate) -> Iterator[Method]:
     recipe, bits = candidate.recipe, candidate.bits
-    yield Method("network", *_FAMILIES[candidate.architecture.family])
-    yield Method("training", *_OPTIMIZERS[recipe.optimizer])
-    yield Method("training", *_DECAYS[recipe.decay])
+    yield _described("network", candidate.architecture.family, FAMILIES)
+    yield _described("training", recipe.optimizer, OPTIMIZERS)
+    yield _described("training", recipe.decay, DECAYS)
     if recipe.distillation:
         source = "Hinton et al. 2015, arXiv:1503.02531"
         teacher = "itself before compression" if recipe.teacher == UNCOMPRESSED_TEACHER else recipe.teacher
@@ -134,11 +103,12 @@ def _used(candidate: Candidate) -> Iterator[Method]:
         yield Method("training", "Weight averaging", "a moving average of the weights counts", "Polyak, Juditsky 1992")
     if recipe.label_smoothing:
         yield Method("training", "Label smoothing", "a little doubt in every label", "Szegedy et al. 2015")
-    if candidate.augmentation.policy in _POLICIES:
-        yield Method("augmentation", *_POLICIES[candidate.augmentation.policy])
+    if candidate.augmentation.policy != NO_POLICY:
+        yield _described("augmentation", candidate.augmentation.policy, POLICIES)
     for part in (candidate.pruning.filters, candidate.pruning.weights):
         if part is not None:
-            yield Method("pruning", method_name(part), *_PRUNING.get(method_name(part), ("of its own", "")))
+            name = method_name(part)
+            yield _described("pruning", name, METHODS)._replace(name=name)
     widths = {*bits.weights, *bits.activations, bits.stem, bits.classifier}
     if min(widths) <= 8:
         if bits.epochs:

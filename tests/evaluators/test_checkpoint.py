@@ -6,8 +6,8 @@ import pytest
 import torch
 from slimfront.evaluators.training import checkpoint
 from slimfront.evaluators.training.averaging import Averaging
-from slimfront.evaluators.training.optimizers import make_optimizer
 from slimfront.spaces import Recipe
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import nn
 
 
@@ -55,12 +55,12 @@ def test_a_restored_optimizer_goes_on_the_same(tmp_path: Path, optimizer: str) -
     def run(steps: int, stop_at: int | None) -> torch.Tensor:
         torch.manual_seed(0)
         network = nn.Conv2d(3, 4, 3)
-        made = make_optimizer(network, Recipe(optimizer=optimizer, learning_rate=0.01))
+        made = OPTIMIZERS[optimizer].make(network, Recipe(optimizer=optimizer, learning_rate=0.01))
         for step in range(steps):
             if step == stop_at:
                 tensors, numbers = checkpoint.flatten_optimizer(made)
                 checkpoint.save(tmp_path / "o", tensors, numbers)
-                made = make_optimizer(network, Recipe(optimizer=optimizer, learning_rate=0.01))
+                made = OPTIMIZERS[optimizer].make(network, Recipe(optimizer=optimizer, learning_rate=0.01))
                 loaded = checkpoint.load(tmp_path / "o")
                 assert loaded is not None
                 checkpoint.restore_optimizer(made, *loaded)

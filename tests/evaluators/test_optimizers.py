@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slimfront.evaluators.training.optimizers import learning_rate_factor, make_optimizer, orthogonalise
+from slimfront.evaluators.training.learning_rate import learning_rate_factor
+from slimfront.evaluators.training.muon import orthogonalise
 from slimfront.spaces import Recipe
+from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import nn
 
 
@@ -48,7 +50,7 @@ def _network() -> nn.Sequential:
 def test_every_optimizer_learns(optimizer: str, rate: float) -> None:
     network = _network()
     recipe = Recipe(optimizer=optimizer, learning_rate=rate)
-    made = make_optimizer(network, recipe)
+    made = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     torch.manual_seed(1)
     inputs, labels = torch.randn(64, 2, 4, 4), torch.randint(0, 3, (64,))
     losses = []
@@ -65,7 +67,9 @@ def test_every_optimizer_learns(optimizer: str, rate: float) -> None:
 def test_weight_decay_leaves_norms_and_biases_alone(optimizer: str) -> None:
     network = _network()
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    made = make_optimizer(network, Recipe(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, momentum=0))
+    made = OPTIMIZERS[optimizer].make(
+        network, Recipe(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, momentum=0)
+    )
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made.step()

@@ -5,16 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning import PruningError, account, load_pruned, method
-from slimfront.evaluators.pruning.criteria import draw_sample, filter_importance
+from slimfront.evaluators.pruning.accounting import account
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.groups import find_groups
+from slimfront.evaluators.pruning.importance import draw_sample, filter_importance
 from slimfront.evaluators.pruning.phase import make_cutter
 from slimfront.evaluators.pruning.reconstruction import removal_errors, rescaling
 from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.pruning.structure import load_pruned
 from slimfront.evaluators.scoring.score import formula, score
 from slimfront.models import Network
-from slimfront.spaces import Pruning, Sparsity
-from slimfront.spaces.candidate import CRITERIA
+from slimfront.spaces import Pruning, Sparsity, sparsity
+from slimfront.spaces.criteria import CRITERIA
 from test_pruning_groups import ARCHITECTURES, SHAPE, network_of
 from torch import nn
 
@@ -82,7 +84,12 @@ def test_hand_count_inverted_and_dense() -> None:
 @pytest.mark.parametrize("family", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("criterion", "scope"),
-    [*((criterion, "global") for criterion in CRITERIA), ("feature_map", "layer"), ("l1", "layer"), ("l1", "stage")],
+    [
+        *((criterion, "global") for criterion in CRITERIA.names),
+        ("feature_map", "layer"),
+        ("l1", "layer"),
+        ("l1", "stage"),
+    ],
 )
 def test_the_ratio_is_met_to_one_filter_a_layer(family: str, criterion: str, scope: str) -> None:
     network = network_of(family)
@@ -138,7 +145,7 @@ def test_more_pruning_never_raises_the_score(one: float, other: float, family: s
 def test_a_pruned_and_saved_network_loads_to_the_same_logits(family: str) -> None:
     network = network_of(family)
     cut(network, Sparsity("filters", "l1", "global", "once", 0.4))
-    make_cutter(network, method("global_l1", 0.3), images(), 0).cut(1.0)
+    make_cutter(network, sparsity("global_l1", 0.3), images(), 0).cut(1.0)
     inputs = torch.rand(3, *SHAPE)
     loaded = network_of(family)
     load_pruned(loaded, {name: tensor.clone() for name, tensor in network.state_dict().items()})
@@ -155,9 +162,9 @@ def test_a_state_of_another_architecture_does_not_load() -> None:
 
 def test_filters_come_before_weights() -> None:
     network = network_of("padding")
-    make_cutter(network, method("global_l1", 0.3), images(), 0).cut(1.0)
+    make_cutter(network, sparsity("global_l1", 0.3), images(), 0).cut(1.0)
     with pytest.raises(PruningError, match=r"before single weights, but layer 'stem.conv' has a mask"):
-        make_cutter(network, method("li_filters", 0.3), images(), 0)
+        make_cutter(network, sparsity("li_filters", 0.3), images(), 0)
 
 
 def test_criteria_see_what_they_should() -> None:

@@ -6,8 +6,8 @@ from collections import OrderedDict
 import pytest
 import torch
 from slimfront.evaluators.pruning import groups as groups_module
+from slimfront.evaluators.pruning.errors import PruningError
 from slimfront.evaluators.pruning.groups import find_groups, remove_channels
-from slimfront.evaluators.pruning.methods import PruningError
 from slimfront.models import Network, build
 from slimfront.models.blocks import BasicBlock, PaddingShortcut
 from slimfront.spaces import Architecture
@@ -162,9 +162,30 @@ def test_what_is_frozen_stays_so_and_gradients_go() -> None:
     assert all(parameter.grad is None for name, parameter in network.named_parameters() if name != "classifier.bias")
 
 
-def test_grouped_convolutions_are_refused() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 5))
-    with pytest.raises(PruningError, match="'1' is a convolution of 2 groups"):
+def test_groups_of_a_convolution_go_with_what_feeds_them() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(64, 5)).eval()
+    inputs = torch.rand(2, *SHAPE)
+    (group,) = find_groups(network, SHAPE)
+    assert (group.channels, group.size, [member.name for member in group.filters]) == (2, 2, ["0", "1"])
+    with torch.no_grad():
+        network[3].weight[:, 32:] = 0  # what the second group's 2 x 16 numbers are read by
+        before = network(inputs)
+        remove_channels(network, [group], {"0": torch.tensor([1])})
+        assert torch.allclose(network(inputs), before, atol=1e-6)
+    assert (network[0].out_channels, network[1].groups, network[1].out_channels) == (2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("middle", "said"),
+    [
+        ([nn.Conv2d(4, 8, 3, groups=2)], "4 channels before it and 8 behind"),
+        ([nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 3, groups=2)], "another one beside it"),
+    ],
+)
+def test_other_convolutions_in_groups_are_refused(middle: list[nn.Module], said: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), *middle, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(5))
+    network(torch.rand(2, *SHAPE))
+    with pytest.raises(PruningError, match=said):
         find_groups(network, SHAPE)
 
 

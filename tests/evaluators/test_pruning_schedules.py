@@ -8,15 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from slimfront.evaluators.data.splits import Images
-from slimfront.evaluators.pruning import METHODS, PruningPhase, Report, SlimmingPenalty, finalise, method, sensitivity
-from slimfront.evaluators.pruning.phase import fine_tuning
+from slimfront.evaluators.pruning.masks import finalise
+from slimfront.evaluators.pruning.phase import PruningPhase, fine_tuning
+from slimfront.evaluators.pruning.report import Report
 from slimfront.evaluators.pruning.schedules import layer_ratios, plan, share_epochs, share_gone
+from slimfront.evaluators.pruning.sensitivity import sensitivity
+from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.scoring.score import score
 from slimfront.evaluators.training.augmentation import normalise
 from slimfront.evaluators.training.context import Hook, TrainContext
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.models import build
-from slimfront.spaces import Augmentation, Recipe, Sparsity
+from slimfront.spaces import Augmentation, Recipe, Sparsity, sparsity
+from slimfront.spaces.criteria import METHODS
 from test_pruning_groups import ARCHITECTURES, SHAPE, network_of
 from torch import nn
 
@@ -55,19 +59,19 @@ def run(
 
 
 @pytest.mark.parametrize("family", ["padding", "inverted", "dense"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS.names)
 def test_every_method_on_every_family(name: str, family: str) -> None:
     network = network_of(family)
     dense = score(network, SHAPE)
-    epochs, report = run(network, method(name, 0.5, epochs=2))
+    epochs, report = run(network, sparsity(name, 0.5, epochs=2))
     assert report is not None
     assert report.met
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert {epoch.epochs for epoch in epochs} == {2}
-    assert {epoch.stage for epoch in epochs} == {METHODS[name]["granularity"]}
+    assert {epoch.stage for epoch in epochs} == {METHODS[name].granularity}
     found = score(network, SHAPE)
     assert found.score < dense.score
-    if METHODS[name]["granularity"] == "weights":
+    if METHODS[name].granularity == "weights":
         assert abs(found.stored_weights - dense.weights / 2) <= 1
         assert found.macs == dense.macs
         finalise(network)
@@ -79,13 +83,13 @@ def test_every_method_on_every_family(name: str, family: str) -> None:
         assert network.eval()(torch.rand(2, *SHAPE)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS.names)
 def test_ratio_zero_changes_nothing(name: str) -> None:
     network = network_of("padding")
     inputs = torch.rand(2, *SHAPE)
     with torch.no_grad():
         logits = network(inputs)
-        epochs, report = run(network, method(name, 0.0, epochs=3))
+        epochs, report = run(network, sparsity(name, 0.0, epochs=3))
         assert epochs == []
         assert report is not None
         assert (report.removed, report.met) == (0, True)
@@ -123,7 +127,7 @@ def test_gradual_follows_the_cubic_curve() -> None:
             seen.append((progress, 1 - counted.stored_weights / counted.weights))
 
     network = network_of("padding")
-    run(network, method("gradual", 0.8, epochs=8), hooks=(Watch(),))
+    run(network, sparsity("gradual", 0.8, epochs=8), hooks=(Watch(),))
     total = score(network, SHAPE).weights
     shares = [share for _, share in seen]
     assert shares == sorted(shares)
@@ -138,7 +142,7 @@ def test_gradual_follows_the_cubic_curve() -> None:
 @pytest.mark.parametrize("name", ["gradual", "taylor", "li_filters"])
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_a_phase_resumes_where_it_broke_off(name: str, stop_after: int, tmp_path: Path) -> None:
-    step = method(name, 0.6, epochs=4)
+    step = sparsity(name, 0.6, epochs=4)
     whole = network_of("padding")
     wanted, _ = run(whole, step)
     run(network_of("padding"), step, checkpoint=tmp_path / "phase.safetensors", stop_after=stop_after)
@@ -161,7 +165,7 @@ def test_layer_after_layer_sees_what_was_cut_before() -> None:
         def after_step(self, network: nn.Module, progress: float) -> None:
             seen.append(sum(parameter.numel() for parameter in network.parameters()))
 
-    run(network, method("thinet", 0.5, epochs=6), hooks=(Watch(),))
+    run(network, sparsity("thinet", 0.5, epochs=6), hooks=(Watch(),))
     assert len(set(seen)) == 4  # three epochs after the last of the six cuts, three spread over the others
     assert seen.count(min(seen)) == len(seen) / 2
     assert seen == sorted(seen, reverse=True)
@@ -200,7 +204,7 @@ def test_sensitivity_cuts_one_layer_at_a_time_on_a_copy(name: str) -> None:
         network.classifier.bias -= logits.mean(0)  # a network that tells images apart ...
         judged.labels.copy_((logits - logits.mean(0)).argmax(1))  # ... and is right
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    rows = list(sensitivity(network, method(name, 0.5), (0.0, 0.9), images(), judged, seed=0))
+    rows = list(sensitivity(network, sparsity(name, 0.5), (0.0, 0.9), images(), judged, seed=0))
     assert len(rows) == 2 * (12 if name == "random" else 8)
     assert {row.accuracy for row in rows if row.ratio == 0} == {1.0}
     assert len({row.accuracy for row in rows}) > 3

@@ -23,7 +23,7 @@ from slimfront.spaces import Candidate, Space
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.front import Point, area, non_dominated
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.samplers import SAMPLERS
+from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings import Settings
 
 BAR = 0.9
@@ -181,7 +181,7 @@ _BITS = [{"bits.weights": w, "bits.activations": a} for w in (2, 3, 4, 8) for a 
 
 
 @pytest.mark.parametrize(
-    "sampler", [pytest.param(name, marks=pytest.mark.slow if name in ("gp", "qmc") else ()) for name in SAMPLERS]
+    "sampler", [pytest.param(name, marks=pytest.mark.slow if name in ("gp", "qmc") else ()) for name in SAMPLERS.names]
 )
 def test_every_sampler_can_propose(sampler: str) -> None:
     assert len({candidate.digest for candidate in _run(_Study(sampler), 7)}) == 7

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 from slimfront.evaluators.data.splits import DataError
-from slimfront.evaluators.pruning import PruningError
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.search.sweep.results import table, verdicts
 from slimfront.search.sweep.run import Progress, SweepError, sweep
-from slimfront.spaces import Candidate, presets
+from slimfront.spaces import Candidate, CandidateError, presets
 
 KEYS = {"method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score"}
 
@@ -158,9 +157,9 @@ def test_slimming_starts_from_a_network_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "text"),
     [
-        ({"methods": ["magic"]}, PruningError, "but got 'magic'"),
-        ({"ratios": [0.5, 1.0]}, PruningError, "but got 1.0"),
-        ({"ratios": [0]}, PruningError, "but got 0"),
+        ({"methods": ["magic"]}, CandidateError, "There is no pruning method 'magic': "),
+        ({"ratios": [0.5, 1.0]}, CandidateError, "but got 1.0"),
+        ({"ratios": [0]}, SweepError, "but got 0"),
         ({"ratios": [0.5, 0.5]}, SweepError, "ratios must differ, but got 0.5, 0.5"),
         ({"methods": []}, SweepError, "needs methods"),
         ({"retrain_epochs": -1}, SweepError, "retrain epochs must be at least 0, but got -1"),

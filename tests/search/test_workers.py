@@ -7,12 +7,14 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+import stub_evaluator
 import torch
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.workers import local as workers
 from slimfront.search.workers.local import LocalProcesses
-from slimfront.search.workers.ray import needs_of
+from slimfront.search.workers.ray import Evaluator, needs_of
+from slimfront.spaces import references
 from test_faults import _job
 
 
@@ -55,3 +57,24 @@ def test_workers_are_heard_in_turns() -> None:
                 connection.send(Epoch("dense", epoch, 2, 1.0, 0.5, 0.0))
     heard = [found[0] for found in (pool.next(1.0) for _ in range(5)) if found is not None]
     assert heard == [0, 1, 2, 0, 2]
+
+
+def test_workers_import_what_the_user_gave_and_refuse_what_has_changed_since(tmp_path: Path) -> None:
+    """The code of a local process and of a cluster's actor, in this process."""
+    (tmp_path / "given_to_workers.py").write_text("thing = 1\n")
+    with references.only_here():
+        references.give("given_to_workers.py:thing", tmp_path)
+        handed = references.handed_out()
+    with references.only_here():
+        assert workers._refused(handed) is None
+        assert references.resolve("given_to_workers.py:thing") == 1
+    with references.only_here():
+        Evaluator(stub_evaluator.evaluate, None, None, handed)
+        assert references.resolve("given_to_workers.py:thing") == 1
+    (tmp_path / "given_to_workers.py").write_text("thing = 2\n")
+    with references.only_here():
+        refused = workers._refused(handed)
+        assert refused is not None
+        assert "has changed" in refused.text
+        with pytest.raises(references.CodeReferenceError, match="has changed"):
+            Evaluator(stub_evaluator.evaluate, None, None, handed)

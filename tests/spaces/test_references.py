@@ -8,16 +8,25 @@ from pathlib import Path
 
 import pytest
 from slimfront.spaces import references
-from slimfront.spaces.references import CodeReferenceError, give, given, handed_out, resolve, sources, take_in
+from slimfront.spaces.references import (
+    CodeReferenceError,
+    give,
+    given,
+    handed_out,
+    is_reference,
+    named_in,
+    only_here,
+    resolve,
+    sources,
+    take_in,
+)
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    before, path, modules = dict(references._given), list(sys.path), set(sys.modules)
-    references._given.clear()
-    yield
-    references._given.clear()
-    references._given.update(before)
+    path, modules = list(sys.path), set(sys.modules)
+    with only_here():
+        yield
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         del sys.modules[name]
@@ -67,7 +76,10 @@ def test_a_file_whose_name_another_module_has_is_itself(tmp_path: Path) -> None:
     [
         ("mine_alone.py:other", "thing = 1\n", "mine_alone.py has no other"),
         ("mine_alone.py:thing", "1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("mine_alone.py:thing", "1 / 0\n", r"\(mine_alone.py, line 1\)"),
         ("mine_alone.py:thing", "import not_there_at_all\n", "ModuleNotFoundError"),
+        ("mine_alone.py:thing", "raise SystemExit(3)\n", "SystemExit: 3"),
+        ("mine_alone.py:thing", "def (\n", r"SyntaxError: .*\(mine_alone.py, line 1\)"),
         ("not_there.py:thing", "", "there is no file"),
         ("mine_alone.py:", "", "must be FILE.py:NAME"),
         (":thing", "", "must be FILE.py:NAME"),
@@ -93,3 +105,71 @@ def test_a_worker_takes_what_was_handed_out_and_refuses_another_source(tmp_path:
     path.write_text("thing = 2\n")
     with pytest.raises(CodeReferenceError, match="has changed"):
         take_in(handed)
+
+
+@pytest.mark.parametrize("written", ["mine/mine_alone.py:thing", "mine_alone.py:thing", "../x/mine_alone.py:thing"])
+def test_a_file_is_known_by_its_own_name_wherever_it_is_named_from(tmp_path: Path, written: str) -> None:
+    (tmp_path / "mine").mkdir()
+    _write(tmp_path / "mine", "thing = 1\n")
+    give("mine/mine_alone.py:thing", tmp_path)
+    assert given(written) == 1
+    assert given("mine_alone.py:other") is None
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        _write(tmp_path / folder, "thing = 1\n")
+    give("a/mine_alone.py:thing", tmp_path)
+    with pytest.raises(CodeReferenceError, match="is in two files"):
+        give("b/mine_alone.py:thing", tmp_path)
+
+
+def test_what_is_hashed_is_what_runs(tmp_path: Path) -> None:
+    path = _write(tmp_path, "thing = 1\n")
+    first = give("mine_alone.py:thing", tmp_path)
+    path.write_text("thing = 2\n")  # as long, and within the same second: bytecode in a cache would pass for it
+    second = give("mine_alone.py:thing", tmp_path)
+    assert resolve("mine_alone.py:thing") == 2
+    assert first.source != second.source
+
+
+def test_modules_beside_a_file_take_no_name_of_pythons_own(tmp_path: Path) -> None:
+    _write(tmp_path, "raise SystemExit('shadowed')\n", "colorsys.py")
+    _write(tmp_path, "import colorsys\nthing = colorsys.rgb_to_hsv\n")
+    give("mine_alone.py:thing", tmp_path)
+    assert resolve("mine_alone.py:thing")(0, 0, 0) == (0, 0, 0)
+
+
+def test_a_command_forgets_what_it_was_given(tmp_path: Path) -> None:
+    _write(tmp_path, "thing = 1\n")
+    with only_here():
+        give("mine_alone.py:thing", tmp_path)
+        with only_here():
+            assert given("mine_alone.py:thing") is None
+        assert given("mine_alone.py:thing") == 1
+    assert given("mine_alone.py:thing") is None
+
+
+def test_only_what_was_given_and_is_named_has_a_source(tmp_path: Path) -> None:
+    _write(tmp_path, "thing = 1\nother = 2\n")
+    one = give("mine_alone.py:thing", tmp_path)
+    give("mine_alone.py:other", tmp_path)
+    candidate = {"architecture": {"family": "mine_alone.py:thing"}, "teacher": ["not_given.py:x", "plain"]}
+    assert named_in(candidate) == ["mine_alone.py:thing", "not_given.py:x"]
+    assert sources(candidate) == {"mine_alone.py:thing": one.source}
+    assert set(sources()) == {"mine_alone.py:thing", "mine_alone.py:other"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["residual", "folder:/data", "a.py:b c", "a.py:b\n", ":b", "a.py:", f"{'a' * 400}.py:b", "https://a.b/c.py"],
+)
+def test_other_words_are_no_references(word: str) -> None:
+    assert not is_reference(word)
+    assert given(word) is None
+
+
+@pytest.mark.parametrize("word", ["<b>.py:x", "=1+1.py:x", "-x.py:y", "a.py:<b>", "`a`.py:b", "[a](b).py:c"])
+def test_references_are_plain_where_they_are_shown(word: str) -> None:
+    assert not is_reference(word)

@@ -6,7 +6,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slimfront.spaces import METHODS, Candidate, Space, SpaceError, method_name, presets, sparsity
+from slimfront.spaces import Candidate, Space, SpaceError, method_name, presets, sparsity
+from slimfront.spaces.criteria import METHODS
 
 EVERYTHING = """
 [architecture]
@@ -139,6 +140,9 @@ def test_a_stage_may_have_a_domain_of_its_own() -> None:
         (MINIMAL + "[pruning.weights]\nmethod = 'han'\nratio = [0.5, 1.5]", ["ratio", "1.5"]),
         (MINIMAL.replace("width = 16", "width = 'wide'", 1), ["'wide'"]),
         ("[architecture]\nfamily = 'plain'", ["architecture.family", "plain"]),
+        ("[architecture]\nfamily = 'residal'", ["architecture.family", "did you mean residual", "inverted"]),
+        ("[architecture]\nfamily = ['mine.py:PLAIN']", ["architecture.family", "--allow mine.py:PLAIN"]),
+        (MINIMAL + "groups = 2\n", ["architecture.residual.groups", "architecture.bottleneck.groups"]),
         ("[architecture.residual]\nstem_width = 16", ["is missing"]),
         ("width = = 3", ["not valid TOML"]),
     ],
@@ -160,6 +164,6 @@ def test_a_candidate_outside_is_refused_by_key() -> None:
         Space.from_toml(MINIMAL).parameters(presets["resnet20"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.names)
 def test_methods_are_found_by_their_axes(method: str) -> None:
     assert method_name(sparsity(method, 0.3, epochs=2)) == method

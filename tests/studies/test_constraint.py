@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State
-from slimfront.studies.samplers import make_sampler
+from slimfront.studies.sampling import make_sampler
 from slimfront.studies.store.constraint import CONSTRAINTS, is_feasible, refusal, system_attributes, violation
 from slimfront.studies.store.storage import open_storage
 from slimfront.studies.store.study import StudyStore, open_study, optuna_study

@@ -37,6 +37,7 @@ def full(**changes: Any) -> TrialRecord:
         "notes": ("one filter too few",),
         "account": {"p_s": 0.25},
         "sampler": {"generation": 2},
+        "code": {"mine.py:PLAIN": "0123456789abcdef"},
     }
     return made_trial(0, 0.91, 0.05, **(known | changes))
 

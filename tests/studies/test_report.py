@@ -14,7 +14,7 @@ import pytest
 from made_trials import BAR, made_trial
 from slimfront.evaluators.scoring.score import formula
 from slimfront.spaces import Bits, Candidate, Pruning, Recipe, presets, sparsity
-from slimfront.spaces.methods import METHODS
+from slimfront.spaces.criteria import METHODS
 from slimfront.studies.analysis.spending import endings
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
@@ -264,14 +264,19 @@ def test_space_in_words() -> None:
 def test_every_preset_and_pruning_method_has_words() -> None:
     chosen = list(presets.values())
     chosen += [
-        Candidate(presets["digits"].architecture, pruning=Pruning(**{axes["granularity"]: sparsity(name, 0.3)}))
-        for name, axes in METHODS.items()
+        Candidate(presets["digits"].architecture, pruning=Pruning(**{method.granularity: sparsity(method.name, 0.3)}))
+        for method in METHODS
     ]
     recipe = Recipe(teacher="resnet20", distillation=0.5, averaging=0.9, label_smoothing=0.1)
     chosen.append(Candidate(presets["digits"].architecture, bits=Bits.uniform(4, 4, outer=8, epochs=3), recipe=recipe))
     found = methods_used.used(chosen)
     assert len(found) == len(set(found))
-    assert {method.name for method in found} >= {*METHODS, "Learned step sizes", "Distillation", "Inverted residuals"}
+    assert {method.name for method in found} >= {
+        *METHODS.names,
+        "Learned step sizes",
+        "Distillation",
+        "Inverted residuals",
+    }
     assert [method.phase for method in found] == sorted((m.phase for m in found), key=methods_used.ORDER.index)
     assert methods_used.bits(chosen[-1]) == "W4\u00a0A4, edges 8/8"
 

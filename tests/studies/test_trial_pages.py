@@ -15,7 +15,7 @@ import optuna
 import pytest
 from made_trials import add_trials, made_trial
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
-from slimfront.evaluators.pruning import account
+from slimfront.evaluators.pruning.accounting import account
 from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.spaces import Pruning, presets, sparsity
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances

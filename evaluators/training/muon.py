@@ -1,8 +1,4 @@
-"""Optimizers by name, and the learning rate as a function of progress.
-
-Weight decay falls on weights of two and more dimensions only: batch-norm parameters, biases and quantizer steps are
-left alone, as is usual.
-"""
+"""Muon: momentum whose update of a weight matrix is orthogonalised (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -12,52 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from slimfront.spaces.candidate import Recipe
-from torch import Tensor, nn
+from torch import Tensor
 
 # Newton-Schulz coefficients of Jordan et al. 2024 (Muon): steep at zero, so that five steps are enough.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 # Parameters that Muon does not take (vectors, depthwise kernels, the classifier) follow Adam at this share of its rate.
 _ADAM_SHARE = 0.15
-
-
-def learning_rate_factor(progress: float, warmup: float, decay: str) -> float:
-    """Share of the peak learning rate at `progress` in [0, 1]: a linear rise, then cosine or linear fall to zero."""
-    if progress < warmup:
-        return progress / warmup
-    rest = (progress - warmup) / max(1.0 - warmup, 1e-12)
-    rest = min(rest, 1.0)
-    return 0.5 * (1.0 + math.cos(math.pi * rest)) if decay == "cosine" else 1.0 - rest
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer that `recipe` names, over all parameters of `network` that want gradients."""
-    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
-    matrices = [parameter for _, parameter in named if parameter.ndim >= 2]
-    vectors = [parameter for _, parameter in named if parameter.ndim < 2]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    rate = recipe.learning_rate
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=nesterov, foreach=True)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(recipe.momentum, 0.999), foreach=True)
-    hidden = [p for name, p in named if p.ndim == 4 and p.shape[1] > 1]
-    taken = {id(parameter) for parameter in hidden}
-    others = [p for p in matrices if id(p) not in taken]
-    return Muon(
-        [
-            {"params": hidden, "orthogonal": True, "weight_decay": recipe.weight_decay},
-            {"params": others, "orthogonal": False, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "orthogonal": False, "weight_decay": 0.0},
-        ],
-        lr=rate,
-        momentum=recipe.momentum,
-    )
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -1,0 +1,1 @@
+"""Pruning methods from the literature and their controls: `slimfront.spaces.criteria.Method` says what one is."""

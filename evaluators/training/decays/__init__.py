@@ -1,0 +1,1 @@
+"""How the learning rate falls, a file each: `slimfront.spaces.optimizers.Decay` says what one is."""

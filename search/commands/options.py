@@ -1,0 +1,65 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from slimfront.search.sweep.methods import default_methods
+from slimfront.spaces.criteria import METHODS
+
+DEFAULT_STORAGE = "sqlite:///slimfront.db"
+
+Storage = Annotated[str, typer.Option(help="Where the study lies: sqlite:///FILE or postgresql://USER@HOST/NAME.")]
+Name = Annotated[str | None, typer.Option(help="The study's name; may be left out where there is only one.")]
+OwnName = Annotated[str | None, typer.Option(help="Of this study in its storage; default: as its file says.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help=f"Of {', '.join(METHODS.names)}, or FILE.py:NAME of your own; default: {', '.join(default_methods())}.",
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",  # as `slimfront.spaces.references.OPTION`, which takes a moment to import
+        metavar="FILE.py:NAME",
+        help="Import this code of your own, which a candidate names; may be given several times.",
+    ),
+]
+ChangedCode = Annotated[
+    bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
+]
+
+
+class Device(StrEnum):
+    """Where trainings run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
+
+
+def fresh() -> contextlib.AbstractContextManager[None]:
+    """Within it nothing is known that was given to another command of this process."""
+    references: Any = sys.modules.get("slimfront.spaces.references")  # which takes a moment to import
+    return contextlib.nullcontext() if references is None else references.only_here()
+
+
+def give(allowed: list[str] | None) -> None:
+    """Import what the user names with --allow. Raises CodeReferenceError."""
+    from slimfront.spaces import references
+
+    references.give_all(allowed or (), Path())

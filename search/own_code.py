@@ -1,0 +1,54 @@
+"""With which code of the user's own a study was begun: it may change from day to day, and a study must not mix it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from slimfront.spaces import Candidate, references
+from slimfront.studies.errors import StudyError
+from slimfront.studies.foreign import values
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.study import StudyStore, study_lock
+
+CODE = "code"  # the study's attribute: {reference: hash of its source}
+FLAG = "--changed-code"
+
+
+def check_code(store: StudyStore, accepted: bool) -> None:
+    """Note the sources of what the user has given, and refuse those that have changed since the study began.
+
+    Args:
+        store: Of the study.
+        accepted: The user knows, and goes on with what the code is now.
+
+    Raises:
+        StudyError: One has changed, and it is not accepted.
+    """
+    now = references.sources()
+    if not now:
+        return
+    with study_lock(store):
+        kept = values.labels(store.attributes.get(CODE))
+        found = changed(kept, now)
+        if found and not accepted:
+            raise StudyError(
+                f"Study {store.name!r} was begun with another {', '.join(found)}: the source has changed since then. "
+                f"{FLAG} goes on with it as it is now; or give this one another --name."
+            )
+        if {**kept, **now} != kept:
+            store.attributes.set(CODE, {**kept, **now})
+
+
+def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
+    """Hash of the source of each reference that a trial uses: those of its candidate, and those of the whole study.
+
+    Of the whole study is what was given beside the space, which is a choice of every trial's own.
+    """
+    chosen = references.named_in(settings.space)
+    whole = {name: source for name, source in references.sources().items() if name not in chosen}
+    return whole | references.sources(candidate.to_dict())
+
+
+def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """References whose source was known and is another one now."""
+    return [name for name, source in now.items() if kept.get(name, source) != source]

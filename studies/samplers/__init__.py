@@ -1,0 +1,1 @@
+"""The samplers that a study can use, a file each: `slimfront.studies.sampling.Sampler` says what one is."""
