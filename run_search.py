@@ -8,6 +8,9 @@ except ModuleNotFoundError as error:
     if error.name != "typer":
         raise
     sys.exit("slimfront: typer is not installed for this Python: use .venv/bin/python, which `make install` makes.")
+except KeyboardInterrupt:
+    sys.stderr.write("slimfront: interrupted\n")
+    sys.exit(130)
 
 __all__ = ["app", "command", "main"]
 

@@ -13,7 +13,6 @@ the search's process over 500 trials, and of a worker that trains a small networ
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import itertools
 import json
@@ -198,7 +197,7 @@ def memory(url: str, folder: Path, trials: int) -> dict[str, float]:
     expected.expected_score = lambda *arguments: table
     try:
         options = launching.Options(storage=url, workers=1, out=folder, device="cpu")
-        settings = dataclasses.replace(overnight(trials), sampler="random", max_score=None)
+        settings = Settings(**dict(overnight(trials)) | {"sampler": "random", "max_score": None})
         launching.launch(settings, options, partial(at_once, 40))
     finally:
         Endings._end, Proposer._choose, expected.expected_score = originals  # type: ignore[method-assign]

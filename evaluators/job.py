@@ -27,6 +27,7 @@ class Job:
         data_digest: Of the data that the study was begun with; "": not checked.
         supernet: File of the supernet whose weights the network starts from, instead of an uncompressed training of its
             own; None: it has that training.
+        costs: That are measured on the finished network, by name, besides the score.
     """
 
     candidate: Candidate
@@ -40,6 +41,7 @@ class Job:
     store: Path | None = None
     data_digest: str = ""
     supernet: Path | None = None
+    costs: tuple[str, ...] = ()
 
     def on(self, device: str) -> Self:
         """The same job on another device."""
@@ -57,6 +59,8 @@ class Result:
         accuracies: Accuracy after each phase, by the phase's name.
         seconds: Wall time in all, replayed epochs left out.
         notes: Remarks that a reader of the record should see, such as a ratio that could not be met.
+        facts: Remarks for programs.
+        costs: That the job asked for, by name.
     """
 
     accuracy: float
@@ -66,6 +70,7 @@ class Result:
     seconds: float
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Every command checks its outputs before it begins (`check`), and writes each of 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mimetypes
 import os
@@ -27,14 +28,22 @@ def write(path: Path, content: bytes | str) -> None:
     leads to is replaced, with the permissions that it had. A device or a pipe is written straight into.
 
     Raises:
-        OSError: The file cannot be written (a full disk, say); nothing is left behind.
+        OSError: The file cannot be written (a full disk, say), and is named; nothing is left behind.
     """
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if _is_stream(path):
-        with path.open("wb") as file:
-            file.write(data)
-        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_stream(path):
+            path.write_bytes(data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        if error.filename is None:  # what fails while it is written names no file
+            error.filename = str(path)
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     before = target.stat() if target.exists() else None
     if before is not None and not may_write(target):  # renaming would replace even a file that is protected
@@ -86,20 +95,29 @@ def check(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None])
         taken.append((name, path))
 
 
-def check_folder(name: str, folder: Path, files: Iterable[str], inputs: Mapping[str, Path | None]) -> None:
+def check_folder(
+    name: str, folder: Path, files: Iterable[str], inputs: Mapping[str, Path | None], folders: Iterable[str] = ()
+) -> None:
     """Refuse a folder for results that cannot be written in, or where one of them would overwrite an input.
+
+    It is tried: a folder that is missing is made and goes again, and so does an empty file.
 
     Args:
         name: Of the option.
         folder: For the results; it may be missing.
         files: Names of those that are written under a fixed name.
         inputs: As for `check`.
+        folders: Names of those that are written in it.
 
     Raises:
         OutputError: It cannot be used.
     """
     _check_room(name, folder)
     check({f"{file} in {name}": folder / file for file in files}, inputs)
+    for sub in folders:
+        if (folder / sub).exists() and not (folder / sub).is_dir():
+            raise OutputError(f"{name}: {folder / sub} is a file, and has to be a folder: choose another place.")
+    _try_room(name, folder)
 
 
 def check_ending(name: str, path: Path | None, endings: tuple[str, ...], what: str) -> None:
@@ -154,13 +172,43 @@ def same_file(one: Path, other: Path) -> bool:
 
 def _check_room(name: str, folder: Path) -> None:
     """Refuse a folder that is a file, or, where it is missing, cannot be made."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _nearest(name, folder)
     if not place.is_dir():
         raise OutputError(f"{name}: {place} is a file, not a folder: choose another place.")
     if not may_write(place):
         raise OutputError(f"{name}: nothing can be written in {place}: choose another place, or change who may.")
+
+
+def _nearest(name: str, folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there. Raises OutputError where the path cannot be one."""
+    place = folder
+    try:
+        while not place.exists() and not place.is_symlink() and place != place.parent:
+            place = place.parent
+    except OSError as error:  # a name that is too long, say
+        raise OutputError(f"{name}: {folder} cannot be written: {error.strerror}; choose another place.") from None
+    return place
+
+
+def _try_room(name: str, folder: Path) -> None:
+    """Refuse a folder that a file cannot be written in: some file systems only say so when it is tried."""
+    made: list[Path] = []
+    there = _nearest(name, folder)
+    try:
+        for place in [*reversed(folder.relative_to(there).parents), folder.relative_to(there)]:
+            if not (there / place).is_dir():
+                (there / place).mkdir()
+                made.append(there / place)
+        tried = folder / f".{secrets.token_hex(8)}.tmp"
+        tried.touch(exist_ok=False)
+        tried.unlink()
+    except OSError as error:
+        text = f"{name}: nothing can be written in {folder}: {error.strerror}; choose another place."
+        raise OutputError(text) from None
+    finally:
+        with contextlib.suppress(OSError):  # somebody else may have begun to use it
+            for place in reversed(made):
+                place.rmdir()
 
 
 def may_write(path: Path) -> bool:

@@ -28,7 +28,8 @@ from slimfront.evaluators.pruning.phase import PruningPhase
 from slimfront.evaluators.pruning.report import Report
 from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.quantization import QuantizationPhase
-from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.scoring.cost import CostError, Subject, measure
+from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.supernet.inheriting import InheritedPhase
 from slimfront.evaluators.training import store
 from slimfront.evaluators.training.context import TrainContext
@@ -83,15 +84,29 @@ def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
         if epoch.stage != TEACHER:
             curve.append(epoch)
         yield epoch
+    found = accuracy(pipeline.network, data.validation, job.device)
+    counted = score(pipeline.network, data.input_shape)
     return Result(
-        accuracy=accuracy(pipeline.network, data.validation, job.device),
-        score=score(pipeline.network, data.input_shape).to_dict(),
+        accuracy=found,
+        score=counted.to_dict(),
         curve=tuple(curve),
         accuracies={epoch.stage: epoch.accuracy for epoch in curve if epoch.accuracy is not None},
         seconds=time.perf_counter() - start,
         notes=tuple(pipeline.notes),
         facts=pipeline.facts,
+        costs=measured_costs(job, pipeline.network, data.input_shape, counted),
     )
+
+
+def measured_costs(job: Job, network: Network, input_shape: tuple[int, int, int], counted: Score) -> dict[str, float]:
+    """The costs that a job asks for, by name, on a copy of its finished network. Raises TrainingError."""
+    if not job.costs:
+        return {}
+    subject = Subject(copy_network(network).to("cpu").eval(), input_shape, counted)
+    try:
+        return measure(job.costs, subject)
+    except CostError as error:
+        raise TrainingError("cost", str(error)) from None
 
 
 class Phase(Protocol):

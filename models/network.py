@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 WeightLayer = nn.Conv2d | nn.Linear
 
+LARGEST_NETWORK = 2**28  # weights: a few more digits in a candidate or a space would take all memory there is
+
 
 class Network(nn.Module):
     """An image classifier: (N, C, H, W) normalised pixels -> (N, classes) logits.

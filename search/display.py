@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from slimfront.evaluators.training.loop import TEACHER, Epoch
+from slimfront.search.interrupt import write
 from slimfront.search.terminal import Console
 from slimfront.studies.report.page import percent_number
 
@@ -83,6 +84,9 @@ class Display(Protocol):
     def say(self, text: str) -> None:
         """A remark."""
 
+    def notify(self, text: str) -> None:
+        """A remark from within a signal handler, where nothing may be printed that takes a lock."""
+
 
 def make_display(console: Console) -> Display:
     """The live table in a terminal, lines elsewhere."""
@@ -136,6 +140,10 @@ class Lines:
         self._spoke = time.monotonic()
         self._console.say(text)
 
+    def notify(self, text: str) -> None:
+        """See Display."""
+        write(text)
+
     def started(self, slot: int, row: Row) -> None:
         """See Display."""
         self._running[slot] = _Running(row)
@@ -177,6 +185,7 @@ class LiveTable:
         self._console = console
         self._running: dict[int, _Running] = {}
         self._totals: Totals | None = None
+        self._notices: list[str] = []
         self._known = time.monotonic()  # since when the totals are
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
@@ -190,6 +199,10 @@ class LiveTable:
     def say(self, text: str) -> None:
         """See Display."""
         self._console.print(text, highlight=False)
+
+    def notify(self, text: str) -> None:
+        """See Display: what is written over the table would be drawn over, so the table shows it."""
+        self._notices.append(text)
 
     def started(self, slot: int, row: Row) -> None:
         """See Display."""
@@ -221,7 +234,7 @@ class LiveTable:
             parts.append(_whole(self._totals, time.monotonic() - self._known))
             if self._totals.best is not None:
                 parts.append(self._totals.best)
-        return Group(*parts)
+        return Group(*parts, *self._notices)
 
 
 def _facts(row: Row) -> str:

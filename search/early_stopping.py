@@ -1,8 +1,8 @@
 """Early stopping with two objectives: a pure function that decides from what is known.
 
-The score is known before training; only the accuracy is open. So a trial can matter only if its accuracy can still
-reach the bar, and can still exceed that of every finished feasible trial that is no more expensive. What it can still
-reach is bounded from finished trials, in two ways, of which the lower one counts:
+The cost is known before training, or is not; the accuracy is open. So a trial can matter only if its accuracy can still
+reach the bar, and, where its cost is known, can still exceed that of every finished feasible trial that is no more
+expensive. What it can still reach is bounded from finished trials, in two ways, of which the lower one counts:
 
     accuracy now + quantile of (accuracy at the stage's end - accuracy at the same epoch, with the same schedule)
                  + quantile of (final accuracy - accuracy at the stage's end)
@@ -19,7 +19,6 @@ useless it is.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -29,9 +28,14 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from pydantic import Field
+from slimfront.evaluators.scoring.cost import in_figures, named, over
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.proposals.regression import Regression, encode
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.report.page import percent_number
+from slimfront.studies.settings import EarlyStopping
+from slimfront.studies.settings.faults import refused
 
 Position = tuple[str, int]
 """(stage, epoch within the stage, from 1; 0 is before its first)"""
@@ -39,13 +43,10 @@ Position = tuple[str, int]
 BELOW_BAR = "below_bar"
 DOMINATED = "dominated"
 MAX_SCORE = "max_score"
-REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE)
+MAX_COST = "max_cost"  # another cost than the score
+REASONS = (BELOW_BAR, DOMINATED, MAX_SCORE, MAX_COST)
 
 MOST = 400  # trials that a regression learns from, the latest
-
-
-class RulesError(ValueError):
-    """Rules that cannot be: the text names the key, the value and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -63,44 +64,16 @@ class Verdict:
     bound: float
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How bold the stops are.
+class Rules(EarlyStopping):
+    """How bold the stops are: a study's rules, and its limit of the score."""
 
-    Attributes:
-        quantile: Of the gains of finished trials; higher is more careful.
-        least_finished: Finished curves that compare, of different networks, before any trial is stopped on a bound.
-        least_share: Share of the dense stage's epochs before which nothing is stopped on a bound.
-        recovery: Share of any later stage's epochs that it is given to recover from its dip.
-        spared: Share of the would-be-stopped that run to the end, so that false stops can be counted.
-        max_score: Candidates above are not trained; None: no limit.
-    """
+    bounds: dict[str, float] = Field(default_factory=dict)
+    """By the costs' names: candidates that are known to lie above one are not trained."""
 
-    quantile: float = 0.95
-    least_finished: int = 8
-    least_share: float = 0.2
-    recovery: float = 0.5
-    spared: float = 0.05
-    max_score: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("quantile", "least_share", "recovery", "spared"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise RulesError(f"early_stopping.{name} must be in [0, 1], but got {value!r}.")
-        if self.least_finished < 1:
-            raise RulesError(f"early_stopping.least_finished must be at least 1, but got {self.least_finished!r}.")
-
-    @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> Rules:
-        """From the table [early_stopping] of a study file. Raises RulesError."""
-        known = {item.name for item in dataclasses.fields(cls)} - {"max_score"}
-        for key, value in written.items():
-            if key not in known:
-                raise RulesError(f"early_stopping.{key} is unknown (known: {', '.join(sorted(known))}).")
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise RulesError(f"early_stopping.{key} must be a number, but got {value!r}.")
-        return cls(**written)
+    def __init__(self, /, **values: Any) -> None:
+        """Raises SettingsError naming the rule."""
+        with refused(type(self), "early_stopping."):
+            super().__init__(**values)
 
 
 @dataclass(frozen=True)
@@ -110,22 +83,24 @@ class Finished:
     Attributes:
         trial: Its number.
         accuracy: Final, on the validation images; of no meaning where it is not complete.
-        score: Final.
+        cost: Final.
         schedule: What has to be equal for two curves of a stage to compare, by stage: data, epochs, decay, warm-up.
         curve: Accuracy at each position of those stages that came to their end.
         traits: Settings of the compression, by name.
         network: Name of its dense network: trials that share one have one dense curve.
         complete: False for one that was stopped after its dense training.
+        within: Whether it keeps to all bounds of the study.
     """
 
     trial: int
     accuracy: float
-    score: float
+    cost: float
     schedule: Mapping[str, str] = field(default_factory=dict)
     curve: Mapping[Position, float] = field(default_factory=dict)
     traits: Mapping[str, Any] = field(default_factory=dict)
     network: str = ""
     complete: bool = True
+    within: bool = True
 
     @cached_property
     def ends(self) -> dict[str, float]:
@@ -141,7 +116,7 @@ class Running:
     """A trial before or in training.
 
     Attributes:
-        score: Known before training.
+        cost: What the study keeps low; None: it is not known before training.
         schedule: Of the current stage; see Finished.
         position: Of the last epoch; None before training.
         accuracy: After that epoch.
@@ -150,9 +125,10 @@ class Running:
         dense: Accuracy at the end of the dense training; None: not there yet.
         last: Whether no stage follows.
         ceiling: What is certain about the final accuracy without any curve; 1 where nothing is.
+        costs: All that are known before training, by name.
     """
 
-    score: float
+    cost: float | None
     schedule: str
     position: Position | None = None
     accuracy: float = 0.0
@@ -161,6 +137,7 @@ class Running:
     dense: float | None = None
     last: bool = False
     ceiling: float = 1.0
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Rules) -> Verdict | None:
@@ -172,18 +149,21 @@ def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Ru
         bar: Accuracy that the front demands.
         rules: How bold the stops are.
     """
-    if rules.max_score is not None and running.score > rules.max_score:
-        text = f"its score {running.score:.4g} is above {rules.max_score:g}"
-        return Verdict(MAX_SCORE, text, running.ceiling)
+    for name, limit in over(running.costs, rules.bounds).items():
+        text = f"its {named(name)} {in_figures(running.costs[name])} is above {in_figures(limit, 6)}"
+        return Verdict(MAX_SCORE if name == SCORE.name else MAX_COST, text, running.ceiling)
     bound = min(running.ceiling, _curve_bound(running, finished, rules), _regressed_bound(running, finished, rules))
     if bound < bar:
         text = f"at most {percent_number(bound)}% are in reach, the bar is {percent_number(bar)}%"
         return Verdict(BELOW_BAR, text, bound)
+    if running.cost is None:
+        return None
     for other in finished:
-        if other.complete and other.accuracy >= bar and other.accuracy >= bound and other.score <= running.score:
+        feasible = other.complete and other.within and other.accuracy >= bar
+        if feasible and other.accuracy >= bound and other.cost <= running.cost:
             text = (
-                f"at most {percent_number(bound)}% are in reach at score {running.score:.4g}; "
-                f"trial {other.trial} has {percent_number(other.accuracy)}% at {other.score:.4g}"
+                f"at most {percent_number(bound)}% are in reach at a cost of {in_figures(running.cost)}; "
+                f"trial {other.trial} has {percent_number(other.accuracy)}% at {in_figures(other.cost)}"
             )
             return Verdict(DOMINATED, text, bound)
     return None

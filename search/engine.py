@@ -8,6 +8,7 @@ failures in a row, listens to interrupts, and feeds the display.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from slimfront.search.workers.base import Message, Workers
 
 STARTS = 3  # a task whose worker dies is started again twice
 FAILURES_IN_A_ROW = 5  # then the engine stops instead of burning the night
+LEFT = "left for the next start"
 _PULSE = 1.0  # seconds between looks at the clock while nothing happens
 
 
@@ -100,7 +102,7 @@ class Engine(Generic[T, R]):
 
     def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
         self._client, self._workers, self._display = client, workers, display
-        self.interrupt = Interrupt()
+        self.interrupt = Interrupt(display.notify)
         self._running: dict[int, T] = {}  # by slot
         self._at_hand: deque[T] = deque()  # asked for ahead, or to be started again
         self._asked_ahead = False  # since a task last ended
@@ -111,26 +113,45 @@ class Engine(Generic[T, R]):
     def run(self) -> Outcome:
         """Work until there is nothing more to do; what is running is left resumable when it ends early."""
         with self.interrupt as interrupt:
-            while True:
-                ending = interrupt.asked or self._client.over()
-                waiting = not (ending or self._given_up) and self._fill(interrupt)
-                if self._running:
-                    ahead = not (ending or self._given_up) and self._may_ask_ahead()
-                    event = self._workers.next(0.0 if ahead else _PULSE)
-                    if event is not None:
-                        self._handle(*event, ending=interrupt.asked or self._client.over())
-                    elif ahead:  # choosing takes a while; now nobody waits for it
-                        self._asked_ahead = True
-                        self._at_hand.extend(task for task in [self._next(interrupt)] if task is not None)
-                elif waiting:
-                    time.sleep(_PULSE)  # until a slot is ready, say
-                else:
-                    break
-                self._client.tick()
+            try:
+                while self._step(interrupt):
+                    self._client.tick()
+            except BaseException:  # a second Ctrl-C, a database that is gone: no fault of what is running
+                self._leave_all()
+                raise
             self._client.close()
         if self._given_up:
             return Outcome("failures", self._last_failure)
         return Outcome("interrupted" if interrupt.asked else "done", self._last_failure)
+
+    def _step(self, interrupt: Interrupt) -> bool:
+        """Hand out tasks and hear what happened; False: there is nothing more to do."""
+        ending = interrupt.asked or self._client.over()
+        waiting = not (ending or self._given_up) and self._fill(interrupt)
+        if self._running:
+            ahead = not (ending or self._given_up) and self._may_ask_ahead()
+            event = self._workers.next(0.0 if ahead else _PULSE)
+            if event is not None:
+                self._handle(*event, ending=interrupt.asked or self._client.over())
+            elif ahead:  # choosing takes a while; now nobody waits for it
+                self._asked_ahead = True
+                self._at_hand.extend(task for task in [self._next(interrupt)] if task is not None)
+        elif waiting:
+            time.sleep(_PULSE)  # until a slot is ready, say
+        else:
+            return False
+        return True
+
+    def _leave_all(self) -> None:
+        """Leave what is running to the next run, as far as that can still be noted."""
+        with contextlib.suppress(Exception):
+            for task in self._running.values():
+                self._leave(task)
+            self._client.close()
+
+    def _leave(self, task: T) -> None:
+        task.starts -= 1
+        self._client.left(task)
 
     def _fill(self, interrupt: Interrupt) -> bool:
         """Give every free slot a task, as long as there are any; True: there may be some later although none runs."""
@@ -160,8 +181,8 @@ class Engine(Generic[T, R]):
 
     def _start(self, slot: int, task: T) -> None:
         task.starts += 1
+        self._running[slot] = task  # before it is noted: whatever ends the run from here on takes the start back
         self._client.started(task)
-        self._running[slot] = task
         self._display.started(slot, task.row)
         self._workers.submit(slot, task.job)
 
@@ -173,7 +194,7 @@ class Engine(Generic[T, R]):
                 self._display.epoch(slot, message, self._client.totals())
                 return
         elif isinstance(message, Failure):
-            text = self._failed(task, message)
+            text = self._failed(task, message, ending=ending)
         else:
             self._failures = 0
             text = self._client.result(task, message)
@@ -185,9 +206,8 @@ class Engine(Generic[T, R]):
         """Let a task go on after an epoch, or say how it ends."""
         if ending:  # its state is saved
             self._workers.stop(slot)
-            task.starts -= 1
-            self._client.left(task)
-            return "left for the next start"
+            self._leave(task)
+            return LEFT
         text = self._client.epoch(task, epoch)
         if text is None:
             self._workers.go_on(slot)
@@ -196,7 +216,10 @@ class Engine(Generic[T, R]):
             self._failures = 0  # it trained well enough to be judged
         return text
 
-    def _failed(self, task: T, failure: Failure) -> str:
+    def _failed(self, task: T, failure: Failure, *, ending: bool) -> str:
+        if failure.reason == "worker_died" and ending:  # whatever ends the search may have ended the worker, too
+            self._leave(task)
+            return LEFT
         if failure.reason == "worker_died" and task.starts < STARTS:
             self._at_hand.append(task)
             return f"{failure.text}; it starts again"

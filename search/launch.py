@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,6 +16,9 @@ import optuna
 from optuna.storages import RDBStorage
 from slimfront.evaluators import outputs
 from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.scoring.cost import check as check_cost
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
@@ -29,7 +32,8 @@ from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.cores import usable_cores
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
@@ -40,12 +44,15 @@ from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.file_lock import HeldError, locked
+from slimfront.studies.store.identity import COST
 from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
+
+WORK = "work"  # folder of what is being trained, beside that of uncompressed networks
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,14 @@ def launch(
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
+        SecondRunError: The calling script has no guard of its main part, and several workers are asked for.
     """
     from slimfront.evaluators.data.loaded import search_key
     from slimfront.evaluators.data.splits import search_data
 
+    refuse_second_run()
+    for cost in settings.asked:
+        check_cost(cost)
     out = options.out or Path("runs") / file_name(settings.name)
     _check_folder(out, settings, options)
     cluster = None
@@ -104,7 +115,7 @@ def launch(
         )
         if options.out is None:
             own_file_name(settings.name, storage)
-        store = open_study(storage, settings.name)
+        store = open_study(storage, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
         check_code(store, options.changed_code)
         enqueue_presets(store, settings)
@@ -118,12 +129,13 @@ def launch(
             threads=threads,
             data_digest=data.digest,
             store=out / UNCOMPRESSED,
+            costs=settings.asked,
         )
         circumstances = Circumstances(data.digest, device, threads)
-        rate = _make_rate(data.input_shape, data.classes)
+        rate = _make_rate(data.input_shape, data.classes, (settings.cost, *settings.refused_above))
         desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
-        scheduler = Scheduler(desk, make_job, out / "work", refresh.if_due)
+        scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
         if cluster is None:
             chosen = local_workers(workers, evaluate)
         else:
@@ -165,7 +177,7 @@ def make_desk(
     """What a search works with; see `Desk` and `Intake`."""
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
-    rules = dataclasses.replace(Rules.from_dict(settings.early_stopping), max_score=settings.max_score)
+    rules = Rules(**dict(settings.early_stopping), bounds=dict(settings.refused_above))
     judge = Judge(settings.bar, rules, circumstances.data_digest)
     intake = Intake(store, ownership, settings, endings, judge, rate)
     clock = StudyClock(store.attributes, settings.hours, shared=shared)
@@ -184,27 +196,27 @@ def enqueue_presets(store: StudyStore, settings: Settings) -> None:
         store.attributes.set("presets_enqueued", True)
 
 
-def _make_rate(shape: tuple[int, int, int], classes: int) -> Rate:
-    @lru_cache(maxsize=64)  # a candidate that is chosen for its score is asked for it again
-    def rate(candidate: Candidate) -> dict[str, Any]:
-        from slimfront.evaluators.scoring.expected import expected_score
+def _make_rate(shape: tuple[int, int, int], classes: int, costs: Iterable[str]) -> Rate:
+    names = tuple(dict.fromkeys(costs))
 
-        return expected_score(candidate, shape, classes).to_dict()
+    @lru_cache(maxsize=64)  # a candidate that is chosen for its cost is asked for it again
+    def rated(candidate: Candidate) -> Rating:
+        from slimfront.evaluators.scoring.expected import rate
 
-    return rate
+        return rate(candidate, shape, classes, names)
+
+    return rated
 
 
 def _check_folder(out: Path, settings: Settings, options: Options) -> None:
     """Refuse results that would overwrite what is read. Raises OutputError."""
     inputs = storages.storage_files(options.storage) | {"the study's file": options.settings}
     outputs.check_outside_data("--out", out, settings.dataset)
-    outputs.check_folder("--out", out, (PLOT, TABLE), inputs)
+    outputs.check_folder("--out", out, (PLOT, TABLE), inputs, (UNCOMPRESSED, WORK))
 
 
 def resources(options: Options) -> tuple[str, int, int]:
     """(device, trainings side by side, threads of each)"""
-    import os
-
     import torch
 
     device = options.device
@@ -214,8 +226,7 @@ def resources(options: Options) -> tuple[str, int, int]:
         raise StudyError("--device cuda: torch sees no CUDA device here; use --device cpu or auto.")
     if options.workers < 0:
         raise StudyError(f"--workers must be 0 or more, but got {options.workers}.")
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = usable_cores()
     workers = options.workers or (torch.cuda.device_count() if device == "cuda" else cores)
     return device, workers, max(1, cores // workers)
 
@@ -274,6 +285,7 @@ def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> N
     """
     # Through JSON, as the study keeps it: tuples become lists, whole floats stay floats.
     now = json.loads(json.dumps({**settings.identity(), "data": data_digest}))
+    words = dataclasses.asdict(settings.axis)
     with study_lock(store):  # of two searches that begin a study at once, one decides what it is
         kept = store.attributes.get("identity")
         if kept is None:
@@ -282,14 +294,24 @@ def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> N
                     f"Study {store.name!r} has trials but not the settings that they were made with: it is not "
                     "known whether these are the same. Give this one another --name."
                 )
+            if settings.cost != SCORE.name:
+                store.attributes.set(COST, words)  # a user's own is not imported where the study is shown
             store.attributes.set("identity", now)
             return
-    differences = list(_differences(kept, now))
+    default = {"cost": SCORE.name}
+    differences = list(_differences({**default, **kept}, {**default, **_named_as_before(kept, now)}))
     if differences:
         raise StudyError(
             f"Study {store.name!r} was begun with other settings: {'; '.join(differences[:5])}. "
             "Give this one another --name."
         )
+
+
+def _named_as_before(kept: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a folder called as the study calls it, where its pictures are the same: paths may change."""
+    before = kept.get("dataset") if isinstance(kept, Mapping) else None
+    folders = all(str(name).startswith("folder:") for name in (before, now["dataset"]))
+    return {**now, "dataset": before} if folders and kept.get("data") == now["data"] else now
 
 
 def _differences(kept: Any, now: Any, key: str = "") -> Iterator[str]:

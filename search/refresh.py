@@ -50,8 +50,8 @@ class Refresh:
 
         self._panels()
         study = snapshot(self._store)
-        bar = self._settings.bar
-        plot = front_plot(study.trials, bar, self._out / PLOT, ladder=self._settings.dataset == "cifar10")
+        bar, ladder = self._settings.bar, self._settings.dataset == "cifar10"
+        plot = front_plot(study.trials, bar, self._out / PLOT, ladder=ladder, axis=study.cost)
         table = to_csv(study.trials, self._out / TABLE, bar)
         return {"plot": str(plot), "csv": str(table), "storage": study.storage}
 
@@ -61,5 +61,5 @@ class Refresh:
         from slimfront.studies.dashboard.trial_pages import update_pages
 
         with study_lock(self._store):  # in many pieces, which must not mix with another coordinator's
-            update_panels(self._store, self._settings.bar)
+            update_panels(self._store, self._settings.bar, self._settings.axis)
             update_pages(self._store, self._settings.bar, artifacts_folder(self._url))

@@ -68,10 +68,10 @@ def is_reference(name: object) -> bool:
 
 
 def named_in(value: object) -> list[str]:
-    """The references among all words of a table, as TOML or JSON gives it, each once."""
+    """The references among all words and keys of a table, as TOML or JSON gives it, each once."""
     found: dict[str, None] = {}
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [*value, *value.values()]
     if isinstance(value, list | tuple):
         for entry in value:
             found |= dict.fromkeys(named_in(entry))

@@ -1,8 +1,8 @@
 """The front: which trials are on it, and how much it is worth. Pure functions.
 
-A trial is on the front if it is complete, its accuracy is at or above the bar, and no other such trial is at least as
-accurate and at least as cheap. Low-fidelity results (stopped trials) never stand on it, nor do numbers that are not
-finite.
+A trial is on the front if it is complete, its accuracy is at or above the bar, its costs are within the study's bounds,
+and no other such trial is at least as accurate and at least as cheap. Low-fidelity results (stopped trials) never stand
+on it, nor do numbers that are not finite.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.constraint import is_feasible
 
-REFERENCE_SCORE = 1.99  # ResNet-18 in half precision
 NEAREST = 3  # trials that are shown where nothing clears the bar
 _KEYS = {State.STOPPED: "pruned"}  # in JSON, where the word has to stay
 
-Point = tuple[float, float]  # (accuracy, score)
+Point = tuple[float, float]  # (accuracy, cost)
 
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other one beats, by ascending score; of equal points the first.
+    """Indices of the points that no other one beats, by ascending cost; of equal points the first.
 
     Args:
-        points: (accuracy, score) each: more accuracy is better, less score is better. Not NaN.
+        points: (accuracy, cost) each: more accuracy is better, less cost is better. Not NaN.
     """
     order = sorted(range(len(points)), key=lambda i: (points[i][1], -points[i][0], i))
     kept: list[int] = []
@@ -39,7 +39,7 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
 
 
 def front(trials: Iterable[TrialRecord], bar: float) -> list[TrialRecord]:
-    """The feasible, complete, non-dominated trials by ascending score, which is also ascending accuracy.
+    """The feasible, complete, non-dominated trials by ascending cost, which is also ascending accuracy.
 
     Args:
         trials: In any order and any state.
@@ -49,28 +49,28 @@ def front(trials: Iterable[TrialRecord], bar: float) -> list[TrialRecord]:
     return [eligible[index] for index in non_dominated([trial.point for trial in eligible])]
 
 
-def area(points: Iterable[Point], bar: float, reference: float = REFERENCE_SCORE) -> float:
-    """Hypervolume of points: accuracy in percentage points above `bar` times decades of score below `reference`.
+def area(points: Iterable[Point], bar: float, reference: float = SCORE.corner) -> float:
+    """Hypervolume of points: accuracy in percentage points above `bar` times decades of cost below `reference`.
 
-    A front of one network at 91 % with a hundredth of the reference's score is worth 1 * 2 = 2. Points below the bar
+    A front of one network at 91 % with a hundredth of the reference's cost is worth 1 * 2 = 2. Points below the bar
     or beyond the reference add nothing, dominated points neither.
 
     Args:
-        points: (accuracy, score) each, score positive.
+        points: (accuracy, cost) each, cost positive.
         bar: Least accuracy, a share in [0, 1].
-        reference: The score at which an area ends.
+        reference: The cost at which an area ends.
     """
     inside = [point for point in points if point[0] >= bar and 0 < point[1] < reference]
     kept = [inside[index] for index in non_dominated(inside)]
-    ends = [*(score for _, score in kept[1:]), reference][: len(kept)]  # no end without a network
+    ends = [*(cost for _, cost in kept[1:]), reference][: len(kept)]  # no end without a network
     strips = (
-        100 * (accuracy - bar) * (math.log10(end) - math.log10(score))
-        for (accuracy, score), end in zip(kept, ends, strict=True)
+        100 * (accuracy - bar) * (math.log10(end) - math.log10(cost))
+        for (accuracy, cost), end in zip(kept, ends, strict=True)
     )
     return math.fsum(strips)
 
 
-def hypervolume(trials: Iterable[TrialRecord], bar: float, reference: float = REFERENCE_SCORE) -> float:
+def hypervolume(trials: Iterable[TrialRecord], bar: float, reference: float = SCORE.corner) -> float:
     """Hypervolume of the trials' front: `area` of its points. 0 for an empty one."""
     return area([trial.point for trial in front(trials, bar)], bar, reference)
 
@@ -82,7 +82,11 @@ def nearest(trials: Iterable[TrialRecord], count: int = NEAREST) -> list[TrialRe
 
 
 def row(trial: TrialRecord) -> dict[str, Any]:
-    """One network in a summary: where it stands, what its score is made of, and how to find it again."""
+    """One network in a summary: where it stands, what its score is made of, and how to find it again.
+
+    Where its study keeps another cost low, `cost` is that; `costs` are those that are recorded besides.
+    """
+    beside = {name: value for name, value in trial.costs.items() if name != trial.objective}
     return {
         "trial": trial.number,
         "digest": trial.digest,
@@ -91,6 +95,8 @@ def row(trial: TrialRecord) -> dict[str, Any]:
         "score_params": trial.totals.get("score_params"),
         "score_ops": trial.totals.get("score_ops"),
         "strict_score": trial.totals.get("strict_score"),
+        **({"cost": trial.cost} if trial.objective else {}),
+        **({"costs": beside} if beside else {}),
     }
 
 

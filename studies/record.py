@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from slimfront.spaces.candidate import Candidate, CandidateError
 from slimfront.studies.details import CurvePoint, Details
 from slimfront.studies.foreign import values
+from slimfront.studies.foreign.parameters import ordinary_parameters
 from slimfront.studies.foreign.values import Row, finite
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ REASONS = {
     "below_bar": "could no longer reach the bar",
     "dominated": "could no longer be better than a cheaper or equally cheap network",
     "max_score": "its score is above the study's limit",
+    "max_cost": "one of its costs is above the study's bound",
     "impossible": "no network can be built from what was sampled",
     "loss_not_finite": "its training diverged: the loss was not finite",
     "pruning": "pruning left no network that works",
+    "cost": "one of its costs could not be measured",
     "out_of_memory": "out of memory",
     "files": "a file could not be read or written",
     "error": "an error in the code",
@@ -38,7 +41,7 @@ REASONS = {
 }
 """Why a trial was stopped or failed: the word in a record, and what it means."""
 
-REPEATABLE = frozenset({"impossible", "loss_not_finite", "pruning", "error", "same_as_failed"})
+REPEATABLE = frozenset({"impossible", "loss_not_finite", "pruning", "cost", "error", "same_as_failed"})
 """Reasons for which the same candidate would fail again; the others lie with the machine."""
 
 
@@ -66,8 +69,6 @@ OPTUNA_STATES = {
 }
 """Names of the members of Optuna's TrialState."""
 
-MOST_CHOICES = 1000  # of a parameter; one with more is left out, like one with numbers beyond all use
-
 _STATES = {name: state for state, name in OPTUNA_STATES.items()}
 
 
@@ -83,6 +84,9 @@ class TrialRecord:
         accuracy: Share of the validation images: final for a complete trial, else as it was last measured, which for a
             stopped one is where it stopped, not what it could have become; None before the first measurement.
         score: By the formula; final for a complete trial, else as it was known before training.
+        objective: Name of the cost that its study keeps low; "": the score.
+        costs: That were measured besides the score, by name; before its end those that are known before training.
+        over: The study's bounds that it breaks, by the cost's name.
         begun: When it began; None: it waits.
         ended: When it ended.
         digest: Of its candidate; trials with the same one are the same network, trained in the same way.
@@ -120,6 +124,9 @@ class TrialRecord:
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
     accuracy: float | None = None
     score: float | None = None
+    objective: str = ""
+    costs: Row = field(default_factory=dict)
+    over: Row = field(default_factory=dict)
     begun: datetime | None = None
     ended: datetime | None = None
     digest: str | None = None
@@ -161,11 +168,15 @@ class TrialRecord:
         attributes = frozen.user_attrs
         totals = values.entries(attributes.get("score"), _TOTALS)
         data, run = (values.mapping(attributes.get(key)) for key in ("data", "run"))
+        parameters, distributions = ordinary_parameters(frozen)
+        simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
         accuracy, score = attributes.get("accuracy"), totals.get("score")
         if frozen.values is not None and len(frozen.values) == 2:
-            accuracy, score = frozen.values
-        parameters, distributions = _parameters(frozen)
-        simple = {name: read(attributes.get(key)) for key, (name, read) in _SIMPLE.items()}
+            accuracy, told = frozen.values
+            if simple["objective"]:
+                simple["costs"] = values.costs({**simple["costs"], simple["objective"]: told})
+            else:
+                score = told
         return cls(
             number=frozen.number,
             state=_STATES[frozen.state.name],
@@ -242,19 +253,24 @@ class TrialRecord:
         return self.candidate if self.copied_from is None else None
 
     @property
+    def cost(self) -> float | None:
+        """What its study keeps low; final for a complete trial, else as far as it was known before training."""
+        return self.costs.get(self.objective) if self.objective else self.score
+
+    @property
     def point(self) -> tuple[float, float]:
-        """(accuracy, score). Raises ValueError where one of them is unknown: see `is_located`."""
-        if self.accuracy is None or self.score is None:
-            raise ValueError(f"Trial {self.number} has no accuracy, or no score.")
-        return self.accuracy, self.score
+        """(accuracy, cost). Raises ValueError where one of them is unknown: see `is_located`."""
+        if self.accuracy is None or self.cost is None:
+            raise ValueError(f"Trial {self.number} has no accuracy, or no cost.")
+        return self.accuracy, self.cost
 
     @property
     def is_located(self) -> bool:
-        """Whether accuracy, a share in [0, 1], and a positive score are known, so that it has a place among others.
+        """Whether accuracy, a share in [0, 1], and a positive cost are known, so that it has a place among others.
 
         Another program may have added trials to a study, and meant percent or seconds by them.
         """
-        return self.accuracy is not None and 0 <= self.accuracy <= 1 and self.score is not None and self.score > 0
+        return self.accuracy is not None and 0 <= self.accuracy <= 1 and self.cost is not None and self.cost > 0
 
     @property
     def why(self) -> str:
@@ -281,38 +297,11 @@ class TrialRecord:
         """The score table, a row a layer."""
         return self.details.layers
 
-    @property
-    def scored_layers(self) -> tuple[Row, ...]:
-        """The score table if it holds all that the score is made of, in every row; else nothing."""
-        return self.layers if all(map(is_scored, self.layers)) else ()
-
 
 def is_scored(layer: Row) -> bool:
     """Whether a row of the score table holds all that the layer's part of the score is made of."""
     there = all(layer.get(key) is not None for key in ("name", "weights", "macs", "weight_bits", "activation_bits"))
     return there and layer.get("stored_weights", 0) is not None
-
-
-def _parameters(frozen: FrozenTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Parameters with ordinary values, and what they were sampled from, under printable names."""
-    params, kinds = frozen.params, frozen.distributions
-    ordinary = [name for name, value in params.items() if name in kinds and _is_ordinary(value, kinds[name])]
-    return (
-        {str(values.text(name)): params[name] for name in ordinary},
-        {str(values.text(name)): kinds[name] for name in ordinary},
-    )
-
-
-def _is_ordinary(value: Any, kind: BaseDistribution) -> bool:
-    choices = getattr(kind, "choices", None)
-    if choices is not None:
-        return len(choices) <= MOST_CHOICES and (not isinstance(value, int | float) or _is_number(value))
-    low, high, log = kind.low, kind.high, kind.log  # type: ignore[attr-defined]
-    return all(map(_is_number, (value, low, high))) and (value > 0 or not log)
-
-
-def _is_number(value: float) -> bool:
-    return -values.LARGEST_NUMBER <= value <= values.LARGEST_NUMBER  # NaN is not
 
 
 def _violation(constraints: Any) -> float | None:
@@ -364,6 +353,9 @@ _SIMPLE: Mapping[str, tuple[str, values.Reader]] = {
     "digest": ("digest", values.text),
     "candidate": ("candidate_dict", _table),  # as it is: whoever reads one checks it as a whole
     "seed": ("seed", values.seed),
+    "objective": ("objective", values.text),
+    "costs": ("costs", values.costs),
+    "over": ("over", values.costs),
     "stages": ("phases", _phases),
     "seconds": ("seconds", values.amount),
     "reason": ("reason", values.text),

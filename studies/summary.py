@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators import outputs
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.bounds import edges
 from slimfront.studies.analysis.false_stops import false_stops
 from slimfront.studies.analysis.spending import epochs_of
@@ -30,20 +32,22 @@ COLUMNS = (
 def summary(study: StudyRecord, bar: float) -> dict[str, Any]:
     """What `search` and `front` print as JSON: the front, its hypervolume, and the trials by state.
 
-    Where the front is empty, `nearest` holds the most accurate complete trials, in the same form. `early_stopping`
-    says how many trials were stopped and how many stops were false, `edges` where the front lies on the space's bounds.
+    `objective` has the words of the cost where the study keeps another one than the score low. Where the front is
+    empty, `nearest` holds the most accurate complete trials, in the same form. `early_stopping` says how many trials
+    were stopped and how many stops were false, `edges` where the front lies on the space's bounds.
     """
-    trials = study.trials
+    trials, corner = study.trials, study.cost.corner
     found = front(trials, bar)
     return {
         "study": study.name,
         "storage": study.storage,
         "bar": bar,
+        **({} if study.cost == SCORE_AXIS else {"objective": dataclasses.asdict(study.cost)}),
         "trials": counts(trials),
-        "hypervolume": hypervolume(found, bar),
+        "hypervolume": hypervolume(found, bar, corner),
         "front": [row(trial) for trial in found],
         "nearest": [] if found else [row(trial) for trial in nearest(trials)],
-        "early_stopping": false_stops(trials, bar).to_dict(),
+        "early_stopping": false_stops(trials, bar, corner).to_dict(),
         "edges": [edge.to_dict() for edge in edges(found)],
     }
 
@@ -60,7 +64,7 @@ def table(trials: Sequence[TrialRecord], bar: float) -> list[dict[str, Any]]:
                 "state": _STATES.get(trial.state, trial.state.value),
                 "front": trial.number in on_front,
                 "feasible": is_feasible(trial, bar),
-                **{key: value for key, value in measured.items() if key not in ("trial", "digest")},
+                **_flat({key: value for key, value in measured.items() if key not in ("trial", "digest")}),
                 **{name: trial.totals.get(name) for name in ("parameters", "weights", "macs")},
                 "epochs": epochs_of(trial) if trial.curve else None,
                 "seconds": trial.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import tomllib
@@ -78,8 +77,8 @@ def test_every_key_of_a_space_is_documented() -> None:
         family = len(middle) == 1 and middle[0] in FAMILIES.names
         spellings = (f"`{key}`", f"`.{last}`", f"`{table}.FAMILY.{last}`" if family else f"`{table}.POLICY.{last}`")
         assert any(spelling in page for spelling in spellings), key
-    for field in dataclasses.fields(Settings):
-        assert f"`{field.name}`" in page or f"[{field.name}]" in page or field.name == "space", field.name
+    for name in Settings.model_fields:
+        assert f"`{name}`" in page or f"[{name}]" in page or name == "space", name
 
 
 def test_every_family_is_in_the_methods() -> None:

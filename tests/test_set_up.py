@@ -151,3 +151,19 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no-such-python" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_every_package_of_the_tree_is_installed() -> None:
+    """A package that the list lacks is missing from a wheel, while a checkout has it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    inside = [path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")]
+    assert set(settings["packages"]) == {"slimfront", *(".".join(("slimfront", *path.parts)) for path in inside)}
+    shipped = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    others = {path for path in shipped if path.suffix not in (".py", ".pyc")}
+    data = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / Path(*package.split(".")[1:])).glob(pattern)
+    }
+    assert others == data

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.spaces import Candidate, Space
 from slimfront.studies.front import Point, area
@@ -74,9 +76,10 @@ class Table:
         self.bar = accuracies[-round(CLEAR * len(accuracies))]
         self.best = area([(row.accuracy, row.score) for row in self.rows.values()], self.bar)
 
-    def rate(self, candidate: Candidate) -> dict[str, Any]:
+    def rate(self, candidate: Candidate) -> Rating:
         """What is known before training."""
-        return {"score": self.rows[candidate.digest].expected}
+        expected = self.rows[candidate.digest].expected
+        return Rating({"score": expected}, {SCORE.name: expected})
 
 
 @dataclass

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import importlib
 import operator
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from slimfront.evaluators import outputs
+from slimfront.evaluators.scoring.timing import RUNS, median_seconds, some_images
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.network import Network, WeightLayer
 from slimfront.models.quantization.quantizers import QuantizedLayer
@@ -32,8 +31,6 @@ from torch import Tensor, fx, nn
 
 OPSET = 21  # the first with 4-bit integers
 IR_VERSION = 10  # that goes with it
-WARM_UP = 3  # runs that are not timed
-LONGEST = 3.0  # seconds of timing a batch, and the run in which they end
 _HALF_MAX = float(torch.finfo(torch.float16).max)
 _DTYPES = {"FLOAT": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT64": np.int64}
 
@@ -85,27 +82,17 @@ def agreement(path: Path, network: nn.Module, images: Tensor, batch: int = 250) 
     return float(same.double().mean())
 
 
-def latency(path: Path, input_shape: tuple[int, int, int], batch: int, *, runs: int = 30, threads: int = 1) -> Latency:
+def latency(
+    path: Path, input_shape: tuple[int, int, int], batch: int, *, runs: int = RUNS, threads: int = 1
+) -> Latency:
     """Time `path` in onnxruntime on random images, after a warm-up; fewer `runs` where they take long.
 
     Raises ExportError.
     """
     session = _session(path, threads)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (batch, *input_shape), generator=generator)
-    feed = {"images": ((pixels.float() - 128) / 64).numpy()}
-    times: list[float] = []
-    spent, warm = 0.0, 0
-    while len(times) < runs and (not times or spent < LONGEST):
-        start = time.perf_counter()
-        session.run(None, feed)
-        took = time.perf_counter() - start
-        spent += took
-        if warm < WARM_UP and spent < LONGEST:
-            warm += 1
-        else:
-            times.append(took)
-    return Latency(batch, statistics.median(times) / batch, len(times), threads)
+    feed = {"images": some_images(input_shape, batch).numpy()}
+    timing = median_seconds(lambda: session.run(None, feed), runs)
+    return Latency(batch, timing.seconds / batch, timing.runs, threads)
 
 
 def _package(name: str) -> ModuleType:

@@ -32,6 +32,7 @@ from slimfront.evaluators.data.folder_layout import (
 )
 from slimfront.evaluators.data.images import Collection, DataError, Images
 from slimfront.evaluators.data.sources import Progress, one_line
+from slimfront.spaces import domain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
 BACKGROUND = (128, 128, 128)  # what transparent pictures are laid over: mid-grey
 DEFAULT_SIZE = 32
-LARGEST_SIZE = 512  # pixels a side of what is kept
+SMALLEST_SIZE, LARGEST_SIZE = 4, 512  # pixels a side of what is kept
 LARGEST_FILE = 64 * 2**20  # bytes
 MOST_PIXELS = 50_000_000  # of one picture: decoding it wants three or four bytes for each
 MOST_FILES = 1_000_000
@@ -89,6 +90,14 @@ class ImageFolder:
         )
 
 
+def check_size(size: int) -> None:
+    """Raise DataError for a side that pictures cannot get, in pixels."""
+    if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+        raise DataError(
+            f"An image size must be in {SMALLEST_SIZE}..{LARGEST_SIZE} pixels, but got {domain.shown(size)}."
+        )
+
+
 def list_folder(path: str | os.PathLike[str], image_size: int | None = None) -> ImageFolder:
     """Finds classes and pictures of a folder and fixes its parts; reads no picture.
 
@@ -101,8 +110,7 @@ def list_folder(path: str | os.PathLike[str], image_size: int | None = None) -> 
             parts or folders of classes, more than the limits allow, or a link that leads out of the folder.
     """
     size = DEFAULT_SIZE if image_size is None else image_size
-    if not 4 <= size <= LARGEST_SIZE:
-        raise DataError(f"--image-size must be in 4..{LARGEST_SIZE}, but got {size}.")
+    check_size(size)
     root, unused = Path(path).expanduser(), Unused()
     try:
         root = root.resolve(strict=True)
@@ -128,7 +136,7 @@ def list_folder(path: str | os.PathLike[str], image_size: int | None = None) -> 
     if count * 3 * size * size > MOST_BYTES:
         raise DataError(
             f"{root} has {count} images: at {size}x{size} more than {MOST_BYTES / 2**30:g} GiB;"
-            " choose a smaller --image-size."
+            " choose a smaller image size."
         )
     held = set(held_out)
     validation = tuple(index for index, file in enumerate(train) if file in held)

@@ -14,6 +14,7 @@ All have the same interface. A search gets a `SearchData`, which holds no test i
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ import torch
 from slimfront.evaluators.data import cifar10, torchvision_sets
 from slimfront.evaluators.data.cache import Cached
 from slimfront.evaluators.data.digits import digits, digits_path
-from slimfront.evaluators.data.image_folder import list_folder
+from slimfront.evaluators.data.image_folder import check_size, list_folder
 from slimfront.evaluators.data.images import Collection, DataError, Images, TrainingPart
 from slimfront.evaluators.data.sources import Progress, SourceError, first_source
 
@@ -232,6 +233,21 @@ def notes_of(name: str, *, image_size: int | None = None) -> tuple[str, ...]:
     return list_folder(name.removeprefix("folder:"), image_size).notes if name.startswith("folder:") else ()
 
 
+def check_name(name: str) -> None:
+    """Raise DataError where no data set is called so; a folder may be missing all the same."""
+    if not name.startswith("folder:") and name not in NAMES[:-1]:
+        close = difflib.get_close_matches(name, NAMES, 1)
+        hint = f"did you mean {close[0]}? Else " if close else ""
+        raise DataError(f"There is no data set named {name!r}; {hint}choose one of {', '.join(NAMES)}.")
+
+
+def check_image_size(name: str, size: int) -> None:
+    """Raise DataError where the pictures of a data set cannot get that side, in pixels."""
+    if not name.startswith("folder:"):
+        raise DataError(f"An image size is for folder:PATH only; {name} has images of a fixed size.")
+    check_size(size)
+
+
 class _Opened(Protocol):
     """What `Collection` and `Cached` have in common."""
 
@@ -267,14 +283,13 @@ def _open(
     name: str, data_dir: str | os.PathLike[str] | None, image_size: int | None, progress: Progress | None
 ) -> tuple[_Opened, Path, tuple[str, ...]]:
     """The data set, in memory or in the cache, where it lies, and what there is to know of it."""
+    check_name(name)
+    if image_size is not None:
+        check_image_size(name, image_size)
     if name.startswith("folder:"):
         listed = list_folder(name.removeprefix("folder:"), image_size)
         cached = Cached(listed.key, lambda: listed.read(progress))
         return cached, cached.path, listed.notes
-    if name != "digits" and name not in _FOLDERS:
-        raise DataError(f"There is no data set named {name!r}; choose one of {', '.join(NAMES)}.")
-    if image_size is not None:
-        raise DataError(f"--image-size is for folder:PATH only; {name} has images of a fixed size.")
     if name == "digits":
         return digits(), digits_path(), ()
     folder = Path(data_dir).expanduser() if data_dir is not None else None

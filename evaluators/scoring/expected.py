@@ -1,13 +1,16 @@
-"""The score of a candidate before anything is trained."""
+"""What a candidate costs before anything is trained."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
 from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.pruning.criteria.magnitude import L1
 from slimfront.evaluators.pruning.phase import PruningPhase
+from slimfront.evaluators.scoring.cost import Rating, Subject, known_before, measure
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.evaluators.scoring.counting import count_macs, one_thread
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training.context import TrainContext
@@ -20,13 +23,34 @@ _REMEMBERED = 1000  # architectures
 _positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
 
 
-@one_thread()
+def rate(candidate: Candidate, input_shape: tuple[int, int, int], classes: int, names: Iterable[str] = ()) -> Rating:
+    """The score of a candidate, and those of the costs `names` that are known before training.
+
+    Raises:
+        PruningError: The network has nothing to prune.
+        CostError: One of them cannot be measured.
+    """
+    subject = expected(candidate, input_shape, classes)
+    return Rating(subject.score.to_dict(), measure(dict.fromkeys((SCORE.name, *known_before(names))), subject))
+
+
 def expected_score(
     candidate: Candidate,
     input_shape: tuple[int, int, int],
     classes: int,
     uniform_bits: tuple[int, int] | None = None,
 ) -> Score:
+    """The score of `expected`, which see."""
+    return expected(candidate, input_shape, classes, uniform_bits).score
+
+
+@one_thread()
+def expected(
+    candidate: Candidate,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    uniform_bits: tuple[int, int] | None = None,
+) -> Subject:
     """Build the candidate's network, prune it as far as the candidate says, give it its bits, and count.
 
     Exact but for what is chosen over the whole network: how many filters go in which layer is known only after training
@@ -54,7 +78,7 @@ def expected_score(
         for layer in weight_layers(network).values():
             layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
     macs = {name: layer.weight.numel() * positions[name] for name, layer in weight_layers(network).items()}
-    return score(network, input_shape, macs=macs)
+    return Subject(network.eval(), input_shape, score(network, input_shape, macs=macs))
 
 
 def _output_positions(

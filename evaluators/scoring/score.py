@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimfront.evaluators.scoring.counting import ScoreError, check_known, count_macs
+from slimfront.evaluators.scoring.counting import LAYER_PARAMETERS, Counts, Product, ScoreError, count, key_of
 from slimfront.evaluators.scoring.strict import layer_storage_bits, side_bits
 from slimfront.models.folding import foldable_pairs
 from slimfront.models.network import WeightLayer, weight_layers
@@ -32,12 +32,13 @@ REFERENCE_MACS = 2.8e8  # half of ResNet-18's 555.4 M at 3x32x32
 
 @dataclass(frozen=True)
 class LayerScore:
-    """One convolution or linear layer.
+    """One convolution or linear layer, or another module that multiplies.
 
     Attributes:
         name: where it is in the network, as in `stages.0.1.conv2`.
-        kind: "conv" or "linear".
-        weights: positions of its weight tensor; biases are not weights.
+        kind: "conv", "linear", or "product" for other modules.
+        weights: positions of its weight tensor; biases are not weights, and a tensor that several layers share is the
+            first one's. Of other modules: of every tensor that they multiply by and that is not made from the image.
         stored_weights: those of them that are not pruned by a mask.
         macs: multiply-adds for one image.
         weight_bits: of its weights.
@@ -60,8 +61,8 @@ class Score:
     """What a network costs.
 
     Attributes:
-        parameters: all trainable numbers of the network, as it stands.
-        weights: those of convolutions and linear layers, without biases.
+        parameters: all numbers of the network's parameters as it stands, trainable or frozen.
+        weights: those that it multiplies by, without biases; also of a layer that never runs, as it has to be stored.
         stored_weights: weights that are not pruned by a mask.
         macs: multiply-adds for one image.
         score: params term plus ops term.
@@ -69,7 +70,8 @@ class Score:
         score_ops: sum over layers of macs * max(weight_bits, activation_bits) / 32, over 2.8e8.
         strict_score: score_ops plus strict_bits / 32 over 5.6e6.
         strict_bits: bits to store the network: weights, masks, biases, scales, batch norm that cannot be folded.
-        layers: one entry a convolution or linear layer, in the order of definition.
+        layers: one entry a convolution or linear layer, in the order of definition; then one for every other module
+            that multiplies.
     """
 
     parameters: int
@@ -135,7 +137,7 @@ def formula(
 
 def score(
     network: nn.Module,
-    input_shape: tuple[int, int, int],
+    input_shape: Sequence[int],
     *,
     reference_weights: float = REFERENCE_WEIGHTS,
     reference_macs: float = REFERENCE_MACS,
@@ -143,17 +145,20 @@ def score(
 ) -> Score:
     """Measure a network as it stands; nothing of it changes.
 
-    Bits are the layers' attributes `weight_bits` and `activation_bits`, 32 where absent.
+    Bits are the modules' attributes `weight_bits` and `activation_bits`, 32 where absent.
 
     Args:
-        network: any module of convolutions, linear layers, batch norm and modules without parameters.
-        input_shape: (channels, height, width) of one image.
+        network: any module. Convolutions and linear layers are counted by their shapes, everything else that multiplies
+            by what it does (`slimfront.evaluators.scoring.operations`); parameters that nothing multiplies by a sum
+            over are in the strict score alone.
+        input_shape: of one image, (channels, height, width); of other data whatever the network takes.
         reference_weights: what weights are measured against.
         reference_macs: what multiply-adds are measured against.
-        macs: what `count_macs` would say of it, where that is known already; counted where None.
+        macs: what `count_macs` would say of it, where that is known already and nothing but layers multiplies; counted
+            where None.
 
     Raises:
-        ScoreError: a layer that no rule knows, operations outside of layers, impossible bits, a wrong input shape.
+        ScoreError: an operation that is not known, impossible bits, a wrong input shape, and whatever `count` refuses.
 
     >>> from torch import nn
     >>> score(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), (3, 32, 32)).macs
@@ -161,12 +166,11 @@ def score(
     """
     _check_references(reference_weights, reference_macs)
     network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
-    check_known(network)
-    macs = count_macs(network, input_shape) if macs is None else macs
+    counts = count(network, input_shape) if macs is None else Counts(dict(macs))
     folded = foldable_pairs(network)
-    layers = tuple(_layer(name, layer, macs[name], name in folded) for name, layer in weight_layers(network).items())
+    layers = _layers(network, counts, set(folded))
     strict_bits = sum(layer.strict_bits for layer in layers) + _bits_outside_layers(
-        network, set(folded.values()), layers
+        network, set(folded.values()), layers, counts.products
     )
     score_params = sum(layer.stored_weights * layer.weight_bits for layer in layers) / 32 / reference_weights
     operations = sum(layer.macs * max(layer.weight_bits, layer.activation_bits) for layer in layers)
@@ -185,27 +189,51 @@ def score(
     )
 
 
+def weight_parameter(layer: WeightLayer) -> Tensor:
+    """The tensor that a layer keeps its weight in: what it is masked or computed from, where it is."""
+    masked = layer._parameters.get("weight_orig")
+    if masked is not None:
+        return masked
+    made = getattr(getattr(layer, "parametrizations", None), "weight", None)
+    original = getattr(made, "original", None)
+    return original if isinstance(original, Tensor) else layer.weight
+
+
 def stored_weights(layer: WeightLayer) -> int:
     """Weights of a layer that are not pruned by a mask. A weight that merely is zero counts as stored.
 
     The mask is `weight_mask`, as torch.nn.utils.prune keeps it. A layer whose mask is gone (`prune.remove`) remembers
     the count in an integer attribute `stored_weights`.
     """
-    mask = getattr(layer, "weight_mask", None)
-    if isinstance(mask, Tensor):
+    mask = layer._buffers.get("weight_mask")
+    if mask is not None and "weight_orig" in layer._parameters:  # a buffer of that name alone may be anything
         return int(mask.count_nonzero())
     return int(getattr(layer, "stored_weights", layer.weight.numel()))
 
 
-def _layer(name: str, layer: WeightLayer, macs: int, folded: bool) -> LayerScore:
+def _layers(network: nn.Module, counts: Counts, folded: set[str]) -> tuple[LayerScore, ...]:
+    """The layers, then the other modules that multiply. A tensor that several share is stored once, by the first."""
+    found, stored_in = [], dict[Any, str]()
+    layers = weight_layers(network)
+    for name, layer in layers.items():
+        owner = stored_in.setdefault(key_of(weight_parameter(layer)), name)
+        found.append(_layer(name, layer, counts.layers[name], name in folded, shared=owner != name))
+    for product in counts.products:
+        weights = 0
+        for key, numbers in product.weights.items():
+            if stored_in.setdefault(key, product.name) == product.name:
+                weights += numbers
+        found.append(_product(product, weights))
+    return tuple(found)
+
+
+def _layer(name: str, layer: WeightLayer, macs: int, folded: bool, *, shared: bool) -> LayerScore:
     weights, stored = layer.weight.numel(), stored_weights(layer)
     if not 0 <= stored <= weights:
         raise ScoreError(f"{name}.stored_weights must be in 0..{weights}, its number of weights, but got {stored}.")
-    bits = {}
-    for key in ("weight_bits", "activation_bits"):
-        bits[key] = getattr(layer, key, 32)
-        if type(bits[key]) is not int or not 1 <= bits[key] <= 32:
-            raise ScoreError(f"{name}.{key} must be a whole number in 1..32, but got {bits[key]!r}.")
+    if shared:
+        weights = stored = 0
+    bits = _bits(name, layer)
     strict_bits = layer_storage_bits(
         weights=weights,
         stored=stored,
@@ -218,27 +246,57 @@ def _layer(name: str, layer: WeightLayer, macs: int, folded: bool) -> LayerScore
     return LayerScore(name, kind, weights, stored, macs, strict_bits=strict_bits, **bits)
 
 
+def _product(product: Product, weights: int) -> LayerScore:
+    bits = _bits(product.name or "the network itself", product.module)
+    storage = layer_storage_bits(
+        weights=weights, stored=weights, outputs=0, bias=False, weight_bits=bits["weight_bits"], activation_bits=32
+    )
+    return LayerScore(product.name, "product", weights, weights, product.macs, strict_bits=storage, **bits)
+
+
+def _bits(name: str, module: nn.Module) -> dict[str, int]:
+    bits = {}
+    for key in ("weight_bits", "activation_bits"):
+        bits[key] = getattr(module, key, 32)
+        if type(bits[key]) is not int or not 1 <= bits[key] <= 32:
+            raise ScoreError(f"{name}.{key} must be a whole number in 1..32, but got {bits[key]!r}.")
+    return bits
+
+
 def _scales(module: nn.Module) -> int:
     """Scales that a module and everything in it own."""
-    layer_parameters = ("weight", "bias", "weight_orig", "bias_orig")
     return sum(
         parameter.numel()
         for part in module.modules()
         if getattr(part, "score_kind", None) == "scale"
         for name, parameter in part._parameters.items()
-        if parameter is not None and not (isinstance(part, WeightLayer) and name in layer_parameters)
+        if parameter is not None and not (isinstance(part, WeightLayer) and name in LAYER_PARAMETERS)
     )
 
 
-def _bits_outside_layers(network: nn.Module, folded_norms: set[str], layers: tuple[LayerScore, ...]) -> int:
-    """Batch norm that stays, two numbers a channel, and scales of quantizers that belong to no layer."""
+def _bits_outside_layers(
+    network: nn.Module, folded_norms: set[str], layers: tuple[LayerScore, ...], products: tuple[Product, ...]
+) -> int:
+    """Batch norm that stays, two numbers a channel, and every parameter that is none of a layer's."""
     inside = {part for layer in weight_layers(network).values() for part in layer.modules()}
+    elsewhere = {key for product in products for key in product.weights}
+    elsewhere |= {key_of(weight_parameter(layer)) for layer in weight_layers(network).values()}
     numbers = 0
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm):
             numbers += 0 if name in folded_norms else 2 * module.num_features
-        elif module not in inside and getattr(module, "score_kind", None) == "scale":
-            numbers += sum(parameter.numel() for parameter in module._parameters.values() if parameter is not None)
+        elif module not in inside:
+            numbers += sum(
+                parameter.numel()
+                for parameter in module._parameters.values()
+                if parameter is not None and key_of(parameter) not in elsewhere
+            )
+        elif isinstance(module, WeightLayer) and getattr(module, "score_kind", None) != "scale":
+            numbers += sum(
+                parameter.numel()
+                for key, parameter in module._parameters.items()
+                if parameter is not None and key not in LAYER_PARAMETERS
+            )
     # They stand between layers: as precise as the most precise layer.
     return numbers * side_bits(max((layer.weight_bits for layer in layers), default=32))
 

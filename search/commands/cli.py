@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from slimfront.search.commands import options as given
 from slimfront.search.commands.collection import uncollected
-from slimfront.search.commands.failures import DONE, FAILED, INTERRUPTED, report_error, say
+from slimfront.search.commands.failures import DONE, FAILED, INTERRUPTED, interrupted_once, report_error, say
 from slimfront.search.commands.options import DEFAULT_STORAGE, PRESETS, Allow, AsJson, DataDir, Device, Name, Storage
 from typer.core import TyperGroup
 
@@ -384,6 +384,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """The process of one command."""
-    code = main()
+    with interrupted_once():
+        code = main()
     gc.freeze()  # what is left goes with the process: Python would look through all of torch's objects once more
     sys.exit(code)

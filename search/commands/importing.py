@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from slimfront.evaluators.scoring.cost import over
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.launch import check_identity, only_coordinator
 from slimfront.search.own_code import changed, check_code
 from slimfront.search.proposals.drafts import Drafts
@@ -23,6 +25,7 @@ from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
+from slimfront.studies.store.constraint import costs_of
 from slimfront.studies.store.read_only import open_for_reading
 from slimfront.studies.store.records import StudyRecord, to_frozen
 from slimfront.studies.store.study import find_study, open_study, snapshot
@@ -32,6 +35,7 @@ _LEFT_OUT = {
     "outside": "outside of the space",
     "other_data": "with other data or seed",
     "other_code": "with other code of your own",
+    "other_cost": "without a cost that this study keeps low or bounds",
     "copies": "copies of others' results",
     "unreadable": "without a record that can be read",
     "unfinished": "not trained to their end",
@@ -47,9 +51,9 @@ def import_finished(
     Returns:
         {"study", "source", "imported"} and, by what became of the other trials, "known" (they were here already),
         "outside" (candidates beyond the space), "other_data" (trained on other data or seeds), "other_code" (with
-        another source of the user's own code), "copies" (they took over the result of another trial), "unreadable"
-        (no record of this program, or values that are no accuracy and score) and "unfinished" (stopped, failed, or
-        still running).
+        another source of the user's own code), "other_cost" (without a cost that this study needs), "copies" (they took
+        over the result of another trial), "unreadable" (no record of this program, or values that are no accuracy and
+        cost) and "unfinished" (stopped, failed, or still running).
 
         Where none of them fits, nothing is written.
 
@@ -70,7 +74,7 @@ def import_finished(
     if not fitting:
         return told
     with only_coordinator(storage) as (opened, _):
-        store = open_study(opened, settings.name)
+        store = open_study(opened, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
         check_code(store, accepted=False)
         known = {trial.digest for trial in store.trials}
@@ -101,12 +105,29 @@ def _sorted_out(
         elif trial.candidate.digest in fitting:
             left["known"] += 1
         else:
-            made = _remade(trial, drafts, f"{visible(old.name, most=LONGEST // 2)}, trial {trial.number}")
+            judged = _judged(trial, settings)
+            if judged is None:
+                left["other_cost"] += 1
+                continue
+            made = _remade(judged, drafts, f"{visible(old.name, most=LONGEST // 2)}, trial {trial.number}")
             if made is None:
                 left["outside"] += 1
             else:
                 fitting[trial.candidate.digest] = made
     return fitting, left
+
+
+def _judged(trial: TrialRecord, settings: Settings) -> TrialRecord | None:
+    """The trial by this study's cost and bounds; None: it does not say what they need."""
+    known = {**{name: trial.totals[name] for name in settings.asked if name in trial.totals}, **costs_of(trial)}
+    if not {settings.cost, *settings.max} <= set(known):
+        return None
+    return dataclasses.replace(
+        trial,
+        objective="" if settings.cost == SCORE.name else settings.cost,
+        costs={name: value for name, value in known.items() if name != SCORE.name},
+        over=over(known, settings.max),
+    )
 
 
 def _remade(trial: TrialRecord, drafts: Drafts, source: str) -> TrialRecord | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 from slimfront.evaluators import outputs
+from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets, references
 from slimfront.spaces.candidate import BIT_WIDTHS
@@ -14,7 +15,6 @@ from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
-LARGEST_NETWORK = 2**28  # weights of its network: a few more digits in a file would take all memory there is
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
 INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # of CIFAR-10, which the score is defined on
 
@@ -41,15 +41,17 @@ def front_of(
     if plot is not None:
         from slimfront.studies.pictures.plots import front_plot
 
-        files["plot"] = str(front_plot(study.trials, bar, plot, ladder=study.identity.get("dataset") == "cifar10"))
+        ladder = study.identity.get("dataset") == "cifar10"
+        files["plot"] = str(front_plot(study.trials, bar, plot, ladder=ladder, axis=study.cost))
     told = summary(study, bar)
     if importance:
         from slimfront.studies.analysis.importance import importances
 
         found = importances(study.trials, bar)
+        key = "cost" if "objective" in told else "score"
         told["importance"] = {
             "among": found.among,
-            "parameters": {name: {"accuracy": a, "score": b} for name, (a, b) in found.shares.items()},
+            "parameters": {name: {"accuracy": a, key: b} for name, (a, b) in found.shares.items()},
         }
     return told, files
 
@@ -57,18 +59,23 @@ def front_of(
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     """The front as a table; where it is empty, that, and the nearest trials."""
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 100)  # a file or pipe has no width to cut numbers at
     counts = summary["trials"]
     networks = summary["front"] or summary["nearest"]
     bar = f"{percent_number(summary['bar'])}%"
+    objective = summary.get("objective")
+    keys = {"score": "score", "params term": "score_params", "ops term": "score_ops", "strict score": "strict_score"}
+    if objective is not None:
+        keys = {CostAxis(**objective).head: "cost", "score": "score", "strict score": "strict_score"}
+    beside = dict.fromkeys(name for row in networks for name in row.get("costs", ()) if name not in row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 100 + 20 * len(beside))  # a file or pipe has no width to cut numbers at
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("trial", "accuracy", "score", "params term", "ops term", "strict score", "digest"):
+    for column in ("trial", "accuracy", *keys, *beside, "digest"):
         table.add_column(column, justify="left" if column == "digest" else "right", no_wrap=True)
     for row in networks:
-        numbers = (row[key] for key in ("score", "score_params", "score_ops", "strict_score"))
-        cells = ["" if number is None else f"{number:.4g}" for number in numbers]
+        numbers = [row.get(key) for key in keys.values()] + [row.get("costs", {}).get(name) for name in beside]
+        cells = ["" if number is None else in_figures(number) for number in numbers]
         table.add_row(str(row["trial"]), f"{percent_number(row['accuracy'])}%", *cells, str(row["digest"] or ""))
     console.print()
     if summary["front"]:
@@ -85,22 +92,23 @@ def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:
     for line in remarks(summary):
         console.print(line, soft_wrap=True)
     if "importance" in summary:
-        _print_importance(console, summary["importance"])
+        title = "score" if objective is None else objective["title"]
+        _print_importance(console, summary["importance"], title)
     for what, where in files.items():
         console.print(f"{what}: {where}", soft_wrap=True, highlight=False)
 
 
-def _print_importance(console: Console, importance: dict[str, Any]) -> None:
+def _print_importance(console: Console, importance: dict[str, Any], title: str) -> None:
     """Shares of the differences that each parameter explains, a column for each objective."""
     if not importance["parameters"]:
         console.print("Which parameters matter is known from ten complete trials on.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     table.add_column("parameter", no_wrap=True)
-    for column in ("of accuracy", "of score"):
+    for column in ("of accuracy", f"of {title}"):
         table.add_column(column, justify="right")
     for name, shares in importance["parameters"].items():
-        table.add_row(name, f"{shares['accuracy']:.0%}", f"{shares['score']:.0%}")
+        table.add_row(name, *(f"{share:.0%}" for share in shares.values()))
     console.print(f"What explains the differences {importance['among']}:", soft_wrap=True)
     console.print(table)
 
@@ -126,7 +134,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     from slimfront.studies.dashboard.trial_pages import update_pages
     from slimfront.studies.store.read_only import open_existing
     from slimfront.studies.store.storage import load_study, own_studies
-    from slimfront.studies.store.study import StudyStore, snapshot
+    from slimfront.studies.store.study import StudyStore, cost_of, snapshot
 
     folder = artifacts_folder(storage)
     check_folder(folder)
@@ -141,7 +149,7 @@ def open_dashboard(storage: str, name: str | None, host: str, port: int) -> None
     for found in studies if writable else ():
         store = StudyStore(opened, found.study_name)
         bar = snapshot(store).bar
-        update_panels(store, bar)
+        update_panels(store, bar, cost_of(store))
         update_pages(store, bar, folder, latest=LATEST_PAGES)
     serve(storage, port=port, host=host, artifacts=str(folder), report=Console().say)
 
@@ -169,7 +177,7 @@ def read_candidate(text: str) -> Candidate:
     except CandidateError as error:
         raise CandidateError(f"{path}: {error}") from None
     references.check_given(candidate.to_dict())
-    from slimfront.models.network import count_weights
+    from slimfront.models.network import LARGEST_NETWORK, count_weights
 
     most = count_weights(candidate.architecture, CLASSES, INPUT_SHAPE[0])
     if most > LARGEST_NETWORK:
@@ -230,8 +238,14 @@ def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[
     """What `data` prints: where a data set lies, where it came from, what was checked."""
     from dataclasses import asdict
 
-    from slimfront.evaluators.data.splits import fetch
+    from slimfront.evaluators.data.splits import DataError, check_image_size, check_name, fetch
 
+    if image_size is not None:
+        check_name(name)
+        try:
+            check_image_size(name, image_size)
+        except DataError as error:
+            raise DataError(f"--image-size {image_size}: {error}") from None
     say = Console(stderr=True).say
     found = fetch(name, data_dir=data_dir, image_size=image_size, progress=say)
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(found).items()}

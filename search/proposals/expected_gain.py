@@ -1,4 +1,4 @@
-"""What a candidate would add to the front: the expected gain of hypervolume, its score known and its accuracy not."""
+"""What a candidate would add to the front: the expected gain of hypervolume, its cost known and its accuracy not."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _SLICES = np.concatenate((-_HALF[::-1], _HALF))
 
 
 def expected_gain(
-    mean: Array, deviation: Array, scores: Array, points: Sequence[Point], bar: float, reference: float
+    mean: Array, deviation: Array, costs: Array, points: Sequence[Point], bar: float, corner: float
 ) -> Array:
     """Expected growth of `slimfront.studies.front.area`, for each candidate alone, in points times decades.
 
     Args:
         mean: (n,) Of the final accuracy, which is taken to be normal.
         deviation: (n,) Its standard deviation.
-        scores: (n,) Positive.
-        points: Complete trials as (accuracy, score).
+        costs: (n,) Positive.
+        points: Complete trials as (accuracy, cost).
         bar: Accuracy that the front demands.
-        reference: Score at which an area ends.
+        corner: Cost at which an area ends.
     """
-    inside = [point for point in points if point[0] >= bar and 0 < point[1] < reference]
+    inside = [point for point in points if point[0] >= bar and 0 < point[1] < corner]
     kept = [inside[index] for index in non_dominated(inside)]
-    # Along the axis of scores the best accuracy so far is a staircase: `levels[k]` holds from starts[k] to starts[k+1].
-    starts = np.log10([1e-12, *(score for _, score in kept), reference])
+    # Along the axis of costs the best accuracy so far is a staircase: `levels[k]` holds from starts[k] to starts[k+1].
+    starts = np.log10([1e-12, *(cost for _, cost in kept), corner])
     levels = np.array([bar, *(accuracy for accuracy, _ in kept)])
-    own = np.log10(np.clip(scores, 1e-12, reference))
+    own = np.log10(np.clip(costs, 1e-12, corner))
     lengths = np.clip(starts[1:], own[:, None], None) - np.clip(starts[:-1], own[:, None], None)  # (n, k)
     reached = np.clip(mean[:, None] + deviation[:, None] * _SLICES, 0.0, 1.0)  # (n, slices)
     heights = np.clip(reached[:, :, None] - levels, 0.0, None).mean(1)  # (n, k)

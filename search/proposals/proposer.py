@@ -12,6 +12,7 @@ sampler proposes the rest.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import insort
 from collections import Counter
@@ -20,16 +21,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from slimfront.evaluators.scoring.cost import Rating, known_before, over
 from slimfront.search.proposals.drafts import Draft, Drafts, Parameters
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
 from slimfront.search.proposals.sampling import Sampling
 from slimfront.spaces import Candidate, CandidateError
 from slimfront.spaces.candidate import UNCOMPRESSED
-from slimfront.studies.front import REFERENCE_SCORE, Point, non_dominated
+from slimfront.studies.front import Point, non_dominated
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
 from slimfront.studies.sampling import seed_of
 from slimfront.studies.settings import Settings
+from slimfront.studies.store.constraint import costs_of
 
 Indices = NDArray[np.intp]
 
@@ -40,8 +43,8 @@ DRAWN = 16  # at random
 NEAR = 16  # small changes of networks on the front
 EACH = 8  # compressions of each dense network
 NETWORKS = 6  # dense networks that are compressed further, the most accurate and the latest
-RATED = 4  # of the most promising, whose score is measured instead of predicted as long as a study is young
-YOUNG = 100  # trials; then the prediction of the score, which has no noise, is relied on
+RATED = 4  # of the most promising, whose cost is measured instead of predicted as long as a study is young
+YOUNG = 100  # trials; then the prediction of the cost, which has no noise, is relied on
 MOST = 256  # trials that predictions learn from, the latest
 _ATTEMPTS = 20  # of the sampler to make a candidate
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
@@ -62,8 +65,10 @@ class Seen:
         dense: Digest of the dense network.
         dense_accuracy: At the end of the dense training; None: it did not get there.
         accuracy: At the end; of a stopped trial what was still in reach; None: unknown.
-        score: Final, or known before training.
+        cost: What the study keeps low, final or known before training; None: not known.
+        costs: All that are known, by name.
         complete: Whether it was trained to its end.
+        within: Whether it keeps to all bounds of the study.
         trial: Its number.
     """
 
@@ -73,15 +78,17 @@ class Seen:
     dense: str
     dense_accuracy: float | None
     accuracy: float | None
-    score: float
+    cost: float | None
+    costs: Mapping[str, float]
     complete: bool
+    within: bool
 
 
 @dataclass
 class _Option:
     draft: Draft
     known: float | None  # accuracy of the uncompressed network, where it is trained already
-    cost: float
+    epochs: float  # that it takes, and some for what a trial costs besides
 
     @property
     def candidate(self) -> Candidate:
@@ -98,20 +105,21 @@ class Proposer:
     Args:
         settings: Of the study.
         drafts: Of its space.
-        rate: Score of a candidate, measured without training.
+        rate: What is known of a candidate without training.
     """
 
-    def __init__(self, settings: Settings, drafts: Drafts, rate: Callable[[Candidate], float]) -> None:
+    def __init__(self, settings: Settings, drafts: Drafts, rate: Callable[[Candidate], Rating]) -> None:
         self._settings, self._drafts, self._rate = settings, drafts, rate
         self._sampling = Sampling(settings, drafts)
-        self._bar, limit = settings.bar, settings.max_score
-        self._limited = limit is not None
-        self._limit = REFERENCE_SCORE if limit is None else min(REFERENCE_SCORE, limit)
+        self._bar, self._cost, self._bounds = settings.bar, settings.cost, settings.refused_above
+        self._limit = min(settings.axis.corner, self._bounds.get(self._cost, math.inf))
+        self._rates = bool(known_before({self._cost, *self._bounds}))
+        self._limited = bool(known_before(self._bounds))
         self._known: set[int] = set()  # trials that were taken in
         self._seen: dict[int, Seen] = {}
         self._digests: set[str] = set()
         self._origins: dict[str, int] = {}
-        self._good: list[Seen] = []  # complete ones at or above the bar by ascending score, then those below; the first
+        self._good: list[Seen] = []  # complete ones at or above the bar by ascending cost, then the others; the first
         self._front: list[Point] = []
 
     def learn(self, records: Iterable[TrialRecord]) -> None:
@@ -129,15 +137,16 @@ class Proposer:
                 self._digests.add(found.digest)
                 if found.dense_accuracy is not None:
                     self._origins.setdefault(found.dense, found.trial)
-                if found.complete and found.accuracy is not None:
-                    complete.append((found.accuracy, found.score))
+                if found.complete and found.accuracy is not None and found.cost is not None:
+                    if found.within:
+                        complete.append((found.accuracy, found.cost))
                     insort(self._good, found, key=self._rank)
                     del self._good[NEAR:]
         points = [*self._front, *complete]
         self._front = [points[index] for index in non_dominated(points)]
 
     def _rank(self, one: Seen) -> tuple[bool, float]:
-        return one.accuracy is None or one.accuracy < self._bar, one.score
+        return one.accuracy is None or one.accuracy < self._bar or not one.within, one.cost or 0.0
 
     def origin(self, candidate: Candidate) -> int | None:
         """Number of the first trial that trained the candidate's uncompressed network; None: none has."""
@@ -201,7 +210,7 @@ class Proposer:
         return self._first(fresh).draft if fresh else None
 
     def _first(self, options: Sequence[_Option]) -> _Option:
-        """The first that is not above the study's largest score, if it has one; where all are, the first."""
+        """The first that keeps to the bounds, as far as they are known before training; where none does, the first."""
         if not self._limited:
             return options[0]
         return next((option for option in options if self._rated(option) < self._limit), options[0])
@@ -238,34 +247,36 @@ class Proposer:
 
     def _best(self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]) -> _Option:
         """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
-        mean, deviation, scores = self._predict(options, seen, trained)
-        costs = np.array([option.cost for option in options])
+        mean, deviation, costs, within = self._predict(options, seen, trained)
+        epochs = np.array([option.epochs for option in options])
 
         def worth(chosen: Indices, at: Array) -> Array:
             gain = expected_gain(mean[chosen], deviation[chosen], at, self._front, self._bar, self._limit)
             hope = 1e-9 * (mean[chosen] + deviation[chosen] - self._bar)
-            result: Array = np.where(at < self._limit, gain / costs[chosen] + hope, -1.0)
+            result: Array = np.where((at < self._limit) & within[chosen], gain / epochs[chosen] + hope, -1.0)
             return result
 
         everything = np.arange(len(options))
-        rated = RATED if len(seen) < YOUNG else 1
-        order = np.argsort(-worth(everything, scores), kind="stable")[:rated]
+        rated = RATED if self._rates and (len(seen) < YOUNG or set(self._bounds) - {self._cost}) else 1
+        order = np.argsort(-worth(everything, costs), kind="stable")[:rated]
         if rated > 1:  # a count is worth its time only while there are few to learn from
-            measured = np.array([self._rated(options[index]) for index in order])
+            measured = np.array([self._rated(options[index], float(costs[index])) for index in order])
             order = order[np.argsort(-worth(order, measured), kind="stable")]
         best: _Option = options[order[0]]
         return best
 
-    def _rated(self, option: _Option) -> float:
+    def _rated(self, option: _Option, predicted: float = 0.0) -> float:
+        """Its cost, as predicted where that is not known before training; infinite where it breaks a bound."""
         try:
-            return self._rate(option.candidate)
+            rating = self._rate(option.candidate)
         except (ValueError, RuntimeError):  # no network can be built from it: not a promise
-            return float("inf")
+            return math.inf
+        return math.inf if over(rating.costs, self._bounds) else rating.costs.get(self._cost, predicted)
 
     def _predict(
         self, options: Sequence[_Option], seen: Sequence[Seen], trained: Sequence[Seen]
-    ) -> tuple[Array, Array, Array]:
-        """Mean and deviation of the options' final accuracy, and their score, each (options,).
+    ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+        """Of the options, (options,) each: mean and deviation of the final accuracy, cost, whether the bounds hold.
 
         What is unlike all that was tried is taken to be as good as the best dense network, and to lose nothing:
         otherwise a bad beginning would never be left.
@@ -282,8 +293,21 @@ class Proposer:
         ended = [one.dense_accuracy is not None and one.accuracy is not None for one in seen]
         changes = [(one.accuracy or 0.0) - (one.dense_accuracy or 0.0) for one in seen]
         change, spread = Regression(known[ended], np.array(changes)[ended], 0.0).predict(wanted)
-        scores, _ = Regression(known, np.log([one.score for one in seen])).predict(wanted)
-        return mean + change, np.sqrt(deviation**2 + spread**2), np.exp(scores)
+        costs = _expected_costs(known, [one.cost for one in seen], wanted)
+        within = np.ones(len(options), bool)
+        for name in set(self._bounds) - {self._cost}:
+            within &= _expected_costs(known, [one.costs.get(name) for one in seen], wanted) <= self._bounds[name]
+        return mean + change, np.sqrt(deviation**2 + spread**2), costs, within
+
+
+def _expected_costs(features: Array, values: Sequence[float | None], wanted: Array) -> Array:
+    """Costs (m,) at the features `wanted` (m, d), from those at `features` (n, d) that are known; 0 where none is."""
+    known = [index for index, value in enumerate(values) if value]
+    if not known:
+        return np.zeros(len(wanted))
+    logarithms = np.log([value for value in values if value])
+    result: Array = np.exp(Regression(features[known], logarithms).predict(wanted)[0])
+    return result
 
 
 def _worth_compressing(trained: Mapping[str, Seen]) -> list[Seen]:
@@ -300,11 +324,11 @@ def compression_epochs(candidate: Candidate) -> int:
 
 def _read(record: TrialRecord) -> Seen | None:
     candidate = record.own_candidate
-    if candidate is None or record.score is None:
+    complete = record.state == State.COMPLETE
+    if candidate is None or (complete and record.cost is None):
         return None
     last = candidate.recipe.epochs
     dense = [point.accuracy for point in record.curve if point.phase == UNCOMPRESSED and point.epoch == last]
-    complete = record.state == State.COMPLETE
     return Seen(
         trial=record.number,
         parameters=dict(record.parameters),
@@ -312,8 +336,10 @@ def _read(record: TrialRecord) -> Seen | None:
         dense=candidate.uncompressed_digest,
         dense_accuracy=dense[0] if dense else None,
         accuracy=record.accuracy if complete else record.bound,
-        score=record.score,
+        cost=record.cost,
+        costs=costs_of(record),
         complete=complete,
+        within=not record.over,
     )
 
 

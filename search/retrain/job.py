@@ -114,9 +114,9 @@ def retrain_job(job: Job) -> Generator[Epoch, None, Result]:
 
 
 def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
-    from slimfront.evaluators.pipeline import Pipeline
+    from slimfront.evaluators.pipeline import Pipeline, measured_costs
     from slimfront.evaluators.scoring.score import score
-    from slimfront.evaluators.training.loop import TEACHER, accuracy
+    from slimfront.evaluators.training.loop import TEACHER, TrainingError, accuracy
 
     assert job.folder is not None
     plan = read_json(job.folder / PLAN) or {}
@@ -131,7 +131,7 @@ def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
             curve.append(epoch)
         yield epoch
     network = pipeline.network
-    counted = score(network, data.input_shape).to_dict()
+    counted = score(network, data.input_shape)
     known = test.known()
     if known is None:
         images = data.test()  # opened first: files that cannot be read must not cost a trained seed its one look
@@ -141,8 +141,13 @@ def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
     artifact = job.folder / ARTIFACT
     if artifact.exists():
         facts["artifact"], facts["verified"] = str(artifact), not problems
+    try:
+        costs = measured_costs(job, network, data.input_shape, counted)
+    except TrainingError as error:  # the accuracy is known, and may be read only once
+        costs, problems = {}, [*problems, str(error)]
     seconds = sum(epoch.seconds for epoch in curve)
-    result = Result(known, counted, tuple(curve), {}, seconds, (*pipeline.notes, *problems), facts)
+    notes = (*pipeline.notes, *problems)
+    result = Result(known, counted.to_dict(), tuple(curve), {}, seconds, notes, facts, costs)
     write_json(job.folder / RESULT, asdict(result))
     return result
 

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimfront.evaluators import outputs
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.cost import check as check_cost
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.retrain.job import SUMMARY, RetrainError, lengthened
 from slimfront.spaces import Candidate, references
 from slimfront.studies.errors import StudyError
-from slimfront.studies.store.identity import bar_of
+from slimfront.studies.store.identity import bar_of, costs_in
 
 if TYPE_CHECKING:
     from slimfront.studies.record import TrialRecord
+    from slimfront.studies.store.records import StudyRecord
 
 FINAL = Path("runs") / "final"  # folder of retrainings
 LONGER = 3  # times the search's epochs, where none are asked for
@@ -55,6 +59,8 @@ class Plan:
         epochs: Of the training before compression; None: LONGER times the candidate's.
         study: Name of the study that the networks come from.
         data_digest: Of the images that an image folder has to hold; None: whatever it holds.
+        axis: What the study kept low, in words.
+        costs: That are measured on every network besides the score, by name.
     """
 
     choices: tuple[Choice, ...]
@@ -65,6 +71,8 @@ class Plan:
     epochs: int | None = None
     study: str | None = None
     data_digest: str | None = None
+    axis: CostAxis = SCORE_AXIS
+    costs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -82,10 +90,10 @@ class Plan:
         return lengthened(choice.candidate, self.epochs if self.epochs is not None else min(LONGER * own, 10_000))
 
 
-def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], dict[str, Any], tuple[str, str]]:
+def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], StudyRecord, str]:
     """The chosen trial of a study, or its whole front where `trial` is None.
 
-    Returns the choices, the study's identity, and its name as it is and as that of a folder.
+    Returns the choices, the study, and its name as that of a folder.
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
@@ -104,8 +112,7 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
         wanted = [found for found in study.trials if found.number == trial]
         if not wanted:
             raise StudyError(f"Study {study.name} has no trial {trial}, only 0 to {len(study.trials) - 1}.")
-    names = study.name, own_file_name(study.name, opened)
-    return [_choice(found, study.name) for found in wanted], dict(study.identity), names
+    return [_choice(found, study.name) for found in wanted], study, own_file_name(study.name, opened)
 
 
 def _choice(trial: TrialRecord, study: str) -> Choice:
@@ -123,8 +130,8 @@ def _choice(trial: TrialRecord, study: str) -> Choice:
     raise StudyError(f"{shown} has no record that this version can read.")
 
 
-def _check_code(choice: Choice, accepted: bool) -> None:
-    """Everything of a user's own that the network needs was given, and is what the search knew.
+def _check_code(choice: Choice, costs: tuple[str, ...], accepted: bool) -> None:
+    """Everything of a user's own that the network and its costs need was given, and is what the search knew.
 
     Raises:
         CodeReferenceError: Something was not given.
@@ -132,7 +139,7 @@ def _check_code(choice: Choice, accepted: bool) -> None:
     """
     from slimfront.search.own_code import FLAG, changed
 
-    written = choice.candidate.to_dict()
+    written = [choice.candidate.to_dict(), list(costs)]
     references.check_given(written)
     found = changed(choice.code, references.sources(written))
     if found and not accepted:
@@ -167,27 +174,33 @@ def make_plan(
     from slimfront.search.commands.show import candidate_file, read_candidate
     from slimfront.studies.store.storage import storage_files
 
-    identity: dict[str, Any] = {}
+    identity: Mapping[str, Any] = {}
     study = None
     if candidate is not None:
         choices = [Choice(read_candidate(candidate))]
         folder = out or FINAL / choices[0].candidate.digest
     else:
-        choices, identity, (study, named) = choose(storage, name, trial)
+        choices, study, named = choose(storage, name, trial)
+        identity = study.identity
         folder = out or FINAL / (named + ("-front" if front else f"-trial-{trial}"))
+    costs = costs_in(identity)
     for choice in choices:
-        _check_code(choice, chosen.get("changed_code", False))
+        _check_code(choice, costs, chosen.get("changed_code", False))
+    for cost in costs:
+        check_cost(cost)
     own = str(identity.get("dataset", "cifar10"))
     plan = Plan(
         tuple(choices),
         dataset=own if dataset is None else dataset,
         image_size=identity.get("image_size") if dataset in (None, identity.get("dataset")) else None,
-        bar=bar_of(str(study), identity) if bar is None else bar,
+        bar=bar_of(str(study and study.name), identity) if bar is None else bar,
         seeds=seeds,
         epochs=epochs,
-        study=study,
+        study=None if study is None else study.name,
         # A study from elsewhere may name any folder of this machine.
         data_digest=str(identity.get("data")) if dataset is None and own.startswith("folder:") else None,
+        axis=SCORE_AXIS if study is None else study.cost,
+        costs=costs,
     )
     inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
     outputs.check_outside_data("--out", folder, plan.dataset)

@@ -10,11 +10,12 @@ import datetime
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators.job import Job, Result
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.launch import Options, resources
@@ -33,7 +34,7 @@ from slimfront.search.retrain.numbers import rank_correlation, summarise
 from slimfront.search.retrain.plan import Choice, Plan
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.base import Evaluate
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.studies.report.page import percent_number
 from slimfront.studies.requirements import write_requirements
 
@@ -80,6 +81,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     from slimfront.search.terminal import Console
     from slimfront.studies.environment import environment
 
+    refuse_second_run()
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
@@ -126,6 +128,7 @@ def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: st
                 device=device,
                 threads=threads,
                 folder=folder,
+                costs=plan.costs,
             )
             row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained))
             found.append(Seed(job=job, row=row, choice=choice, result=finished(folder)))
@@ -154,7 +157,18 @@ def _summary(plan: Plan, seeds: Sequence[Seed], out: Path) -> dict[str, Any]:
         "rank_correlation": rank_correlation([a for a, _ in both], [b for _, b in both]),
         "test_evaluations": sum(network["test_evaluations"] for network in networks),
     }
+    if plan.axis != SCORE_AXIS:
+        summary["objective"] = asdict(plan.axis)
     return {**networks[0], **summary} if len(networks) == 1 else summary
+
+
+def _costs(plan: Plan, done: Sequence[Result]) -> dict[str, Any]:
+    """The highest over the seeds of each cost: `cost` is the one that the study keeps low, `costs` are the others."""
+    highest = {
+        name: max((result.costs[name] for result in done if name in result.costs), default=None) for name in plan.costs
+    }
+    own = {"cost": highest.pop(plan.axis.name)} if plan.axis.name in highest else {}
+    return {**own, **({"costs": highest} if highest else {})}
 
 
 def _network(choice: Choice, seeds: Sequence[Seed], plan: Plan) -> dict[str, Any]:
@@ -171,6 +185,7 @@ def _network(choice: Choice, seeds: Sequence[Seed], plan: Plan) -> dict[str, Any
         "seeds": [seed.number for seed, _ in done],
         "accuracies": [result.accuracy for _, result in done],
         **summarise([result.accuracy for _, result in done], plan.bar, choice.accuracy),
+        **_costs(plan, [result for _, result in done]),
         # Seeds differ in score only where pruning chooses shapes by their weights: the highest is the honest one.
         "score": max(scores, default=None),
         "strict_score": max(strict, default=None),

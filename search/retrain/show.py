@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.search.terminal import Console
 from slimfront.studies.report.page import counted, percent_number
+
+_SCORES = {"score": "score", "strict score": "strict_score"}  # column and key
 
 
 def print_retrained(summary: dict[str, Any]) -> None:
     """The final numbers as a table, each network's verdict in words, and how often the test set was read."""
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file or pipe has no width to cut numbers at
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in ("network", "seeds", "accuracy", "lower limit", "score", "strict score", "gap"):
+    objective = summary.get("objective")
+    own = [] if objective is None else [CostAxis(**objective)]
+    for column in ("network", "seeds", "accuracy", "lower limit", *(axis.head for axis in own), *_SCORES, "gap"):
         table.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
     for row in summary["networks"]:
         deviation = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
@@ -23,7 +30,7 @@ def print_retrained(summary: dict[str, Any]) -> None:
             str(len(row["seeds"])),
             "–" if row["mean"] is None else percent_number(row["mean"]) + deviation,
             "–" if row["lower"] is None else percent_number(row["lower"]),
-            *("–" if row[key] is None else f"{row[key]:.4g}" for key in ("score", "strict_score")),
+            *("–" if row[key] is None else in_figures(row[key]) for key in [*("cost" for _ in own), *_SCORES.values()]),
             "–" if row["gap"] is None else f"{100 * row['gap']:+.2f}",
         )
     console.print()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from slimfront.evaluators.job import Failure, Result
+from slimfront.evaluators.scoring.cost import over
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.search.early_stopping import MAX_SCORE, Verdict
+from slimfront.search.early_stopping import MAX_COST, MAX_SCORE, Verdict
 from slimfront.search.own_code import code_of
 from slimfront.search.scheduling.work import Work
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.environment import environment
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.settings import Settings
-from slimfront.studies.store.constraint import refusal
+from slimfront.studies.store.constraint import costs_of, judged_violation, refusal
 from slimfront.studies.store.constraint import violation as miss
 from slimfront.studies.store.ownership import NOBODY, Ownership
 from slimfront.studies.store.study import StudyStore
@@ -52,7 +54,7 @@ class Endings:
 
     def record(self, work: Work, **known: Any) -> TrialRecord:
         """The record of a trial, with what is known of it besides."""
-        totals = {key: value for key, value in work.rated.items() if key != "layers"}
+        rated = work.rated
         fixed = {
             "seed": self._settings.seed,
             "dataset": self._settings.dataset,
@@ -61,25 +63,31 @@ class Endings:
             "threads": self._circumstances.threads,
             "uncompressed_from": work.uncompressed_from,
             "starts": work.starts,
-            "totals": totals,
+            "totals": _totals(rated.score),
             "score": work.score,
+            "objective": "" if work.objective == SCORE.name else work.objective,
+            "costs": {name: value for name, value in rated.costs.items() if name != SCORE.name},
             "code": code_of(work.candidate, self._settings),
         }
         record = TrialRecord.begin(work.number, work.candidate, **(fixed | known))
-        return record.holding(layers=tuple(work.rated.get("layers", ())), environment=environment())
+        return record.holding(layers=tuple(rated.score.get("layers", ())), environment=environment())
 
     def complete(self, work: Work, result: Result) -> bool:
         """It was trained to its end. False: another coordinator has taken it over, and this is dropped."""
+        score = float(result.score["score"])
         record = self.record(
             work,
             accuracy=result.accuracy,
-            totals={key: value for key, value in result.score.items() if key != "layers"},
+            totals=_totals(result.score),
+            score=score,
+            costs=result.costs,
+            over=over({SCORE.name: score, **result.costs}, self._settings.max),
             phases=tuple({"stage": name, "accuracy": value} for name, value in result.accuracies.items()),
             seconds=result.seconds,
             notes=tuple(result.notes),
             account=result.facts.get("account"),  # of pruning: the measured score beside the closed formula's
         ).holding(curve=_points(result.curve), layers=tuple(result.score.get("layers", ())))
-        return self._end(work, State.COMPLETE, replace(record, score=float(result.score["score"])))
+        return self._end(work, State.COMPLETE, record)
 
     def stopped(self, work: Work, verdict: Verdict, curve: Sequence[Epoch] = (), seconds: float = 0.0) -> bool:
         """It was stopped early, or is not trained at all. False: as in `complete`."""
@@ -129,13 +137,13 @@ class Endings:
 
     def _violation(self, state: State, record: TrialRecord) -> float | None:
         """By how much it misses the bar, as samplers are told."""
-        bar, limit = self._settings.bar, self._settings.max_score
+        bar, limits = self._settings.bar, self._settings.refused_above
         if state == State.COMPLETE:
-            return miss(record.point[0], bar)
+            return judged_violation(record, record.point[0], bar)
         if state == State.FAILED:
             return None
-        if limit is not None and record.reason == MAX_SCORE and record.score is not None:
-            return refusal(record.score, limit, bar)
+        if record.reason in (MAX_SCORE, MAX_COST) and over(costs_of(record), limits):
+            return refusal(costs_of(record), limits, bar)
         # What it could have reached at best takes the place of what it reached: a sampler then ranks it among the
         # infeasible by how far it fell short.
         return miss(min(1.0 if record.bound is None else record.bound, 1.0), bar)
@@ -153,9 +161,13 @@ class Endings:
                 self._ownership.drop(other.number)
 
 
+def _totals(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in score.items() if key != "layers"}
+
+
 def _taken(origin: TrialRecord) -> dict[str, Any]:
     """What a copy takes over of the trial that was trained."""
-    names = ("accuracy", "totals", "phases", "reason", "bound", "notes", "account")
+    names = ("accuracy", "totals", "costs", "over", "phases", "reason", "bound", "notes", "account")
     return {name: getattr(origin, name) for name in names}
 
 

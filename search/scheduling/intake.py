@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from optuna.exceptions import OptunaError
+from slimfront.evaluators.scoring.cost import CostError, Rating
 from slimfront.search.engine import STARTS
 from slimfront.search.own_code import code_of
 from slimfront.search.proposals.drafts import Draft, Drafts
@@ -29,8 +30,8 @@ _COPIES_IN_A_ROW = 50  # then the space has nothing new to offer
 _IMPOSSIBLE_IN_A_ROW = 5  # then something is wrong with the space, or with us
 _RACES = 3  # proposals that other coordinators were faster than, before they are kept waiting
 
-Rate = Callable[[Candidate], dict[str, Any]]
-"""The score of a candidate before training, as `Score.to_dict` gives it."""
+Rate = Callable[[Candidate], Rating]
+"""What is known of a candidate before training."""
 
 
 class _Chosen(NamedTuple):
@@ -70,7 +71,7 @@ class Intake:
         self._store, self._ownership, self._settings = store, ownership, settings
         self._endings, self._judge, self._rate = endings, judge, rate
         self._drafts = Drafts(settings.make_space())
-        self._proposer = Proposer(settings, self._drafts, lambda candidate: float(rate(candidate)["score"]))
+        self._proposer = Proposer(settings, self._drafts, rate)
         self._copies = self._impossible = 0
         self.in_training: dict[str, Work] = {}
         self.saturated = False
@@ -106,7 +107,7 @@ class Intake:
             return None
         work = self._worked_out(number)
         if work is None:
-            return f"trial {number}: no network can be built, {self.last_problem}"
+            return f"trial {number}: {self._store.trials[number].why}: {self.last_problem}"
         settled = self._settled(work)
         if settled is not None:
             return f"trial {number}: {settled}"
@@ -169,25 +170,28 @@ class Intake:
             rated = self._rate(draft.candidate)
         except Exception:  # a network that cannot be built: `_worked_out` finds it again, and says so of the trial
             return notes
-        work = Work(number, draft.candidate, rated, self._proposer.origin(draft.candidate))
+        work = Work(number, draft.candidate, rated, self._settings.cost, self._proposer.origin(draft.candidate))
         return self._endings.record(work).to_attributes() | notes
 
     def _worked_out(self, number: int) -> Work | None:
-        """The candidate of a trial that has begun, and its score; None: it is impossible, and the trial has failed."""
+        """The candidate of a trial that has begun, and its costs; None: it is impossible, and the trial has failed."""
         record = self._store.trials[number]
         try:
             candidate = record.candidate
             if candidate is None:
                 candidate = self._sampled(record)
-            work = Work(number, candidate, self._rate(candidate), self._proposer.origin(candidate), record.starts)
+            rated, origin = self._rate(candidate), self._proposer.origin(candidate)
+            work = Work(number, candidate, rated, self._settings.cost, origin, record.starts)
             work.spared = record.spared is not None
             if record.candidate is None or not record.totals:
                 self._store.write(number, self._endings.record(work).to_attributes())
         except (StudyError, OptunaError, SQLAlchemyError):
             raise
         except Exception as error:  # no network, or a bug of ours that one candidate has found
-            self.last_problem = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
-            self._endings.given_up(number, "impossible", self.last_problem)
+            of_cost = isinstance(error, CostError)
+            self.last_problem = " ".join((str(error) if of_cost else f"{type(error).__name__}: {error}").split())[:1000]
+            reason = "cost" if of_cost else "impossible"
+            self._endings.given_up(number, reason, self.last_problem)
             self._impossible += 1
             if self._impossible >= _IMPOSSIBLE_IN_A_ROW:
                 raise
@@ -209,7 +213,7 @@ class Intake:
         if self._ownership.shared:  # others may have ended it while this candidate was chosen
             self._store.refresh()
         self._judge.learn(self._store.trials)
-        verdict = self._judge.before(work.candidate, work.score)
+        verdict = self._judge.before(work.cost, work.rated.costs)
         if verdict is not None:
             self._endings.stopped(work, verdict)
             return f"not trained, {verdict.text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slimfront.evaluators.training.loop import Epoch
@@ -67,18 +67,18 @@ class Judge:
                 if found is not None:
                     self._finished[record.number] = found
 
-    def before(self, candidate: Candidate, score: float) -> Verdict | None:
-        """Whether training can be spared altogether."""
-        return decide(Running(score, ""), list(self._finished.values()), self._bar, self.rules)
+    def before(self, cost: float | None, costs: Mapping[str, float]) -> Verdict | None:
+        """Whether training can be spared altogether: by the study's cost, None where it is not known, and all known."""
+        return decide(Running(cost, "", costs=costs), list(self._finished.values()), self._bar, self.rules)
 
-    def after(self, candidate: Candidate, score: float, curve: Sequence[Epoch]) -> Verdict | None:
+    def after(self, candidate: Candidate, cost: float | None, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""
         last = curve[-1]
         if last.accuracy is None or _is_last(candidate, last):
             return None
         dense = [epoch.accuracy for epoch in curve if epoch.stage == UNCOMPRESSED and epoch.epoch == epoch.epochs]
         running = Running(
-            score,
+            cost,
             schedules_of(candidate, self._data_digest)[last.stage],
             position=(last.stage, last.epoch),
             accuracy=last.accuracy,
@@ -104,12 +104,13 @@ class Judge:
         return Finished(
             record.number,
             accuracy=record.accuracy or 0.0 if complete else 0.0,
-            score=record.score or 0.0 if complete else 0.0,
+            cost=record.cost or 0.0 if complete else 0.0,
             schedule=schedules_of(candidate, self._data_digest),
             curve=curve,
             traits=traits_of(candidate),
             network=candidate.uncompressed_digest,
             complete=complete,
+            within=not record.over,
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slimfront.evaluators.job import Failure, Job, Result
+from slimfront.evaluators.scoring.cost import CostAxis, named
 from slimfront.evaluators.training.loop import TEACHER, Epoch
 from slimfront.search.display import Row, Totals
 from slimfront.search.early_stopping import is_spared
@@ -133,7 +134,7 @@ class Scheduler:
         if not task.curve or work.spared:
             return None
         desk.judge.learn(desk.store.trials)
-        verdict = desk.judge.after(work.candidate, work.score, task.curve)
+        verdict = desk.judge.after(work.candidate, work.cost, task.curve)
         if verdict is None:
             return None
         if is_spared(work.number, desk.settings.seed, desk.judge.rules.spared):
@@ -147,7 +148,10 @@ class Scheduler:
     def result(self, task: TrialTask, result: Result) -> str:
         """See Client."""
         kept = self._desk.endings.complete(task.work, result)
-        return self._ended(task, f"{percent_number(result.accuracy)}%, score {result.score['score']:.4g}", kept)
+        record = self._desk.store.trials[task.work.number]
+        cost = _told(self._desk.settings.axis, record.cost)
+        beyond = "".join(f", above its bound of {named(name)}" for name in record.over)
+        return self._ended(task, f"{percent_number(result.accuracy)}%, {cost}{beyond}", kept)
 
     def failure(self, task: TrialTask, failure: Failure) -> str:
         """See Client."""
@@ -177,9 +181,7 @@ class Scheduler:
             shares.append(seconds / (clock.hours * 3600))
             left.append(clock.hours * 3600 - seconds)
         seconds_left = max(0.0, min(left)) if left else None
-        return Totals(
-            done, limit, "trials", min(1.0, max(shares)), seconds_left, _best(trials, self._desk.settings.bar)
-        )
+        return Totals(done, limit, "trials", min(1.0, max(shares)), seconds_left, _best(trials, self._desk.settings))
 
     def close(self) -> None:
         """See Client: what is left belongs to whoever comes next."""
@@ -215,10 +217,15 @@ def _checkpoints(folder: Path, number: int) -> Path:
     return folder / f"trial-{number}"
 
 
-def _best(trials: Sequence[TrialRecord], bar: float) -> str:
-    found = front([record for record in trials if record.state == State.COMPLETE], bar)
+def _told(axis: CostAxis, cost: float | None) -> str:
+    """A cost in words: "score 0.0241"."""
+    return axis.title if cost is None else f"{axis.title} {axis.told(cost)}"
+
+
+def _best(trials: Sequence[TrialRecord], settings: Settings) -> str:
+    found = front([record for record in trials if record.state == State.COMPLETE], settings.bar)
     if not found:
         return "nothing at the bar yet"
-    accuracy, score = found[0].point
-    name = f"trial {found[0].number}"
-    return f"best so far: {name}, {percent_number(accuracy)}%, score {score:.4g} ({len(found)} on the front)"
+    accuracy, cost = found[0].point
+    told = f"{percent_number(accuracy)}%, {_told(settings.axis, cost)}"
+    return f"best so far: trial {found[0].number}, {told} ({len(found)} on the front)"

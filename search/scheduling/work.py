@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.family import shape
 
@@ -16,7 +17,8 @@ class Work:
     Attributes:
         number: Of the trial.
         candidate: What it decided.
-        rated: The score table, known before training.
+        rated: What is known of it before training.
+        objective: Name of the cost that the study keeps low.
         uncompressed_from: Number of the trial that has trained its uncompressed network already; None: none has.
         starts: How often its training was begun and not left on purpose.
         spared: Whether it runs to its end although it should have been stopped.
@@ -24,7 +26,8 @@ class Work:
 
     number: int
     candidate: Candidate
-    rated: dict[str, Any]
+    rated: Rating
+    objective: str
     uncompressed_from: int | None = None
     starts: int = 0
     spared: bool = False
@@ -32,7 +35,12 @@ class Work:
     @property
     def score(self) -> float:
         """Known before training."""
-        return float(self.rated["score"])
+        return self.rated.costs[SCORE.name]
+
+    @property
+    def cost(self) -> float | None:
+        """What the study keeps low; None: that is not known before training."""
+        return self.rated.costs.get(self.objective)
 
     @property
     def what(self) -> str:

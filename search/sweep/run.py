@@ -40,7 +40,7 @@ from slimfront.search.sweep.tasks import (
 )
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.terminal import Console
-from slimfront.search.workers.local import local_workers
+from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, sparsity
 from slimfront.spaces.candidate import GRANULARITIES
 from slimfront.studies.requirements import write_requirements
@@ -151,6 +151,7 @@ def sweep(
     Raises:
         CandidateError, SweepError: Unknown method, impossible ratio, a folder with another sweep, an unfit `dense`.
     """
+    refuse_second_run()
     methods = default_methods() if methods is None else methods
     _check(methods, ratios, epochs, retrain_epochs, workers)
     epochs = candidate.recipe.epochs if epochs is None else epochs

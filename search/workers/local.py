@@ -17,6 +17,7 @@ from typing import Any, Generic
 
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
+from slimfront.search.interrupt import held_back
 from slimfront.search.workers.base import Evaluate, Message, Result, Task, Workers, advance
 from slimfront.spaces import references
 
@@ -111,6 +112,29 @@ def _refused(handed: tuple[references.Given, ...]) -> Failure | None:
     return None
 
 
+SECOND_RUN = 79
+"""Exit code of a process that was to be a worker, and found itself running its starter's script a second time."""
+
+
+class SecondRunError(ValueError):
+    """A script starts workers wherever it is imported, and so in its workers, too."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "workers import the script that starts them, and this one would start a search in each: "
+            'put what it does under `if __name__ == "__main__":`, or use one worker.'
+        )
+
+
+def refuse_second_run() -> None:
+    """End this process where it is a worker to be that is importing its starter's script, which has come to here."""
+    frame = sys._getframe()  # Python's own module `inspect` gives the same, and imports much
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__mp_main__":
+            os._exit(SECOND_RUN)
+        frame = frame.f_back  # type: ignore[assignment]
+
+
 @dataclass
 class _Slot:
     process: BaseProcess
@@ -126,7 +150,8 @@ def start_forkserver() -> None:
     """
     multiprocessing.set_forkserver_preload(["slimfront.search.workers.preload"])
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"):
+    # Ctrl-C reaches it, too, and while it still imports it would end with a traceback.
+    with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"), held_back():
         forkserver.ensure_running()
 
 
@@ -209,6 +234,8 @@ class LocalProcesses(Generic[Task, Result]):
         except (EOFError, OSError):
             process = self._slots[number].process
             process.join(1)
+            if process.exitcode == SECOND_RUN:
+                raise SecondRunError from None
             text = f"worker process {process.pid} ended with code {process.exitcode}"
             if process.exitcode == -signal.SIGKILL:
                 text += " (killed; the system does that when memory runs out)"

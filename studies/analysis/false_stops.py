@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.studies.front import front, hypervolume
 from slimfront.studies.record import State, TrialRecord
 
@@ -58,13 +59,13 @@ class FalseStops:
         return f"{text}; {shown}, {self.cost:.1%} of the hypervolume)"
 
 
-def false_stops(trials: Sequence[TrialRecord], bar: float) -> FalseStops:
-    """Count them in all trials of a study. Copies of other trials are left out."""
+def false_stops(trials: Sequence[TrialRecord], bar: float, corner: float = SCORE.corner) -> FalseStops:
+    """Count them in all trials of a study; `corner` is that of its hypervolume. Copies of others are left out."""
     own = [trial for trial in trials if trial.copied_from is None]
     stopped = [t for t in own if t.state is State.STOPPED and t.reason in ON_A_BOUND]
     spared = [t for t in own if t.state is State.COMPLETE and t.spared is not None]
     on_front = {trial.number for trial in front(own, bar)}
     wrong = {trial.number for trial in spared if trial.number in on_front}
-    whole = hypervolume(own, bar)
-    without = hypervolume([trial for trial in own if trial.number not in wrong], bar)
+    whole = hypervolume(own, bar, corner)
+    without = hypervolume([trial for trial in own if trial.number not in wrong], bar, corner)
     return FalseStops(len(stopped), len(spared), len(wrong), (whole - without) / whole if whole else 0.0)

@@ -11,9 +11,11 @@ _SHORT = {
     "below_bar": "stopped: could not reach the bar",
     "dominated": "stopped: could not beat the front",
     "max_score": "not trained: score above the limit",
+    "max_cost": "not trained: a cost above its bound",
     "impossible": "failed: cannot be built",
     "loss_not_finite": "failed: training diverged",
     "pruning": "failed: pruning left no network",
+    "cost": "failed: a cost was not measured",
     "out_of_memory": "failed: out of memory",
     "same_as_failed": "failed: same as a failed trial",
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
 from slimfront.studies.analysis.spending import endings
 from slimfront.studies.foreign.text import plotly_label
@@ -45,15 +47,16 @@ def spending_figure(trials: Sequence[TrialRecord]) -> go.Figure:
     return figure
 
 
-def importance_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
-    """Share (%) of the differences in accuracy, and in score, that each parameter explains."""
+def importance_figure(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS) -> go.Figure:
+    """Share (%) of the differences in accuracy, and in cost, that each parameter explains."""
     importance = importances(trials, bar)
     found = dict(list(importance.shares.items())[:MOST_PARAMETERS])
     which = f"{importance.trials} trials at or above the bar" if importance.feasible else "all complete trials"
     known = which if found else f"known from {LEAST_TRIALS} complete trials on"
     title = f"Which parameters matter: {known}"
     figure = go.Figure(layout=layout(title))
-    for index, (name, color) in enumerate((("for accuracy", BRIGHT_BLUE), ("for score", GREY))):
+    cost = f"for {plotly_label(axis.title)}"
+    for index, (name, color) in enumerate((("for accuracy", BRIGHT_BLUE), (cost, GREY))):
         figure.add_trace(
             go.Bar(
                 name=name,

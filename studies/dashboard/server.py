@@ -20,6 +20,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 from optuna.storages import get_storage
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.compression import Compressed
 from slimfront.studies.dashboard.files import ArtifactFiles
@@ -37,7 +39,7 @@ SPENDING_PANEL = "slimfront-epochs"
 IMPORTANCE_PANEL = "slimfront-importance"
 
 
-def update_panels(store: StudyStore, bar: float) -> None:
+def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) -> None:
     """Draw our panels again and store them in the study; an open dashboard shows them at its next refresh.
 
     A panel is some ten to thirty writes: call it every minute or so while a search runs, and once at its end.
@@ -45,13 +47,14 @@ def update_panels(store: StudyStore, bar: float) -> None:
     Args:
         store: Of the study, as it was read last.
         bar: Accuracy that the front demands.
+        axis: What it keeps low, in words.
     """
     trials, study = store.trials, optuna_study(store)
     figures = {
-        FRONT_PANEL: front_figure(trials, bar),
+        FRONT_PANEL: front_figure(trials, bar, axis),
         CURVES_PANEL: curves_figure(trials, bar),
         SPENDING_PANEL: spending_figure(trials),
-        IMPORTANCE_PANEL: importance_figure(trials, bar),
+        IMPORTANCE_PANEL: importance_figure(trials, bar, axis),
     }
     for panel, figure in figures.items():
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=panel)

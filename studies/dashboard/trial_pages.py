@@ -17,6 +17,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from slimfront.evaluators.scoring.cost import in_figures
 from slimfront.spaces import Candidate
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
@@ -97,6 +98,7 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
         places = decimals(parts)
         shown = [number(part, places) for part in parts]
         lines += [f"**Score {shown[0]}** = params term {shown[1]} + ops term {shown[2]}; strict score {shown[3]}.", ""]
+        lines += _costs(trial)
         lines += _account(trial.account)
         lines += _layer_table(trial.layers)
     lines += [
@@ -106,6 +108,16 @@ def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
     ]
     lines += [f"    python run_search.py retrain --trial {trial.number}", ""]
     return "\n".join(lines)
+
+
+def _costs(trial: TrialRecord) -> list[str]:
+    """What else it costs, with the bounds that it breaks; nothing where that is not known."""
+    told = [
+        f"{markdown(name)} {in_figures(value)}"
+        + (f", above its bound of {in_figures(trial.over[name])}" if name in trial.over else "")
+        for name, value in trial.costs.items()
+    ]
+    return [f"Costs: {'; '.join(told)}.", ""] if told else []
 
 
 def _account(account: Mapping[str, Any] | None) -> list[str]:
@@ -129,7 +141,8 @@ def _account(account: Mapping[str, Any] | None) -> list[str]:
 def _outcome(trial: TrialRecord, bar: float) -> str:
     if trial.state is State.COMPLETE and trial.accuracy is not None:
         place = "at or above" if trial.accuracy >= bar else "below"
-        return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}"
+        beyond = ", but above a bound of the study" if trial.over else ""
+        return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}{beyond}"
     return f"{trial.state}: {trial.why if trial.reason in REASONS else markdown(trial.why)}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import LARGEST, SMALLEST
 from slimfront.studies.foreign.text import LONGEST, visible
 
 LARGEST_COUNT = 2**53  # whole numbers up to here are exact as floats, too
@@ -52,6 +53,16 @@ def amount(value: Any) -> float | None:
 def score(value: Any) -> float | None:
     """A score that a network can have."""
     return number(value, SMALLEST_SCORE, LARGEST_SCORE)
+
+
+def cost(value: Any) -> float | None:
+    """A cost of any kind that a network can have."""
+    return number(value, SMALLEST, LARGEST)
+
+
+def costs(value: Any) -> dict[str, float]:
+    """Costs by their names."""
+    return {str(text(key)): float(entry) for key, entry in mapping(value).items() if cost(entry) is not None}
 
 
 def total(value: Any) -> float | None:

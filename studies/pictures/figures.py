@@ -1,4 +1,4 @@
-"""Figures for optuna-dashboard (plotly): accuracy against score, and learning curves.
+"""Figures for optuna-dashboard (plotly): accuracy against cost, and learning curves.
 
 The dashboard draws a figure exactly as it was stored, on white or on black, as the user likes: so the background is
 transparent and text is of a grey that can be read on both. A figure is stored in the study in pieces of 2,045
@@ -13,8 +13,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from slimfront.evaluators.scoring.cost import CostAxis, in_figures
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
+from slimfront.studies.foreign.text import plotly_label
 from slimfront.studies.front import front
-from slimfront.studies.pictures.plots import GREY, LEAST_SPAN, ORANGE, SKY, finding, nice_ticks, percent, sort_kinds
+from slimfront.studies.pictures.plots import (
+    GREY,
+    LEAST_SPAN,
+    ORANGE,
+    SKY,
+    finding,
+    infeasible,
+    nice_ticks,
+    percent,
+    sort_kinds,
+)
 from slimfront.studies.record import State, TrialRecord
 
 TEXT = "#7f858d"  # 3.7 : 1 on white, 4.4 : 1 on the dashboard's dark background
@@ -25,27 +38,28 @@ MOST_EPOCHS = 100  # points of a curve
 BRIGHT_BLUE = "#1f8ad0"  # 3.6 : 1 on white, 4.6 : 1 on dark
 
 
-def front_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
-    """Accuracy (%) against score (log axis): the front joined, the bar, and all other finished trials by kind.
+def front_figure(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS) -> go.Figure:
+    """Accuracy (%) against cost (log axis): the front joined, the bar, and all other finished trials by kind.
 
     The trace named "front" holds exactly the front's trials, in the front's order; `customdata` are trial numbers.
     """
     best, kinds = sort_kinds(trials, bar)
     styles: dict[str, tuple[str, dict[str, Any]]] = {
         "stopped": ("stopped early", {"symbol": "circle-open", "color": GREY, "size": 6}),
-        "below": ("below the bar", {"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": GREY}}),
+        "below": (infeasible(kinds["below"]), {"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": GREY}}),
         "above": ("above the bar", {"symbol": "circle", "color": SKY, "size": 6, "opacity": 0.7}),
     }
-    figure = go.Figure(layout=layout(finding(trials, bar)))
+    figure = go.Figure(layout=layout(plotly_label(finding(trials, bar, axis), most=200)))
     for kind, (name, marker) in styles.items():
         some = kinds[kind][-MOST_POINTS:]
         if some:
             shown = name if len(some) == len(kinds[kind]) else f"{name} (last {len(some)} of {len(kinds[kind])})"
-            figure.add_trace(_trace(shown, some, mode="markers", marker=marker))
+            figure.add_trace(_trace(shown, some, axis, mode="markers", marker=marker))
     figure.add_trace(
         _trace(
             "front",
             best,
+            axis,
             mode="lines+markers",
             marker={"color": BRIGHT_BLUE, "size": 10, "line": {"color": "white", "width": 1}},
             line={"color": BRIGHT_BLUE, "width": 2, "shape": "hv"},
@@ -53,24 +67,26 @@ def front_figure(trials: Sequence[TrialRecord], bar: float) -> go.Figure:
     )
     _add_bar(figure, bar)
     every = [trial.point for trial in (*kinds["stopped"], *kinds["below"], *kinds["above"], *best)]
-    ticks = nice_ticks([score for _, score in every])
+    ticks = nice_ticks([cost for _, cost in every])
     figure.update_xaxes(
         type="log",
-        title_text="score (log scale; 1.99 = ResNet-18 in half precision)",
+        title_text=plotly_label(axis.label, most=200),
         tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
+        ticktext=[in_figures(tick) for tick in ticks],
     )
     figure.update_yaxes(title_text="accuracy on validation images (%)", range=_range(every, bar))
     return figure
 
 
-def _trace(name: str, trials: Sequence[TrialRecord], **style: Any) -> go.Scatter:
+def _trace(name: str, trials: Sequence[TrialRecord], axis: CostAxis, **style: Any) -> go.Scatter:
+    title, unit, figures = plotly_label(axis.title), plotly_label(axis.unit), ".4g" if axis.corner < 1e4 else ",.0f"
     return go.Scatter(
         name=name,
         x=[float(f"{trial.point[1]:.4g}") for trial in trials],
         y=[round(100 * trial.point[0], 3) for trial in trials],
         customdata=[trial.number for trial in trials],
-        hovertemplate="trial %{customdata}<br>score %{x:.4g}<br>accuracy %{y:.2f} %<extra></extra>",
+        hovertemplate=f"trial %{{customdata}}<br>{title} %{{x:{figures}}} {unit}<br>"
+        "accuracy %{y:.2f} %<extra></extra>",
         **style,
     )
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from slimfront.studies.analysis.ladder import rungs
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.spending import Ending
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import (
@@ -22,6 +23,7 @@ from slimfront.studies.pictures.plots import (
     draw_front,
     finding,
     is_cifar10,
+    marks_of,
     percent,
 )
 from slimfront.studies.pictures.svg import to_svg
@@ -36,12 +38,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def front_svg(trials: Sequence[TrialRecord], bar: float, *, height: float = 4.4) -> str:
-    """Accuracy against score, with the bar, all finished trials, and on CIFAR-10 the reference ladder."""
+def front_svg(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS, *, height: float = 4.4) -> str:
+    """Accuracy against cost, with the bar, all finished trials, and on CIFAR-10 the reference ladder."""
     figure = _figure(7.2, height)
     axes = figure.add_axes((0.085, 0.215, 0.905, 0.77))
-    draw_front(axes, trials, bar, rungs() if is_cifar10(trials) else ())
-    return to_svg(figure, "front", f"Accuracy against score. {finding(trials, bar)}.")
+    draw_front(axes, trials, bar, marks_of(axis) if is_cifar10(trials) else (), axis)
+    return to_svg(figure, "front", f"Accuracy against {axis.title}. {finding(trials, bar, axis)}.")
 
 
 def spending_svg(endings: Sequence[Ending], *, width: float = 7.2) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimfront.evaluators import outputs
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.errors import StudyError
 from slimfront.studies.pictures.plots import finding, percent
 from slimfront.studies.pictures.report import curves_svg, front_svg, spending_svg
@@ -54,24 +55,31 @@ def _head(story: Story) -> Markup:
     figures = [("networks trained", f"{trained:,}"), ("epochs", f"{story.epochs:,}")]
     if story.front and story.best is not None:
         best = story.best
-        first = [("cheapest score", f"{best.score:.3g}"), ("its accuracy", f"{percent_number(best.accuracy)} %")]
+        cheapest = (f"cheapest {story.axis.title}", story.axis.told(best.cost, 3))
+        first = [cheapest, ("its accuracy", f"{percent_number(best.accuracy)} %")]
         figures = [*first, ("networks on the front", str(len(story.front))), *figures]
     return element(
         "header",
         _paragraph("slimfront report", class_="kind"),
         element("h1", story.name),
-        _paragraph(finding(story.trials, story.bar) + ".", class_="lead"),
+        _paragraph(finding(story.trials, story.bar, story.axis) + ".", class_="lead"),
         sections.key_figures(figures),
     )
 
 
 def _question(story: Story) -> Markup:
+    by_score = story.axis == SCORE_AXIS
+    question = (
+        f"Which network is the cheapest that still classifies at least {percent(story.bar)} of the images right? "
+    )
+    score = "the score, which adds what a network stores to what it computes:"
+    cheap = f"Cheap is measured by one number, {score if by_score else f'the {story.axis.title}. '}"
+    bounds = sections.bounds_told(story.bounds)
     return _section(
         "The question",
-        _paragraph(
-            f"Which network is the cheapest that still classifies at least {percent(story.bar)} of the images right? "
-            "Cheap is measured by one number, the score, which adds what a network stores to what it computes:"
-        ),
+        _paragraph(question + cheap + ("" if by_score else sections.of_cost(story.axis))),
+        _paragraph(bounds) if bounds else "",
+        "" if by_score else _paragraph(f"Beside it stands {score}"),
         FORMULA,
         _paragraph(
             Markup(
@@ -81,7 +89,7 @@ def _question(story: Story) -> Markup:
                 "2.8·10<sup>8</sup> are half of ResNet-18's. The score is summed layer by layer over the network as it "
                 "stands, so removed filters are gone from <i>w</i> and <i>f</i> already. "
             ),
-            sections.meaning(story.best.score) if story.best else "",
+            sections.meaning(story.best.score) if story.best and story.best.score else "",
         ),
     )
 
@@ -89,29 +97,31 @@ def _question(story: Story) -> Markup:
 def _picture(story: Story) -> Markup:
     note = (
         "Every point is a trial. The line joins the front: the networks at or above the bar that no other one beats in "
-        "both accuracy and score. Trials that were stopped early are drawn where they stopped."
+        f"both accuracy and {story.axis.title}. Trials that were stopped early are drawn where they stopped."
     )
     return _section(
-        "Accuracy against score",
-        element("figure", Markup(front_svg(story.trials, story.bar)), element("figcaption", note)),
+        f"Accuracy against {story.axis.title}",
+        element("figure", Markup(front_svg(story.trials, story.bar, story.axis)), element("figcaption", note)),
     )
 
 
 def _front(story: Story) -> Markup:
     if not story.front:
-        shown = sections.front_table(story.nearest) if story.nearest else ""
+        shown = sections.front_table(story.nearest, story.axis) if story.nearest else ""
         text = f"No network reaches {percent(story.bar)} yet."
         return _section("The front", empty(text + (" The nearest:" if shown else "")), shown)
     return _section(
         "The front",
         _paragraph(
-            f"{_networks(len(story.front))} at or above {percent(story.bar)}, by ascending score. Accuracy is that on "
-            "the validation images; test numbers come from retraining, below. The strict score adds all that the "
-            "formula leaves out: biases, scales, and the masks of pruned weights."
+            f"{_networks(len(story.front))} at or above {percent(story.bar)}, by ascending {story.axis.title}. "
+            "Accuracy is that on the validation images; test numbers come from retraining, below. The strict score "
+            "adds all that the formula leaves out: biases, scales, and the masks of pruned weights."
         ),
-        sections.front_table(story.front),
+        sections.front_table(story.front, story.axis),
         _paragraph(
-            f"Hypervolume {story.hypervolume:.4g}: points above the bar times decades below 1.99.", class_="note"
+            f"Hypervolume {story.hypervolume:.4g}: points above the bar times decades below "
+            f"{story.axis.told(story.axis.corner)}.",
+            class_="note",
         ),
     )
 
@@ -154,7 +164,7 @@ def _retrained(story: Story) -> Markup:
             "mean (Student's t over the seeds); the gap is validation accuracy in the search minus mean test accuracy."
             + ranks
         ),
-        sections.retrained_table(story.retrained),
+        sections.retrained_table(story.retrained, story.axis),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import COSTS, CostAxis, in_figures
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.page import Markup, decimals, element, join, number, percent_number, table
 from slimfront.studies.report.story import Network, Story
@@ -13,22 +15,33 @@ PICTURES = "Of every picture the middle square, resized; what lies outside of it
 VERDICT_CLASSES = {"clears the bar": "clears", "misses it": "misses"}
 
 
-def front_table(networks: Sequence[Network], *, long: bool = True) -> Markup:
-    """Networks by ascending score: accuracy, score and its parts, size and bits."""
+def front_table(networks: Sequence[Network], axis: CostAxis = SCORE_AXIS, *, long: bool = True) -> Markup:
+    """Networks by ascending cost: accuracy, cost and score with its parts, those recorded besides, size and bits."""
     tables = [network.trial.totals for network in networks]
     places = decimals([network.score for network in networks], 4)
-    head = ["trial", "accuracy\u00a0(%)", "score", "params term", "ops term", "strict score"]
+    own = [] if axis == SCORE_AXIS else [axis.head]
+    there = {axis.name, *(key for totals in tables for key in totals)}
+    beside = list(dict.fromkeys(name for network in networks for name in network.trial.costs if name not in there))
+    head = ["trial", "accuracy\u00a0(%)", *own, "score", "params term", "ops term", "strict score"]
+    head += beside if long else []
+    words = (0, len(head) + 2) if long else (0, len(head), len(head) + 1)
     head += ["weights", "multiply-adds", "bits"] if long else ["network", "bits"]
     rows = []
     for network, totals in zip(networks, tables, strict=True):
-        row = [str(network.trial.number), percent_number(network.accuracy), number(network.score, places)]
+        row = [str(network.trial.number), percent_number(network.accuracy)]
+        row += [*([in_figures(network.cost)] if own else []), number(network.score, places)]
         row += [number(totals.get(key), places) for key in ("score_params", "score_ops", "strict_score")]
         if long:
+            row += [_figures(network.trial.costs.get(name)) for name in beside]
             row += [_count(totals.get("stored_weights", totals.get("weights"))), _count(totals.get("macs"))]
         else:
             row += [methods_used.shape(network.candidate)]
         rows.append([*row, methods_used.bits(network.candidate)])
-    return table(head, rows, words=(0, 8) if long else (0, 6, 7))
+    return table(head, rows, words=words)
+
+
+def _figures(value: float | None) -> str:
+    return "–" if value is None else in_figures(value)
 
 
 def _count(value: Any) -> str:
@@ -70,14 +83,16 @@ def spending_table(story: Story) -> Markup:
     return table(head, rows, foot=("all", *(f"{value:,}" for value in sums), f"{hours:.2f}"))
 
 
-def retrained_table(networks: Sequence[Mapping[str, Any]]) -> Markup:
+def retrained_table(networks: Sequence[Mapping[str, Any]], axis: CostAxis = SCORE_AXIS) -> Markup:
     """Final numbers: test accuracy over the seeds, the confidence limit, the verdict."""
     places = decimals([network.get("score") for network in networks], 4)
+    own = [] if axis == SCORE_AXIS else [axis.head]
     head = (
         "network",
         "seeds",
         "test accuracy ± std (%)",
         "lower 95\u00a0% limit\u00a0(%)",
+        *own,
         "score",
         "gap (points)",
         "verdict",
@@ -92,12 +107,13 @@ def retrained_table(networks: Sequence[Mapping[str, Any]]) -> Markup:
                 str(len(network.get("accuracies") or ())),
                 _with_deviation(network),
                 percent_number(_float(network, "lower")),
+                *(_figures(_float(network, "cost")) for _ in own),
                 number(_float(network, "score"), places),
                 "–" if network.get("gap") is None else f"{100 * float(network['gap']):+.2f}".replace("-", "−"),
                 element("span", words, class_=VERDICT_CLASSES.get(words, "")),
             )
         )
-    return table(head, rows, words=(0, 6))
+    return table(head, rows, words=(0, len(head) - 1))
 
 
 def _float(network: Mapping[str, Any], key: str) -> float | None:
@@ -120,6 +136,19 @@ def meaning(score: float) -> str:
         f"A score of 1.99 is ResNet-18 in half precision: one for its weights, one for its operations. "
         f"A score of {score:.3g} is {shown} times cheaper."
     )
+
+
+def of_cost(axis: CostAxis) -> str:
+    """What a cost is, in a sentence; nothing of the score, which the formula says."""
+    cost = COSTS.find(axis.name)
+    words = f": {cost.words}" if cost is not None else ""
+    return f"{axis.title[:1].upper()}{axis.title[1:]}{words}."
+
+
+def bounds_told(bounds: Mapping[str, float]) -> str:
+    """The study's bounds in a sentence; "" where it has none."""
+    told = "; ".join(f"{name} at most {in_figures(limit)}" for name, limit in bounds.items())
+    return f"Bounds that a network on the front keeps to: {told}." if told else ""
 
 
 def key_figures(rows: Sequence[tuple[str, str]]) -> Markup:

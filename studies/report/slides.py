@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.pictures.plots import finding, percent
 from slimfront.studies.pictures.report import front_svg, spending_svg
 from slimfront.studies.report import methods_used, sections
@@ -45,21 +46,23 @@ def _title(story: Story) -> list[Markup]:
     figures = [("trials", f"{len(story.trials):,}"), ("epochs of training", f"{story.epochs:,}")]
     if story.front and story.best is not None:
         first = [
-            ("cheapest score", f"{story.best.score:.3g}"),
+            (f"cheapest {story.axis.title}", story.axis.told(story.best.cost, 3)),
             ("accuracy", f"{percent_number(story.best.accuracy)} %"),
         ]
         figures = [*first, *figures]
     return [
         element("p", "Cheapest networks above a bar", class_="kind"),
         element("h1", story.name),
-        element("p", finding(story.trials, story.bar) + ".", class_="lead"),
+        element("p", finding(story.trials, story.bar, story.axis) + ".", class_="lead"),
         sections.key_figures(figures),
     ]
 
 
 def _question(story: Story) -> list[Markup]:
+    by = () if story.axis == SCORE_AXIS else (element("p", f"Cheap in: {sections.of_cost(story.axis)}"),)
     return [
         element("h2", f"Which network is the cheapest at {percent(story.bar)} or more?"),
+        *by,
         FORMULA,
         element(
             "ul",
@@ -83,7 +86,8 @@ def _setting(story: Story) -> list[Markup]:
         ("data", story.dataset or "not noted"),
         ("split", sections.sentence_of_split(story)),
         ("space", f"{len(searched)} parameters: {_kinds(searched)}" if searched else "not noted"),
-        ("search", "accuracy up, score down, accuracy at or above the bar as a constraint"),
+        ("search", f"accuracy up, {story.axis.title} down, accuracy at or above the bar as a constraint"),
+        *([("bounds", sections.bounds_told(story.bounds))] if story.bounds else []),
         ("on the front", ", ".join(methods) if methods else "no trial has finished yet"),
     ]
     return [element("h2", "What was searched, and on what"), facts(pairs)]
@@ -97,8 +101,8 @@ def _kinds(names: Sequence[str]) -> str:
 
 
 def _picture(story: Story) -> list[Markup]:
-    title = element("h2", finding(story.trials, story.bar))
-    return [title, element("figure", Markup(front_svg(story.trials, story.bar, height=3.75)))]
+    title = element("h2", finding(story.trials, story.bar, story.axis))
+    return [title, element("figure", Markup(front_svg(story.trials, story.bar, story.axis, height=3.75)))]
 
 
 def _front(story: Story) -> list[Markup]:
@@ -110,7 +114,7 @@ def _front(story: Story) -> list[Markup]:
     note = f"{left_out} more in between are in the report. " if left_out else ""
     return [
         element("h2", title),
-        sections.front_table(chosen, long=False),
+        sections.front_table(chosen, story.axis, long=False),
         element("p", note + "Accuracy on validation images. W, A: bits of weights and of layer inputs.", class_="note"),
     ]
 
@@ -139,7 +143,7 @@ def _worked(story: Story) -> list[Markup]:
         element("h2", f"The {'cheapest' if story.front else 'nearest'} network, worked out: trial {best.trial.number}"),
         facts(pairs),
         element("pre", worked_sum(best), class_="sum"),
-        element("p", sections.meaning(best.score), class_="note"),
+        element("p", sections.meaning(best.score) if best.score else "", class_="note"),
     ]
 
 
@@ -170,7 +174,7 @@ def _final(story: Story) -> list[Markup]:
         left_out = len(story.retrained) - len(chosen)
         more = f" {left_out} more are in the report." if left_out else ""
         note = f"The test set was read {story.test_evaluations} times, once for each seed.{ranks}{more}"
-        shown = [sections.retrained_table(chosen), element("p", note, class_="note")]
+        shown = [sections.retrained_table(chosen, story.axis), element("p", note, class_="note")]
     else:
         shown = [empty("No network was retrained yet.")]
     retraining = story.commands[:MOST_COMMANDS] or [f"python run_search.py retrain --front {story.place}"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import CostAxis
 from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
 from slimfront.studies.errors import StudyError
@@ -16,7 +17,7 @@ from slimfront.studies.foreign import values
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.front import front, hypervolume, nearest
-from slimfront.studies.record import TrialRecord
+from slimfront.studies.record import TrialRecord, is_scored
 from slimfront.studies.store.identity import bar_of
 from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.storage import safe_url
@@ -33,7 +34,7 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A trial that is shown, whose candidate, accuracy and score are known."""
+    """A trial that is shown, whose candidate, accuracy and cost are known."""
 
     trial: TrialRecord
     candidate: Candidate
@@ -44,14 +45,19 @@ class Network:
         return self.trial.point[0]
 
     @property
-    def score(self) -> float:
-        """By the formula."""
+    def cost(self) -> float:
+        """What the study keeps low."""
         return self.trial.point[1]
+
+    @property
+    def score(self) -> float | None:
+        """By the formula."""
+        return self.trial.score
 
     @property
     def layers(self) -> list[Mapping[str, Any]]:
         """The score's table; empty where it was not kept as a whole."""
-        return list(self.trial.scored_layers)
+        return list(self.trial.layers) if all(map(is_scored, self.trial.layers)) else []
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ class Story:
         space: The space as it was written.
         seed: Of the search.
         trials: All of them.
-        front: Its networks by ascending score.
+        axis: What it keeps low, in words.
+        bounds: On costs, by name.
+        front: Its networks by ascending cost.
         nearest: The most accurate ones, where the front is empty.
         hypervolume: Of the front.
         endings: What was spent, by how trials ended.
@@ -89,6 +97,8 @@ class Story:
     space: Mapping[str, Any]
     seed: int | None
     trials: tuple[TrialRecord, ...]
+    axis: CostAxis
+    bounds: Mapping[str, float]
     front: tuple[Network, ...]
     nearest: tuple[Network, ...]
     hypervolume: float
@@ -146,9 +156,11 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         space=identity.get("space") or {},
         seed=identity.get("seed"),
         trials=trials,
+        axis=study.cost,
+        bounds=identity.get("max") or {},
         front=_networks(found),
         nearest=() if found else _networks(nearest(trials)),
-        hypervolume=hypervolume(found, bar),
+        hypervolume=hypervolume(found, bar, study.cost.corner),
         endings=tuple(endings(trials)),
         seconds=study.seconds,
         environment=newest.details.environment if newest else {},
@@ -178,7 +190,7 @@ def _retrained(
         commands |= dict.fromkeys(trained, _own_command(summary.get("command")))
         if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
             correlation = values.number(summary["rank_correlation"], -1, 1)
-    networks = tuple(sorted(found.values(), key=lambda network: network.get("score") or 0.0))
+    networks = tuple(sorted(found.values(), key=lambda network: network.get("cost") or network.get("score") or 0.0))
     return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
 
 
@@ -221,6 +233,7 @@ _RETRAINED: Mapping[str, values.Reader] = {
     **dict.fromkeys(("lower", "gap"), values.number),
     "accuracies": _accuracies,
     "score": values.total,
+    "cost": values.cost,
 }
 """Of a retrained network, what is told, and how it is read."""
 

@@ -1,6 +1,7 @@
-"""Feasibility: the one module that says, and tells everybody, which trials clear the bar.
+"""Feasibility: the one module that says, and tells everybody, which trials clear the bar and keep to the bounds.
 
-The constraint is one number, `bar - accuracy`: zero or less is feasible, more says by how much a trial misses. Optuna's
+The constraint is one number, `bar - accuracy`: zero or less is feasible, more says by how much a trial misses. One that
+breaks a bound of its study misses by decades of that cost, besides. Optuna's
 samplers and `study.best_trials` read constraints in two formats, optuna-dashboard only in the older one: the list under
 the trial's system attribute "constraints". So the list is what is written here, and nothing else anywhere else.
 
@@ -11,9 +12,11 @@ precision; a float32 mean of the same hits is 0.89999998, and is refused by its 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
+from slimfront.evaluators.scoring.cost import excess, over
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
 
@@ -43,24 +46,37 @@ def system_attributes(accuracy: float, bar: float) -> dict[str, Any]:
     return {CONSTRAINTS: [violation(accuracy, bar)]}
 
 
-def refusal(score: float, limit: float, bar: float) -> float:
-    """The violation of a trial that is not trained because its score is above the study's limit.
+def judged_violation(trial: TrialRecord, accuracy: float, bar: float) -> float:
+    """By how much a trial with that accuracy misses the bar and the study's bounds: a decade above one counts 1."""
+    missed = violation(accuracy, bar)
+    return max(0.0, missed) + excess(costs_of(trial), trial.over) if trial.over else missed
 
-    That of accuracy 0, and 1 more for every decade of score above the limit. So it ranks behind every trained network
+
+def refusal(costs: Mapping[str, float], limits: Mapping[str, float], bar: float) -> float:
+    """The violation of a trial that is not trained because some of its costs are above their limits, both by name.
+
+    That of accuracy 0, and 1 more for every decade of a cost above its limit. So it ranks behind every trained network
     that misses the bar, and a sampler learns the way back below the limit. Told with the accuracy that it might have
     reached, it would pass for feasible and be preferred to all of them.
 
     Raises:
-        StudyError: `score` is not above `limit`, or `limit` is not positive.
+        StudyError: None of the costs is above its limit, or a limit is not positive.
     """
-    if not 0 < limit < score < math.inf:
-        raise StudyError(f"A refused score must be above its limit {limit!r}, but got {score!r}.")
-    return violation(0.0, bar) + math.log10(score / limit)
+    broken = over(costs, limits)
+    if not broken or min(broken.values()) <= 0:
+        raise StudyError(f"A refused trial must be above its limit {dict(limits)!r}, but has {dict(costs)!r}.")
+    return violation(0.0, bar) + excess(costs, broken)
+
+
+def costs_of(trial: TrialRecord) -> dict[str, float]:
+    """All that is known of what it costs, by name, the score among it."""
+    return {**trial.costs, **({} if trial.score is None else {SCORE.name: trial.score})}
 
 
 def is_feasible(trial: TrialRecord, bar: float) -> bool:
-    """Whether the trial is complete and its accuracy is at or above `bar`, which need not be the study's own.
+    """Whether the trial is complete, within its study's bounds, and at or above `bar`, which need not be the study's.
 
-    A stopped trial never is: a bound is not an accuracy.
+    A stopped trial never is: what it could have reached is not what it has reached.
     """
-    return trial.state is State.COMPLETE and trial.accuracy is not None and bar <= trial.accuracy <= 1
+    complete = trial.state is State.COMPLETE and not trial.over
+    return complete and trial.accuracy is not None and bar <= trial.accuracy <= 1

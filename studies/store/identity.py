@@ -1,7 +1,7 @@
 """Whether a study is slimfront's, and what it was begun with.
 
 A storage may hold studies of other programs. Two values a trial are not enough to tell: they would be read as accuracy
-and score whatever they are. A study is ours if it says so itself, by the names of its objectives, which are written
+and cost whatever they are. A study is ours if it says so itself, by the names of its objectives, which are written
 before its first trial, or by its settings (its user attribute "identity"), which are written next.
 """
 
@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.study import Study, StudyDirection
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST, LONGEST, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE, SCORE_AXIS
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign import values
 from slimfront.studies.store.legible import legible
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
-METRIC_NAMES = ("accuracy (share of validation images)", "score (1.99 = ResNet-18 in half precision)")
+METRIC_NAMES = ("accuracy (share of validation images)", SCORE_AXIS.metric)
 DEFAULT_BAR = 0.9
 
 IDENTITY = "identity"  # the user attribute with the settings that must not change within a study
+COST = "cost"  # the user attribute with the words of the cost that the study keeps low
 _LONGEST = 60  # characters of a name in an error
 _ALWAYS = ("dataset", "bar", "seed", "space")  # what every version has written there
 
@@ -40,6 +43,31 @@ def bar_of(study: str, identity: Mapping[str, Any], given: float | None = None) 
         whose = f"The bar of study {study!r}" if given is None else "--bar"
         raise StudyError(f"{whose} must be a share in (0, 1], such as 0.9, but got {bar!r}.")
     return float(bar)
+
+
+def metric_names(axis: CostAxis) -> list[str]:
+    """What Optuna calls the objectives of a study that keeps this cost low."""
+    return [METRIC_NAMES[0], axis.metric]
+
+
+def axis_of(identity: Mapping[str, Any], written: Any = None) -> CostAxis:
+    """The cost that a study keeps low, in words; the score where it says nothing else.
+
+    Args:
+        identity: What the study was begun with.
+        written: Its attribute COST: the words of a user's own, which is not imported for them.
+    """
+    name = identity.get("cost") or SCORE.name
+    if name in COSTS.names:
+        return COSTS[name].axis(name)
+    words = values.entries(written, _AXIS)
+    return CostAxis(**{"title": name, "unit": "", "note": "", "corner": LARGEST, **words, "name": name})
+
+
+def costs_in(identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a study keeps low and what it bounds, besides the score, by name."""
+    named = dict.fromkeys((identity.get("cost") or SCORE.name, *identity.get("max", ())))
+    return tuple(name for name in named if name != SCORE.name)
 
 
 def plain_identity(written: Any) -> Mapping[str, Any]:
@@ -63,8 +91,15 @@ _IDENTITY: Mapping[str, values.Reader] = {
     "seed": values.seed,
     "space": _space,
     "data": values.text,
+    "cost": values.text,
+    "max": values.costs,
 }
 """By setting, how it is read."""
+
+_AXIS: Mapping[str, values.Reader] = {
+    **dict.fromkeys(("title", "unit", "note"), lambda value: (values.text(value) or "")[:LONGEST]),
+    "corner": values.cost,
+}
 
 
 def refuse_foreign(study: Study, remedy: str) -> None:
@@ -90,12 +125,13 @@ def _foreign(study: Study) -> str | None:
         return f"it has other objectives ({found}, not {ours})"
     names = study.metric_names
     identity = plain_identity(study.user_attrs.get(IDENTITY))
-    if names == list(METRIC_NAMES) or all(key in identity for key in _ALWAYS):
+    own_names = isinstance(names, list) and names[:1] == [METRIC_NAMES[0]]  # the other one is that of its cost
+    if own_names or all(key in identity for key in _ALWAYS):
         return None
     if names is not None:
         written: Any = names  # by another program: it may be anything
         shown = [repr(name)[:_LONGEST] for name in (written if isinstance(written, list) else [written])]
-        return f"its objectives are {' and '.join(shown)}, not accuracy and score"
+        return f"its objectives are {' and '.join(shown)}, not accuracy and a cost"
     with legible():
         count = len(study.get_trials(deepcopy=False))
     if count:

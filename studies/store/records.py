@@ -8,8 +8,10 @@ from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
-from slimfront.studies.store.constraint import system_attributes
+from slimfront.studies.store.constraint import CONSTRAINTS, judged_violation
 from slimfront.studies.store.identity import bar_of
 
 
@@ -23,6 +25,7 @@ class StudyRecord:
         trials: All of them, by number.
         identity: Settings that the study was begun with; empty for a study of another program.
         seconds: That searches have worked on it.
+        cost: What it keeps low, in words.
     """
 
     name: str
@@ -30,6 +33,7 @@ class StudyRecord:
     trials: tuple[TrialRecord, ...]
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    cost: CostAxis = SCORE_AXIS
 
     @property
     def bar(self) -> float:
@@ -46,7 +50,7 @@ def to_frozen(record: TrialRecord, bar: float) -> FrozenTrial:
     """A trial that `Study.add_trial` takes; the study gives it a number and, where it is over, the time of now.
 
     Args:
-        record: Of any state; a complete one needs its accuracy and its score.
+        record: Of any state; a complete one needs its accuracy and its cost.
         bar: Of the study that the trial is added to: complete and stopped trials are judged by it.
     """
     bound = record.accuracy if record.bound is None else min(record.bound, 1.0)
@@ -57,5 +61,5 @@ def to_frozen(record: TrialRecord, bar: float) -> FrozenTrial:
         params=dict(record.parameters),
         distributions=dict(record.distributions),
         user_attrs=record.to_attributes(),
-        system_attrs={} if judged is None else system_attributes(judged, bar),
+        system_attrs={} if judged is None else {CONSTRAINTS: [judged_violation(record, judged, bar)]},
     )

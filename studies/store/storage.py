@@ -20,11 +20,13 @@ import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.store import sqlite_files
 from slimfront.studies.store.details import DETAILS
-from slimfront.studies.store.identity import DIRECTIONS, METRIC_NAMES, refuse_foreign
+from slimfront.studies.store.identity import DIRECTIONS, METRIC_NAMES, metric_names, refuse_foreign
 from slimfront.studies.store.legible import LegibleStorage
 from slimfront.studies.store.urls import (
     file_of,
@@ -235,10 +237,17 @@ def check_name(storage: BaseStorage, name: str) -> None:
         refuse_foreign(optuna.load_study(storage=storage, study_name=name), _OTHER_NAME)
 
 
-def create_or_load(storage: BaseStorage, name: str, *, sampler: optuna.samplers.BaseSampler | None = None) -> Study:
+def create_or_load(
+    storage: BaseStorage,
+    name: str,
+    *,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    axis: CostAxis = SCORE_AXIS,
+) -> Study:
     """The study of that name, created where it is not there yet: for the command that searches.
 
-    Values are accuracy (a share, maximised) and score (minimised), in this order.
+    Values are accuracy (a share, maximised) and cost (minimised), in this order; `axis` names the latter in a study
+    that has no names for them yet.
 
     Raises:
         StudyError: A study of that name exists and is not slimfront's.
@@ -247,8 +256,8 @@ def create_or_load(storage: BaseStorage, name: str, *, sampler: optuna.samplers.
         storage=storage, study_name=name, directions=list(DIRECTIONS), sampler=sampler, load_if_exists=True
     )
     refuse_foreign(study, _OTHER_NAME)
-    if study.metric_names != list(METRIC_NAMES):
+    if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # set_metric_names has been experimental since 2022
-            study.set_metric_names(list(METRIC_NAMES))
+            study.set_metric_names(metric_names(axis))
     return study

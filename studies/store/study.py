@@ -20,11 +20,13 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.details import Details
 from slimfront.studies.foreign import values
 from slimfront.studies.record import OPTUNA_STATES, State, TrialRecord
 from slimfront.studies.store.details import DetailsTable, join, split
-from slimfront.studies.store.identity import IDENTITY, plain_identity
+from slimfront.studies.store.identity import COST, IDENTITY, axis_of, plain_identity
 from slimfront.studies.store.records import StudyRecord
 from slimfront.studies.store.retries import Retries
 from slimfront.studies.store.storage import create_or_load, load_study, safe_url
@@ -36,13 +38,18 @@ _LOCK = 0x511F  # our part of the key of PostgreSQL's advisory lock; the other i
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
-def open_study(storage: RDBStorage, name: str) -> StudyStore:
+def open_study(storage: RDBStorage, name: str, axis: CostAxis = SCORE_AXIS) -> StudyStore:
     """The study of that name, created where it is not there yet: for the command that searches.
+
+    Args:
+        storage: Its database.
+        name: Of the study.
+        axis: The cost that a new study keeps low.
 
     Raises:
         StudyError: A study of that name exists and has other objectives.
     """
-    create_or_load(storage, name)
+    create_or_load(storage, name, axis=axis)
     store = StudyStore(storage, name)
     store.retries(store.details.create)
     return store
@@ -163,6 +170,7 @@ class StudyStore:
         written = self._written.setdefault(number, {})
         for key, value in light.items():
             if key not in written or written[key] != value:
+                written.pop(key, None)  # what is there is not known where this is interrupted
                 self.retries(self.storage.set_trial_user_attr, self.trial_id(number), key, value)
                 written[key] = value
 
@@ -181,8 +189,8 @@ class StudyStore:
             number: Of the trial.
             state: One in which it is over.
             attributes: What there is to say of it.
-            values: (accuracy, score) of a complete one.
-            violation: By how much it misses the bar; at most 0 is feasible. None: it is not known.
+            values: (accuracy, cost) of a complete one.
+            violation: By how much it misses bar and bounds; at most 0 is feasible. None: it is not known.
         """
         attempts, told = 0, TrialState[OPTUNA_STATES[state]]
 
@@ -246,13 +254,24 @@ def given(store: StudyStore, number: int) -> Mapping[str, Any]:
     return dict(values.mapping(frozen.system_attrs.get(FIXED)))
 
 
+def identity_of(store: StudyStore) -> Mapping[str, Any]:
+    """What the study was begun with, as far as it says."""
+    return plain_identity(store.attributes.get(IDENTITY))
+
+
+def cost_of(store: StudyStore) -> CostAxis:
+    """The cost that the study keeps low, in words."""
+    return axis_of(identity_of(store), store.attributes.get(COST))
+
+
 def snapshot(store: StudyStore) -> StudyRecord:
     """The study as it is known now, for those who read it."""
     return StudyRecord(
         name=store.name,
         storage=safe_url(store.storage.url),
         trials=tuple(store.trials),
-        identity=plain_identity(store.attributes.get(IDENTITY)),
+        identity=identity_of(store),
+        cost=cost_of(store),
         seconds=values.amount(store.attributes.get("seconds_worked")) or 0.0,
     )
 

@@ -127,7 +127,7 @@ def test_an_unknown_name_gets_one_line_that_lists_the_known_ones(name: str) -> N
 
 
 def test_image_size_is_for_folders_only() -> None:
-    with pytest.raises(DataError, match="--image-size"):
+    with pytest.raises(DataError, match="An image size is for folder:PATH only"):
         search_data("digits", image_size=16)
 
 

@@ -103,12 +103,16 @@ def test_a_fact_without_measure_is_the_artifacts_fault(
 
 
 @pytest.mark.parametrize("name", STUDY_FILES)
-def test_a_hostile_study_file_is_one_line(world: World, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_hostile_study_file_is_refused_a_line_a_fault(
+    world: World, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     path = world.theirs / "study.toml"
     path.write_text(STUDY_FILES[name])
     told = ask(capsys, "import", path, "--source", "sqlite:///none.db", "--storage", "sqlite:///mine.db")
     assert told.code == 2
-    assert len(told.err.splitlines()) == 1
+    lines = told.err.splitlines()
+    assert 1 <= len(lines) <= 30
+    assert len(lines) == 1 or all("study.toml" in line for line in lines)
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 100))])

@@ -10,7 +10,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 from slimfront.evaluators.job import Job, Result
-from slimfront.evaluators.scoring.expected import expected_score
+from slimfront.evaluators.scoring.cost import measure
+from slimfront.evaluators.scoring.expected import expected
 from slimfront.evaluators.training.loop import Epoch, TrainingError
 
 EPOCHS = 3
@@ -27,8 +28,9 @@ def evaluate(job: Job) -> Generator[Epoch, None, Result]:
     for epoch in range(1, EPOCHS + 1):
         curve.append(Epoch("dense", epoch, EPOCHS, 1.0 / epoch, final_accuracy(job) * epoch / EPOCHS, 0.0))
         yield curve[-1]
-    score = expected_score(job.candidate, (1, 12, 12), 10).to_dict()
-    return Result(final_accuracy(job), score, tuple(curve), {"dense": final_accuracy(job)}, 0.01)
+    subject = expected(job.candidate, (1, 12, 12), 10)
+    score, costs = subject.score.to_dict(), measure(job.costs, subject)
+    return Result(final_accuracy(job), score, tuple(curve), {"dense": final_accuracy(job)}, 0.01, costs=costs)
 
 
 def always_fails(job: Job) -> Generator[Epoch, None, Result]:

@@ -6,14 +6,17 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slimfront.evaluators.scoring.cost import COSTS
+from slimfront.evaluators.scoring.costs.file_bytes import FILE_BYTES
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import (
     BELOW_BAR,
     DOMINATED,
+    MAX_COST,
     MAX_SCORE,
     Finished,
     Rules,
-    RulesError,
     Running,
     decide,
     is_spared,
@@ -21,6 +24,7 @@ from slimfront.search.early_stopping import (
 )
 from slimfront.search.scheduling.judging import _is_last
 from slimfront.spaces import Bits, Pruning, presets, sparsity
+from slimfront.studies.settings import SettingsError
 
 BAR = 0.9
 EPOCHS = 10
@@ -86,10 +90,29 @@ def test_a_stage_may_recover_from_its_dip() -> None:
     assert decide(late, known, BAR, Rules()) is not None
 
 
-def test_the_score_alone_can_be_too_much() -> None:
-    verdict = decide(Running(0.2, "s"), [], BAR, Rules(max_score=0.1))
+def test_a_cost_alone_can_be_too_much() -> None:
+    """The score has had a word of its own since there was nothing else."""
+    for name, reason in ((SCORE.name, MAX_SCORE), (FILE_BYTES.name, MAX_COST)):
+        verdict = decide(Running(0.2, "s", costs={name: 5.0}), [], BAR, Rules(bounds={name: 4.9}))
+        assert verdict is not None
+        assert (verdict.reason, verdict.text) == (reason, f"its {COSTS[name].title} 5 is above 4.9")
+        assert decide(Running(0.2, "s", costs={name: 4.9}), [], BAR, Rules(bounds={name: 4.9})) is None
+        assert decide(Running(0.2, "s"), [], BAR, Rules(bounds={name: 4.9})) is None  # it is not known yet
+
+
+def test_who_does_not_know_her_cost_is_dominated_by_nobody() -> None:
+    known = dataclasses.replace(_running(0.91, 0.2), cost=None)
+    assert decide(known, KNOWN, BAR, Rules()) is None
+    hopeless = dataclasses.replace(_running(0.5, 0.2), cost=None)
+    verdict = decide(hopeless, KNOWN, BAR, Rules())
     assert verdict is not None
-    assert verdict.reason == MAX_SCORE
+    assert verdict.reason == BELOW_BAR
+
+
+def test_a_trial_beyond_a_bound_dominates_nobody() -> None:
+    beyond = [dataclasses.replace(one, within=False) for one in KNOWN]
+    assert decide(_running(0.91, 0.2), KNOWN, BAR, Rules()) is not None
+    assert decide(_running(0.91, 0.2), beyond, BAR, Rules()) is None
 
 
 def test_before_training_only_certainty_counts() -> None:
@@ -113,7 +136,7 @@ def test_what_would_be_on_the_front_is_never_stopped_when_curves_are_alike(
     generator = random.Random(0)
     known = [_finished(i, value, generator.uniform(0.001, 2)) for i, value in enumerate(finals)]
     matters = final >= BAR and not any(
-        other.accuracy >= BAR and other.accuracy >= final and other.score <= score for other in known
+        other.accuracy >= BAR and other.accuracy >= final and other.cost <= score for other in known
     )
     verdict = decide(_running(final, score, epoch), known, BAR, Rules(quantile=1.0))
     if matters and verdict is not None:
@@ -149,5 +172,5 @@ def test_a_cut_without_training_is_judged_where_training_follows() -> None:
 
 
 def test_rules_are_checked() -> None:
-    with pytest.raises(RulesError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
+    with pytest.raises(SettingsError, match=r"early_stopping\.quantile must be in \[0, 1\]"):
         Rules(quantile=1.5)

@@ -389,6 +389,21 @@ def test_a_data_file_that_changes_between_searches_is_noticed(tmp_path: Path) ->
         launch(settings, _options(tmp_path), stub_evaluator.evaluate)
 
 
+def test_a_folder_is_the_same_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pictures(tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    launch(_settings(dataset="folder:pictures", image_size=8, trials=1), _options(tmp_path), stub_evaluator.evaluate)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = _settings(dataset=f"folder:{tmp_path}/pictures", image_size=8, trials=2)
+    _, summary, _ = launch(settings, _options(tmp_path), stub_evaluator.evaluate)
+    assert summary["trials"]["complete"] == 2
+    _pictures(tmp_path / "others")
+    Image.new("RGB", (8, 8)).save(tmp_path / "others" / "b" / "00.png")
+    with pytest.raises(StudyError, match="dataset was"):
+        launch(settings.changed(dataset=f"folder:{tmp_path}/others"), _options(tmp_path), stub_evaluator.evaluate)
+
+
 def test_a_data_file_that_changes_during_a_search_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not the one that the study was begun with") as caught:
         next(evaluate_job(_job(tmp_path, data_digest="0" * 16)))

@@ -14,6 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.scoring.costs.file_bytes import FILE_BYTES
+from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.proposals.drafts import Drafts, allows, drawn
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.proposer import COMPRESSIONS, Proposer, compression_epochs
@@ -52,11 +55,12 @@ def _score(candidate: Candidate) -> float:
 class _Study:
     """Trials as a store keeps them, and a proposer that is told of them."""
 
-    def __init__(self, sampler: str = "tpe", startup: int = 6, space: Space = SPACE, seed: int = 0) -> None:
-        settings = Settings(
-            name="s", dataset="digits", space=space.written, bar=BAR, sampler=sampler, startup_trials=startup, seed=seed
-        )
-        self.proposer = Proposer(settings, Drafts(space), _score)
+    def __init__(
+        self, sampler: str = "tpe", startup: int = 6, space: Space = SPACE, seed: int = 0, **settings_: Any
+    ) -> None:
+        given = {"sampler": sampler, "startup_trials": startup, "seed": seed, **settings_}
+        settings = Settings(name="s", dataset="digits", space=space.written, bar=BAR, **given)
+        self.proposer = Proposer(settings, Drafts(space), lambda one: Rating({}, {SCORE.name: _score(one)}))
         self.trials: list[TrialRecord] = []
         self._told = 0
 
@@ -116,6 +120,27 @@ def test_trainings_are_shared_and_the_front_is_found() -> None:
         assert 3 <= len(networks) <= 16
         shares.append(area([(_accuracy(c)[1], _score(c)) for c in found], BAR) / whole)
     assert statistics.median(shares) >= 0.97  # of the hypervolume of all 252, by 22 of them
+
+
+def _bytes(candidate: Candidate) -> float:
+    """Made up, and known when a network is finished: few for wide weights, where the score is high."""
+    return 1e4 / _score(candidate)
+
+
+def test_a_cost_that_is_known_at_the_end_only_is_predicted() -> None:
+    """The front is looked for along that cost, and what breaks a bound on it is not tried again and again."""
+    study = _Study(startup=9, cost=FILE_BYTES.name)
+    bounded = _Study(startup=9, max={FILE_BYTES.name: 3e5})
+    for _ in range(24):
+        for one in (study, bounded):
+            candidate = one.propose()
+            value, over = _bytes(candidate), {}
+            if one is bounded and value > 3e5:
+                over = {FILE_BYTES.name: 3e5}
+            one.add(candidate, objective=FILE_BYTES.name * (one is study), costs={FILE_BYTES.name: value}, over=over)
+    learned, late = study.trials[12:], bounded.trials[12:]
+    assert statistics.median([float(one.cost or 0) for one in learned]) < 2e5  # of all 252: 4e5
+    assert sum(not one.over for one in late) >= 9  # of 12; of all candidates 63 % break the bound
 
 
 def test_what_fails_by_itself_is_not_proposed_again() -> None:

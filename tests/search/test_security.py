@@ -28,12 +28,16 @@ def _sources() -> list[Path]:
 
 
 def test_nothing_is_unpickled_or_run() -> None:
-    """No `eval`, `exec`, `torch.load` or `pickle.load`; one restricted unpickler reads the official CIFAR archives."""
+    """No `eval`, `torch.load` or `pickle.load`; one restricted unpickler reads the official CIFAR archives.
+
+    One `exec` runs the file that a user gives to a command.
+    """
     for path in _sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in ("eval", "exec", "torch.load", "pickle.load", "pickle.loads", "os.system"), path
+                assert called not in ("eval", "torch.load", "pickle.load", "pickle.loads", "os.system"), path
+                assert called != "exec" or path == ROOT / "spaces" / "references.py", path
                 assert not any(keyword.arg == "shell" for keyword in node.keywords), path
             if isinstance(node, ast.Import) and path.name != "sources.py":
                 assert "pickle" not in [name.name for name in node.names], path

@@ -14,9 +14,18 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 from slimfront.studies.errors import StudyError
+from slimfront.studies.front import front
 from slimfront.studies.record import State
 from slimfront.studies.sampling import make_sampler
-from slimfront.studies.store.constraint import CONSTRAINTS, is_feasible, refusal, system_attributes, violation
+from slimfront.studies.store.constraint import (
+    CONSTRAINTS,
+    is_feasible,
+    judged_violation,
+    refusal,
+    system_attributes,
+    violation,
+)
+from slimfront.studies.store.records import to_frozen
 from slimfront.studies.store.storage import open_storage
 from slimfront.studies.store.study import StudyStore, open_study, optuna_study
 
@@ -138,9 +147,21 @@ def test_imported_trials_carry_their_constraint() -> None:
 
 
 def test_what_is_too_expensive_ranks_behind_all_that_misses_the_bar() -> None:
-    violations = [refusal(score, 0.01, 0.9) for score in (0.011, 0.1, 1.0)]
+    violations = [refusal({"a": cost, "b": 3.0}, {"a": 0.01, "c": 1.0}, 0.9) for cost in (0.011, 0.1, 1.0)]
     assert violations == sorted(violations)
     assert violations[0] > violation(0.0, 0.9)
     assert violations[2] - violations[1] == pytest.approx(1.0)
     with pytest.raises(StudyError, match="above its limit"):
-        refusal(0.01, 0.01, 0.9)
+        refusal({"a": 0.01}, {"a": 0.01}, 0.9)
+
+
+def test_a_trial_above_a_bound_is_not_feasible_and_misses_by_decades() -> None:
+    """At the bar or above it a tenfold cost counts 1; below the bar that comes on top."""
+    kept = {"costs": {"a": 10.0}, "over": {"a": 1.0}}
+    good, bad = made_trial(0, 0.95, 0.1, **kept), made_trial(1, 0.7, 0.1, **kept)
+    assert not is_feasible(good, 0.9)
+    assert judged_violation(good, 0.95, 0.9) == pytest.approx(1.0)
+    assert judged_violation(bad, 0.7, 0.9) == pytest.approx(1.2)
+    assert judged_violation(made_trial(2, 0.95, 0.1, costs={"a": 10.0}), 0.95, 0.9) == pytest.approx(-0.05)
+    assert to_frozen(good, 0.9).system_attrs[CONSTRAINTS] == [pytest.approx(1.0)]
+    assert [trial.number for trial in front([good, made_trial(3, 0.92, 0.2)], 0.9)] == [3]

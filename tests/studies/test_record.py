@@ -37,6 +37,9 @@ def full(**changes: Any) -> TrialRecord:
         "notes": ("one filter too few",),
         "account": {"p_s": 0.25},
         "sampler": {"generation": 2},
+        "objective": "mine.py:JOULES",
+        "costs": {"mine.py:JOULES": 0.5, "file_bytes": 12_345.0},
+        "over": {"file_bytes": 10_000.0},
         "code": {"mine.py:PLAIN": "0123456789abcdef"},
     }
     return made_trial(0, 0.91, 0.05, **(known | changes))

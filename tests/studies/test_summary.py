@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pandas
 import pytest
 from made_trials import BAR, add_trials, made_study, made_trial
+from slimfront.evaluators.scoring.costs.score import SCORE, SCORE_AXIS
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, hypervolume, nearest
+from slimfront.studies.front import row as row_of
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.store.identity import axis_of
 from slimfront.studies.store.records import StudyRecord, read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
 from slimfront.studies.store.study import StudyStore, snapshot
@@ -80,3 +84,22 @@ def test_a_csv_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="cannot be written"):
         to_csv([], tmp_path / "file" / "front.csv", BAR)
+
+
+def test_a_study_with_a_cost_of_its_own_is_told_without_importing_it() -> None:
+    """By the words that lie in the study: what does not fit, or is too long, is left out or cut."""
+    words = {"title": "energy", "unit": "J", "note": 3, "corner": 10.0}
+    axis = axis_of({"cost": "no_such_file.py:JOULES"}, words)
+    assert dataclasses.astuple(axis) == ("no_such_file.py:JOULES", "energy", "J", "", 10.0)
+    wild = axis_of({"cost": "no_such_file.py:JOULES"}, {"title": "x" * 500, "corner": float("nan")})
+    assert (len(wild.title), wild.corner) == (60, 1e12)
+    assert axis_of({}, words) == axis_of({"cost": SCORE.name}, words) == SCORE_AXIS
+    kept = {"objective": axis.name, "over": {}}
+    trials = (
+        made_trial(0, 0.95, 0.01, costs={axis.name: 1.0, "b": 2.0}, **kept),
+        made_trial(1, 0.97, 0.001, costs={axis.name: 0.1}, **kept),
+    )
+    found = summary(StudyRecord("a", "memory", trials, cost=axis), BAR)
+    assert [(row["trial"], row["score"], row["cost"]) for row in found["front"]] == [(1, 0.001, 0.1)]
+    assert found["hypervolume"] == pytest.approx(7 * 2)  # points above 90 % times decades below the corner
+    assert [row.get("costs") for row in map(row_of, trials)] == [{"b": 2.0}, None]

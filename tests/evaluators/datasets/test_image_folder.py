@@ -165,15 +165,15 @@ def test_a_truncated_picture_is_named(root: Path) -> None:
 def test_limits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value, match, read in (
         ("MOST_FILES", 10, "more than 10 images", False),
-        ("MOST_BYTES", 1000, "smaller --image-size", False),
+        ("MOST_BYTES", 1000, "smaller image size", False),
         ("MOST_PIXELS", 30, "too large", True),
         ("LARGEST_FILE", 10, "MiB", True),
     ):
         with monkeypatch.context() as context:
             context.setattr(image_folder, name, value)
             refused(root, match, read=read)
-    refused(root, "--image-size must be in 4..512", size=2)
-    refused(root, "--image-size must be in 4..512", size=100_000)
+    refused(root, "An image size must be in 4..512", size=2)
+    refused(root, "An image size must be in 4..512", size=100_000)
 
 
 def test_sixteen_bit_pictures_are_refused_instead_of_clipped(root: Path) -> None:

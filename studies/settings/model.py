@@ -1,0 +1,275 @@
+"""Settings as pydantic checks them: types and ranges here, what a space may be in `slimfront.spaces`.
+
+Checks that need two keys stand with the later one; pydantic hands them the earlier ones as far as these are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE
+from slimfront.spaces import CandidateError, Space, SpaceError, presets
+from slimfront.spaces.domain import shown
+from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
+from slimfront.studies.samplers.tpe import TPE
+from slimfront.studies.sampling import SAMPLERS
+from slimfront.studies.settings.faults import SettingsError, nearest, refused
+from slimfront.studies.settings.reading import read, shipped
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
+
+
+class Table(BaseModel):
+    """What the tables of a study file have in common: no other keys, and no value of another type than is written."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class EarlyStopping(Table):
+    """How bold the early stops are."""
+
+    quantile: Share = 0.95
+    """Of the gains of finished trials; higher is more careful."""
+    least_finished: Count = 8
+    """Finished curves that compare, of different networks, before any trial is stopped on a bound."""
+    least_share: Share = 0.2
+    """Share of the uncompressed training's epochs before which nothing is stopped on a bound."""
+    recovery: Share = 0.5
+    """Share of any later phase's epochs that it is given to recover from its dip."""
+    spared: Share = 0.05
+    """Share of the would-be-stopped that run to the end, so that false stops can be counted."""
+
+
+class Settings(Table):
+    """Everything that a study is started with."""
+
+    name: Text
+    """Of the study in its storage; default: the file's name."""
+    dataset: Text
+    """Name of the data set: digits, cifar10, cifar100, fashion-mnist or folder:PATH."""
+    space: dict[str, Any]
+    """What may be chosen: bounds and choices for every part of a candidate."""
+    bar: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Accuracy that the front demands, a share in (0, 1]."""
+    trials: Count | None = None
+    """How many trials the study has in all; absent: no limit."""
+    hours: Positive | None = None
+    """How long it works in all, across restarts; absent: no limit."""
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
+    """Of sampling and of every training."""
+    sampler: Text = TPE.name
+    """What proposes candidates: a sampler's name, or a user's own."""
+    startup_trials: Annotated[Count, Field(validate_default=True)] = 10
+    """Random trials before the sampler begins to learn."""
+    presets: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Candidates that are tried first, by name."""
+    max_score: Positive | None = None
+    """Candidates above this score are not trained; absent: no limit."""
+    cost: Text = SCORE.name
+    """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
+    max: dict[str, Any] = {}
+    """Bounds by the costs' names: a trial above one is not feasible."""
+    measure: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Costs that are recorded besides."""
+    image_size: int | None = None
+    """Side in pixels that an image folder's pictures are resized to."""
+    early_stopping: EarlyStopping = EarlyStopping()
+    """Rules of early stopping; what is absent has its default."""
+
+    def __init__(self, /, **values: Any) -> None:
+        """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
+        with refused(type(self)):
+            super().__init__(**values)
+
+    @field_validator("name", "dataset")
+    @classmethod
+    def _is_printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("must be a text of one line, without control characters.")
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_a_data_set(cls, value: str) -> str:
+        from slimfront.evaluators.data.splits import check_name
+
+        check_name(value)
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _is_a_space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _check_size(Space(value))
+        return value
+
+    @field_validator("sampler")
+    @classmethod
+    def _is_a_sampler(cls, value: str) -> str:
+        SAMPLERS[value]  # raises for an unknown name
+        return value
+
+    @field_validator("startup_trials")
+    @classmethod
+    def _are_enough(cls, value: int, info: ValidationInfo) -> int:
+        sampler = info.data.get("sampler")
+        least = 1 if sampler is None else SAMPLERS[sampler].least_startup
+        if value < least:
+            raise ValueError(f"must be at least {least} for the sampler {sampler}, but got {value}.")
+        return value
+
+    @field_validator("presets")
+    @classmethod
+    def _lie_in_the_space(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        space = Space(info.data["space"]) if "space" in info.data else None
+        faults = []
+        for name in value:
+            if name not in presets:
+                known = ", ".join(presets)
+                faults.append(f"must be names of presets, but got {name!r}: {nearest(name, presets)}known are {known}.")
+            elif space is not None:
+                try:
+                    space.parameters(presets[name])
+                except SpaceError as error:
+                    faults.append(f"{name} does not lie in the space: {error}")
+        if faults:
+            raise SettingsError(*faults)
+        return value
+
+    @field_validator("cost")
+    @classmethod
+    def _is_a_cost(cls, value: str) -> str:
+        COSTS[value]  # raises for an unknown name
+        return value
+
+    @field_validator("measure")
+    @classmethod
+    def _are_costs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _check_costs(value)
+        return value
+
+    @field_validator("max")
+    @classmethod
+    def _are_bounds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
+        _check_costs(value)
+        faults = []
+        for name, limit in value.items():
+            right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
+            if not right:
+                faults.append(f"{name} must be a number above 0, but got {shown(limit)}.")
+        if SCORE.name in value and info.data.get("max_score") is not None:
+            faults.append(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
+        if faults:
+            raise SettingsError(*faults)
+        return {name: float(limit) for name, limit in value.items()}
+
+    @field_validator("image_size")
+    @classmethod
+    def _is_of_a_folder(cls, value: int | None, info: ValidationInfo) -> int | None:
+        from slimfront.evaluators.data.splits import check_image_size
+
+        if value is not None:
+            check_image_size(info.data.get("dataset", "folder:"), value)
+        return value
+
+    @property
+    def axis(self) -> CostAxis:
+        """What the front keeps low, in words."""
+        return COSTS[self.cost].axis(self.cost)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The costs that are measured on every finished network, besides the score."""
+        return tuple(name for name in dict.fromkeys((self.cost, *self.max, *self.measure)) if name != SCORE.name)
+
+    @property
+    def refused_above(self) -> Mapping[str, float]:
+        """Bounds by the costs' names, `max_score` among them: a candidate that is known to lie above is not trained."""
+        return {**self.max, **({} if self.max_score is None else {SCORE.name: self.max_score})}
+
+    def make_space(self) -> Space:
+        """The space."""
+        return Space(self.space)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a study file, or slimfront's own of that name; the user's own code that it names is imported.
+
+        Raises SettingsError with all that is wrong, in every line the file and the key.
+        """
+        path = shipped(path)
+        written, code = read(path)
+        try:
+            made = cls.from_dict(written, path.stem)
+        except SettingsError as error:
+            # What could not be imported is not known, either: that is said once, by who tried.
+            others = (fault for fault in error.faults if not any(reference in fault for reference in code))
+            raise SettingsError(*code.values(), *others).of(path) from None
+        if code:
+            raise SettingsError(*code.values()).of(path)
+        return made
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any], default_name: str) -> Self:
+        """From tables as TOML gives them; the name may be left out. Raises SettingsError."""
+        return cls(**{"name": default_name, **written})
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with those changes that are not None. Raises SettingsError."""
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**kept, **{key: value for key, value in changes.items() if value is not None}})
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change within a study, as plain JSON values: otherwise its trials do not compare.
+
+        Cost and bounds are left out where they are what they were before there was a choice.
+        """
+        return {
+            **({} if self.cost == SCORE.name else {"cost": self.cost}),
+            **({"max": dict(self.max)} if self.max else {}),
+            "dataset": self.dataset,
+            "image_size": self.image_size,
+            "bar": self.bar,
+            "seed": self.seed,
+            "space": self.space,
+        }
+
+
+def _check_costs(names: Iterable[str]) -> None:
+    faults = []
+    for name in names:
+        try:
+            COSTS[name]
+        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(*faults)
+
+
+def _check_size(space: Space) -> None:
+    """Raise SettingsError where a network of the space would take all memory there is."""
+    from slimfront.models.network import LARGEST_NETWORK, count_weights
+
+    faults = []
+    for family, architecture in space.largest().items():
+        try:
+            weights = count_weights(architecture, CLASSES, CHANNELS)
+        except CandidateError:
+            continue  # a family of the user's own that cannot have the most of everything
+        if weights > LARGEST_NETWORK:
+            faults.append(
+                f"architecture.{family}: its largest network has {weights:,} weights; {LARGEST_NETWORK:,} are allowed: "
+                "lower its widths, depths or stages."
+            )
+    if faults:
+        raise SettingsError(*faults)
