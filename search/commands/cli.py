@@ -375,7 +375,8 @@ def main(arguments: list[str] | None = None) -> int:
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):  # outside of any command: at the shell's completion, or where input ends
+    except (KeyboardInterrupt, typer.Abort):  # outside of any command: while words are read, or where input ends
+        say("slimfront: interrupted")
         return INTERRUPTED
     except Exception as error:
         return report_error(error)
