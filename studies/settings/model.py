@@ -5,35 +5,63 @@ Checks that need two keys stand with the later one; pydantic hands them the earl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import CandidateError, Space, SpaceError, presets
 from slimfront.spaces.domain import shown
-from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
+from slimfront.studies.foreign.values import LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
+from slimfront.studies.settings.supernet import SupernetTable, checked
+from slimfront.studies.settings.types import Count, Positive, Share, Table, Text
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be a text of one line, without control characters.")
+    return value
+
+
+OneLine = Annotated[Text, AfterValidator(_printable)]
+Names = TypeVar("Names", tuple[str, ...], dict[str, Any])
 
 CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
 
 
-class Table(BaseModel):
-    """What the tables of a study file have in common: no other keys, and no value of another type than is written."""
+def _known_data_set(name: str) -> str:
+    from slimfront.evaluators.data.splits import check_name
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    check_name(name)
+    return name
+
+
+def _known_sampler(name: str) -> str:
+    SAMPLERS[name]  # raises for an unknown name
+    return name
+
+
+def _known_cost(name: str) -> str:
+    COSTS[name]  # raises for an unknown name
+    return name
+
+
+def _known_costs(names: Names) -> Names:
+    faults = []
+    for name in names:
+        try:
+            COSTS[name]
+        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
+            faults.append(str(error))
+    if faults:
+        raise SettingsError(*faults)
+    return names
 
 
 class EarlyStopping(Table):
@@ -54,9 +82,9 @@ class EarlyStopping(Table):
 class Settings(Table):
     """Everything that a study is started with."""
 
-    name: Text
+    name: OneLine
     """Of the study in its storage; default: the file's name."""
-    dataset: Text
+    dataset: Annotated[OneLine, AfterValidator(_known_data_set)]
     """Name of the data set: digits, cifar10, cifar100, fashion-mnist or folder:PATH."""
     space: dict[str, Any]
     """What may be chosen: bounds and choices for every part of a candidate."""
@@ -68,7 +96,7 @@ class Settings(Table):
     """How long it works in all, across restarts; absent: no limit."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Of sampling and of every training."""
-    sampler: Text = TPE.name
+    sampler: Annotated[Text, AfterValidator(_known_sampler)] = TPE.name
     """What proposes candidates: a sampler's name, or a user's own."""
     startup_trials: Annotated[Count, Field(validate_default=True)] = 10
     """Random trials before the sampler begins to learn."""
@@ -76,47 +104,28 @@ class Settings(Table):
     """Candidates that are tried first, by name."""
     max_score: Positive | None = None
     """Candidates above this score are not trained; absent: no limit."""
-    cost: Text = SCORE.name
+    cost: Annotated[Text, AfterValidator(_known_cost)] = SCORE.name
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
-    max: dict[str, Any] = {}
+    max: dict[str, Any] = Field(default={})
     """Bounds by the costs' names: a trial above one is not feasible."""
-    measure: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    measure: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_known_costs)] = ()
     """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
     early_stopping: EarlyStopping = EarlyStopping()
     """Rules of early stopping; what is absent has its default."""
+    supernet: SupernetTable | None = None
+    """One training for all shapes of the space, which trials start from; absent: each has a training of its own."""
 
     def __init__(self, /, **values: Any) -> None:
         """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
         with refused(type(self)):
             super().__init__(**values)
 
-    @field_validator("name", "dataset")
-    @classmethod
-    def _is_printable(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError("must be a text of one line, without control characters.")
-        return value
-
-    @field_validator("dataset")
-    @classmethod
-    def _is_a_data_set(cls, value: str) -> str:
-        from slimfront.evaluators.data.splits import check_name
-
-        check_name(value)
-        return value
-
     @field_validator("space")
     @classmethod
     def _is_a_space(cls, value: dict[str, Any]) -> dict[str, Any]:
         _check_size(Space(value))
-        return value
-
-    @field_validator("sampler")
-    @classmethod
-    def _is_a_sampler(cls, value: str) -> str:
-        SAMPLERS[value]  # raises for an unknown name
         return value
 
     @field_validator("startup_trials")
@@ -146,22 +155,10 @@ class Settings(Table):
             raise SettingsError(*faults)
         return value
 
-    @field_validator("cost")
-    @classmethod
-    def _is_a_cost(cls, value: str) -> str:
-        COSTS[value]  # raises for an unknown name
-        return value
-
-    @field_validator("measure")
-    @classmethod
-    def _are_costs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _check_costs(value)
-        return value
-
     @field_validator("max")
     @classmethod
     def _are_bounds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
-        _check_costs(value)
+        _known_costs(value)
         faults = []
         for name, limit in value.items():
             right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
@@ -181,6 +178,11 @@ class Settings(Table):
         if value is not None:
             check_image_size(info.data.get("dataset", "folder:"), value)
         return value
+
+    @field_validator("supernet")
+    @classmethod
+    def _fits_the_space(cls, value: SupernetTable | None, info: ValidationInfo) -> SupernetTable | None:
+        return checked(value, Space(info.data["space"]) if "space" in info.data else None)
 
     @property
     def axis(self) -> CostAxis:
@@ -237,23 +239,13 @@ class Settings(Table):
         return {
             **({} if self.cost == SCORE.name else {"cost": self.cost}),
             **({"max": dict(self.max)} if self.max else {}),
+            **({} if self.supernet is None else {"supernet": self.supernet.identity()}),
             "dataset": self.dataset,
             "image_size": self.image_size,
             "bar": self.bar,
             "seed": self.seed,
             "space": self.space,
         }
-
-
-def _check_costs(names: Iterable[str]) -> None:
-    faults = []
-    for name in names:
-        try:
-            COSTS[name]
-        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
-            faults.append(str(error))
-    if faults:
-        raise SettingsError(*faults)
 
 
 def _check_size(space: Space) -> None:
