@@ -30,11 +30,12 @@ from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
+from slimfront.search.supernet.inheritance import NOTHING, Inheritance, PhaseCircumstances
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
-from slimfront.spaces import Candidate, presets
+from slimfront.spaces import Candidate, SpaceError, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
@@ -42,6 +43,7 @@ from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State
 from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
+from slimfront.studies.settings.supernet import sharing_of
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.file_lock import HeldError, locked
 from slimfront.studies.store.identity import COST
@@ -131,28 +133,50 @@ def launch(
             store=out / UNCOMPRESSED,
             costs=settings.asked,
         )
-        circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes, (settings.cost, *settings.refused_above))
-        desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
-        scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
-        if cluster is None:
-            chosen = local_workers(workers, evaluate)
-        else:
-            from slimfront.search.workers.ray import RayWorkers
+        clock = StudyClock(store.attributes, settings.hours, shared=not alone)
+        given = PhaseCircumstances(data, settings.seed, device, min(workers * threads, usable_cores()))
+        outcome, inheritance = _prepared(settings, store, clock, console, given)
+        if outcome is None:
+            circumstances = Circumstances(data.digest, device, threads, inheritance.record)
+            desk = make_desk(store, settings, circumstances, rate, clock, inheritance, shared=not alone)
+            make_job = partial(make_job, supernet=inheritance.supernet)
+            scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
+            if cluster is None:
+                chosen = local_workers(workers, evaluate)
+            else:
+                from slimfront.search.workers.ray import RayWorkers
 
-            key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
-            chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
-        del data  # the workers load, or are sent, their own
-        write_requirements(out, goes_on=any(record.state is State.COMPLETE for record in store.trials))
-        with closing(chosen) as pool, make_display(console) as display, desk.ownership:
-            store.retries.say = display.say
-            # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
-            with threadpool_limits(1, user_api="blas"):
-                ended = _run(Engine(scheduler, pool, display), store)
+                key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
+                chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
+            del data, given  # the workers load, or are sent, their own
+            write_requirements(out, goes_on=any(record.state is State.COMPLETE for record in store.trials))
+            with closing(chosen) as pool, make_display(console) as display, desk.ownership:
+                store.retries.say = display.say
+                # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
+                with threadpool_limits(1, user_api="blas"):
+                    ended = _run(Engine(scheduler, pool, display), store)
+            outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
         files = refresh.now()
-    outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
     return outcome, summary(snapshot(store), settings.bar), files
+
+
+def _prepared(
+    settings: Settings, store: StudyStore, clock: StudyClock, console: Console, given: PhaseCircumstances
+) -> tuple[Outcome | None, Inheritance]:
+    """What comes before the first trial: how the search has ended there, or None, and what trials inherit."""
+    if settings.supernet is None:
+        return None, NOTHING
+    from slimfront.search.supernet.phases import prepare
+
+    try:
+        sharing = sharing_of(settings.make_space(), settings.supernet)
+    except SpaceError as error:
+        console.say(f"no supernet, each trial has a training of its own: {error}")
+        return None, NOTHING
+    with make_display(console) as display:
+        return prepare(sharing, given, store, clock, display)
 
 
 def _run(engine: Engine[TrialTask, Result], store: StudyStore) -> Outcome:
@@ -171,6 +195,8 @@ def make_desk(
     settings: Settings,
     circumstances: Circumstances,
     rate: Rate,
+    clock: StudyClock | None = None,
+    inheritance: Inheritance = NOTHING,
     *,
     shared: bool = False,
 ) -> Desk:
@@ -179,8 +205,8 @@ def make_desk(
     endings = Endings(store, ownership, settings, circumstances)
     rules = Rules(**dict(settings.early_stopping), bounds=dict(settings.refused_above))
     judge = Judge(settings.bar, rules, circumstances.data_digest)
-    intake = Intake(store, ownership, settings, endings, judge, rate)
-    clock = StudyClock(store.attributes, settings.hours, shared=shared)
+    intake = Intake(store, ownership, settings, endings, judge, rate, inheritance)
+    clock = clock or StudyClock(store.attributes, settings.hours, shared=shared)
     store.retries(store.details.read_ahead)  # of every trial, as judge and proposer are about to look at each
     return Desk(settings, store, ownership, intake, endings, judge, clock)
 

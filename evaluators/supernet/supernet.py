@@ -152,9 +152,17 @@ def supernet_file(
 
 def load_supernet(path: Path) -> Supernet:
     """A supernet from its file. Raises TrainingError where there is none, or one that is not trained to its end."""
-    found = _finished(path)
+    found = find_supernet(path)
     if found is None:
         raise TrainingError("files", f"There is no trained supernet in {path}: train it again.")
+    return found
+
+
+def find_supernet(path: Path) -> Supernet | None:
+    """The same; None where there is none."""
+    found = _finished(path)
+    if found is None:
+        return None
     tensors, facts = found
     sharing, data = Sharing.from_dict(facts["sharing"]), facts["data"]
     network = build(sharing.shapes.largest, data["classes"], channels=data["channels"], seed=0)

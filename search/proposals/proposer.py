@@ -26,6 +26,7 @@ from slimfront.search.proposals.drafts import Draft, Drafts, Parameters
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
 from slimfront.search.proposals.sampling import Sampling
+from slimfront.search.supernet.inheritance import NOTHING, Inheritance
 from slimfront.spaces import Candidate, CandidateError
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.front import Point, non_dominated
@@ -106,10 +107,17 @@ class Proposer:
         settings: Of the study.
         drafts: Of its space.
         rate: What is known of a candidate without training.
+        inheritance: What trials start from.
     """
 
-    def __init__(self, settings: Settings, drafts: Drafts, rate: Callable[[Candidate], Rating]) -> None:
-        self._settings, self._drafts, self._rate = settings, drafts, rate
+    def __init__(
+        self,
+        settings: Settings,
+        drafts: Drafts,
+        rate: Callable[[Candidate], Rating],
+        inheritance: Inheritance = NOTHING,
+    ) -> None:
+        self._settings, self._drafts, self._rate, self._inheritance = settings, drafts, rate, inheritance
         self._sampling = Sampling(settings, drafts)
         self._bar, self._cost, self._bounds = settings.bar, settings.cost, settings.refused_above
         self._limit = min(settings.axis.corner, self._bounds.get(self._cost, math.inf))
@@ -135,7 +143,7 @@ class Proposer:
             if found is not None:
                 self._seen[record.number] = found
                 self._digests.add(found.digest)
-                if found.dense_accuracy is not None:
+                if found.dense_accuracy is not None and not record.inherited:
                     self._origins.setdefault(found.dense, found.trial)
                 if found.complete and found.accuracy is not None and found.cost is not None:
                     if found.within:
@@ -172,6 +180,8 @@ class Proposer:
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
         busy = {candidate.uncompressed_digest for candidate in open_work} - set(trained)
+        if self._inheritance.supernet is not None:
+            busy = set()  # no network is waited for: each is cut in no time
         if len(seen) < self._settings.startup_trials or len(trained) < LEAST_DENSE:
             found = self._begin(ask, trained, taken, busy, open_work)
             # In a space with a network or two, which are known soon, what is left to choose is predicted.
@@ -241,7 +251,9 @@ class Proposer:
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
-            epochs = compression_epochs(draft.candidate) + (0 if known is not None else draft.candidate.recipe.epochs)
+            epochs = compression_epochs(draft.candidate)
+            if known is None and self._inheritance.supernet is None:
+                epochs += draft.candidate.recipe.epochs
             found[digest] = _Option(draft, known, OVERHEAD + epochs)
         return list(found.values())
 
@@ -327,7 +339,7 @@ def _read(record: TrialRecord) -> Seen | None:
     complete = record.state == State.COMPLETE
     if candidate is None or (complete and record.cost is None):
         return None
-    last = candidate.recipe.epochs
+    last = record.uncompressed_epochs
     dense = [point.accuracy for point in record.curve if point.phase == UNCOMPRESSED and point.epoch == last]
     return Seen(
         trial=record.number,

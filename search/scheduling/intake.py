@@ -18,6 +18,7 @@ from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.scheduling.endings import Endings
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
+from slimfront.search.supernet.inheritance import NOTHING, Inheritance
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
@@ -57,6 +58,7 @@ class Intake:
         endings: Ends trials.
         judge: Knows what cannot matter.
         rate: Counts.
+        inheritance: What trials start from.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class Intake:
         endings: Endings,
         judge: Judge,
         rate: Rate,
+        inheritance: Inheritance = NOTHING,
     ) -> None:
         self._store, self._ownership, self._settings = store, ownership, settings
         self._endings, self._judge, self._rate = endings, judge, rate
         self._drafts = Drafts(settings.make_space())
-        self._proposer = Proposer(settings, self._drafts, rate)
+        self._proposer = Proposer(settings, self._drafts, rate, inheritance)
         self._copies = self._impossible = 0
         self.in_training: dict[str, Work] = {}
         self.saturated = False

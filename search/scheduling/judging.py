@@ -98,7 +98,7 @@ class Judge:
         }
         complete = record.state == State.COMPLETE
         if not complete:
-            if (UNCOMPRESSED, candidate.recipe.epochs) not in curve:
+            if (UNCOMPRESSED, record.uncompressed_epochs) not in curve:
                 return None
             curve = {position: value for position, value in curve.items() if position[0] == UNCOMPRESSED}
         return Finished(

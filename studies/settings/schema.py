@@ -43,7 +43,7 @@ def study_schema() -> dict[str, Any]:
     properties["early_stopping"] = EarlyStopping.model_json_schema()
     properties["supernet"] = SupernetTable.model_json_schema()
     for name, part in (("recipe", Recipe), ("augmentation", Augmentation)):
-        keys = {field.name: {} for field in dataclasses.fields(part) if field.name != "epochs"}
+        keys: dict[str, Any] = {field.name: {} for field in dataclasses.fields(part) if field.name != "epochs"}
         properties["supernet"]["properties"][name] |= {"properties": keys, "additionalProperties": False}
     space, definitions = _space()
     properties["space"] = {"description": properties["space"]["description"], **space}
