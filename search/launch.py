@@ -30,7 +30,7 @@ from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
-from slimfront.search.supernet.inheritance import NOTHING, Inheritance, PhaseCircumstances
+from slimfront.search.supernet.preparation import NOTHING, PhaseCircumstances, Preparation
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.cores import usable_cores
@@ -137,11 +137,11 @@ def launch(
         refresh = Refresh(store, settings, out, console, options.storage)
         clock = StudyClock(store.attributes, settings.hours, shared=not alone)
         given = PhaseCircumstances(data, settings.seed, device, min(workers * threads, usable_cores()))
-        outcome, inheritance = _prepared(settings, store, clock, console, given)
+        outcome, preparation = _prepared(settings, store, clock, console, given, workers, rate)
         if outcome is None:
-            circumstances = Circumstances(data.digest, device, threads, inheritance.record)
-            desk = make_desk(store, settings, circumstances, rate, clock, inheritance, shared=not alone)
-            make_job = partial(make_job, supernet=inheritance.supernet)
+            circumstances = Circumstances(data.digest, device, threads, preparation.record)
+            desk = make_desk(store, settings, circumstances, rate, clock, preparation, shared=not alone)
+            make_job = partial(make_job, supernet=preparation.supernet)
             scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
             if cluster is None:
                 chosen = local_workers(workers, evaluate)
@@ -163,20 +163,31 @@ def launch(
 
 
 def _prepared(
-    settings: Settings, store: StudyStore, clock: StudyClock, console: Console, given: PhaseCircumstances
-) -> tuple[Outcome | None, Inheritance]:
+    settings: Settings,
+    store: StudyStore,
+    clock: StudyClock,
+    console: Console,
+    given: PhaseCircumstances,
+    workers: int,
+    rate: Rate,
+) -> tuple[Outcome | None, Preparation]:
     """What comes before the first trial: how the search has ended there, or None, and what trials inherit."""
     if settings.supernet is None:
         return None, NOTHING
     from slimfront.search.supernet.phases import prepare
+    from slimfront.search.supernet.plan import lines
+    from slimfront.search.supernet.planning import pace_for
 
     try:
         sharing = sharing_of(settings.make_space(), settings.supernet)
     except SpaceError as error:
         console.say(f"no supernet, each trial has a training of its own: {error}")
         return None, NOTHING
+    pace = pace_for(settings, sharing, given, workers, clock)
+    for line in () if pace is None else lines(pace.plan):
+        console.say(line)
     with make_display(console) as display:
-        return prepare(sharing, given, store, clock, display)
+        return prepare(settings, sharing, given, store, clock, display, rate, pace)
 
 
 def _run(engine: Engine[TrialTask, Result], store: StudyStore) -> Outcome:
@@ -196,7 +207,7 @@ def make_desk(
     circumstances: Circumstances,
     rate: Rate,
     clock: StudyClock | None = None,
-    inheritance: Inheritance = NOTHING,
+    preparation: Preparation = NOTHING,
     *,
     shared: bool = False,
 ) -> Desk:
@@ -205,10 +216,12 @@ def make_desk(
     endings = Endings(store, ownership, settings, circumstances)
     rules = Rules(**dict(settings.early_stopping), bounds=dict(settings.refused_above))
     judge = Judge(settings.bar, rules, circumstances.data_digest)
-    intake = Intake(store, ownership, settings, endings, judge, rate, inheritance)
+    intake = Intake(store, ownership, settings, endings, judge, rate, preparation)
     clock = clock or StudyClock(store.attributes, settings.hours, shared=shared)
-    store.retries(store.details.read_ahead)  # of every trial, as judge and proposer are about to look at each
-    return Desk(settings, store, ownership, intake, endings, judge, clock)
+    # Judge and proposer are about to look at each.
+    store.retries(store.details.read_ahead, {record.number for record in store.trials if record.state.is_over})
+    fits = (lambda: True) if preparation.pace is None else preparation.pace.fits
+    return Desk(settings, store, ownership, intake, endings, judge, clock, fits)
 
 
 def enqueue_presets(store: StudyStore, settings: Settings) -> None:

@@ -49,9 +49,8 @@ class Shapes(Part):
             rising = whole and all(a < b for a, b in itertools.pairwise(choices))
             require(rising and len(choices) > 0, self._label(name), choices, "rising whole numbers")
         most = tuple(choices[-1] for _, choices in self._choices)
-        require(
-            most == _chosen(self.largest), self._label("largest"), _chosen(self.largest), f"the most of all, {most}"
-        )
+        found = numbers_of(self.largest)
+        require(found == most, self._label("largest"), found, f"the most of all, {most}")
         text = "of basic blocks with padding shortcuts, without a head, for its shapes to share one training"
         for extreme in (self.smallest, self.largest):
             require(can_be_cut(extreme), self._label("largest"), extreme.to_json(), text)
@@ -97,6 +96,16 @@ class Shapes(Part):
         return _replaced(self.largest, stem_width, widths, depths)
 
     @property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """Of each number that shapes differ in (see `numbers_of`) its values, rising."""
+        return tuple(choices for _, choices in self._choices)
+
+    def of_numbers(self, numbers: tuple[int, ...]) -> Architecture:
+        """The shape with these numbers, the inverse of `numbers_of`."""
+        stages = len(self.widths)
+        return self._shape(numbers[0], tuple(numbers[1 : stages + 1]), tuple(numbers[stages + 1 :]))
+
+    @property
     def smallest(self) -> Architecture:
         """Of everything the least."""
         return self._shape(
@@ -108,14 +117,13 @@ class Shapes(Part):
 
     def __iter__(self) -> Iterator[Architecture]:
         """All shapes, the smallest first and the largest last."""
-        for stem_width, *rest in itertools.product(*(choices for _, choices in self._choices)):
-            stages = len(self.widths)
-            yield self._shape(stem_width, tuple(rest[:stages]), tuple(rest[stages:]))
+        for numbers in itertools.product(*self.choices):
+            yield self.of_numbers(numbers)
 
     def __contains__(self, architecture: object) -> bool:
         if not isinstance(architecture, Architecture) or len(architecture.widths) != len(self.widths):
             return False
-        pairs = zip(_chosen(architecture), self._choices, strict=True)
+        pairs = zip(numbers_of(architecture), self._choices, strict=True)
         inside = all(value in choices for value, (_, choices) in pairs)
         rest = self._shape(architecture.stem_width, architecture.widths, architecture.depths)
         return inside and architecture == rest
@@ -156,8 +164,8 @@ class _First:
         return low
 
 
-def _chosen(architecture: Architecture) -> tuple[int, ...]:
-    """The numbers that shapes differ in."""
+def numbers_of(architecture: Architecture) -> tuple[int, ...]:
+    """The numbers that shapes differ in: stem width, then the stages' widths, then their depths."""
     return (architecture.stem_width, *architecture.widths, *architecture.depths)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from slimfront.spaces import references
 from slimfront.spaces.candidate import Architecture
 
 PHASE = "supernet"
+_KEY = re.compile("[0-9a-f]{16}")
 SUPERNET_VERSION = 1  # raised whenever a change makes a supernet's training come to other numbers
 
 
@@ -146,7 +148,13 @@ def supernet_file(
     if sharing.recipe.distillation > 0:
         parts += [teacher_file(_job(sharing, data, seed, device), data).stem, f"{VIEWS} views"]
     parts += [f"{name} {source}" for name, source in references.sources(sharing.to_dict()).items()]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return kept_supernet(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16], folder)
+
+
+def kept_supernet(key: str, folder: Path | None = None) -> Path:
+    """Where the supernet with this key lies, if it is there. Raises ValueError for what is no key."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key[:40]!r} is not the key of a supernet.")
     return (folder or cache_folder() / "supernets") / f"supernet-{key}.safetensors"
 
 

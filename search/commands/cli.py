@@ -71,10 +71,11 @@ def search(
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
     changed_code: given.ChangedCode = False,
+    dry_run: given.DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
-    from slimfront.search.commands.show import print_front
+    from slimfront.search.commands.show import print_front, print_plan
     from slimfront.search.launch import Options, launch
     from slimfront.studies.settings import Settings
 
@@ -82,6 +83,9 @@ def search(
     options = Options(
         storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code
     )
+    if dry_run:
+        print_plan(settings, options, as_json)
+        return
     outcome, summary, files = launch(settings, options)
     if as_json:
         _print_json(summary)
@@ -195,6 +199,9 @@ def retrain(
     name: Name = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network, with seeds from 0 on.")] = 5,
     epochs: Annotated[int | None, typer.Option(help="Of dense training; default: three times the search's.")] = None,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="Start from the search's supernet, as the trial did, not from scratch.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of results and checkpoints; default: runs/final/....")
     ] = None,
@@ -215,6 +222,7 @@ def retrain(
 
     given.give(allow)
     chosen = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
+    chosen["inherit"] = inherit
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
     options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
     how, summary = run(plan, options)

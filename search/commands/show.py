@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from slimfront.evaluators import outputs
@@ -13,6 +14,10 @@ from slimfront.spaces import Candidate, CandidateError, Pruning, presets, refere
 from slimfront.spaces.candidate import BIT_WIDTHS
 from slimfront.studies.foreign.files import read_small
 from slimfront.studies.report.page import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
+
+if TYPE_CHECKING:
+    from slimfront.search.launch import Options
+    from slimfront.studies.settings import Settings
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
@@ -42,7 +47,8 @@ def front_of(
         from slimfront.studies.pictures.plots import front_plot
 
         ladder = study.identity.get("dataset") == "cifar10"
-        files["plot"] = str(front_plot(study.trials, bar, plot, ladder=ladder, axis=study.cost))
+        drawn = front_plot(study.trials, bar, plot, ladder=ladder, axis=study.cost, cloud=study.cloud)
+        files["plot"] = str(drawn)
     told = summary(study, bar)
     if importance:
         from slimfront.studies.analysis.importance import importances
@@ -54,6 +60,15 @@ def front_of(
             "parameters": {name: {"accuracy": a, key: b} for name, (a, b) in found.shares.items()},
         }
     return told, files
+
+
+def print_plan(settings: Settings, options: Options, as_json: bool) -> None:
+    """The plan of a study's hours: lines, or one JSON object."""
+    from slimfront.search.supernet.plan import lines
+    from slimfront.search.supernet.planning import plan_only
+
+    plan = plan_only(settings, options)
+    print(json.dumps(plan.to_dict(), indent=2) if as_json else "\n".join(lines(plan)))
 
 
 def print_front(summary: dict[str, Any], files: dict[str, str]) -> None:

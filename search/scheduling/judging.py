@@ -67,9 +67,16 @@ class Judge:
                 if found is not None:
                     self._finished[record.number] = found
 
-    def before(self, cost: float | None, costs: Mapping[str, float]) -> Verdict | None:
-        """Whether training can be spared altogether: by the study's cost, None where it is not known, and all known."""
-        return decide(Running(cost, "", costs=costs), list(self._finished.values()), self._bar, self.rules)
+    def before(self, cost: float | None, costs: Mapping[str, float], ceiling: float = 1.0) -> Verdict | None:
+        """Whether training can be spared altogether.
+
+        Args:
+            cost: The study's; None where it is not known.
+            costs: All that are known.
+            ceiling: What it can reach at most.
+        """
+        running = Running(cost, "", costs=costs, ceiling=ceiling)
+        return decide(running, list(self._finished.values()), self._bar, self.rules)
 
     def after(self, candidate: Candidate, cost: float | None, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""

@@ -1,28 +1,36 @@
-"""The phases before the first trial: the training that all shapes share, as a task of the engine.
+"""The phases before the first trial, tasks of the engine: the training that all shapes share, and a look at its cuts.
 
-It is trained in this process, by as many threads as the trainings side by side would have: the shapes of a step are
+They run in this process, by as many threads as the trainings side by side would have: the shapes of a step are
 shared among them. Its time counts as the study's, and whatever ends the search leaves it where the next one goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, Self
 
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.supernet.screening import AT_ONCE, Screening, screen, screening_file
 from slimfront.evaluators.supernet.sharing import Sharing
 from slimfront.evaluators.supernet.supernet import Supernet, find_supernet, supernet_file, supernet_for
 from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.search.display import Display, Row, Totals
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.scheduling.clock import StudyClock
-from slimfront.search.supernet.inheritance import NOTHING, Inheritance, PhaseCircumstances
+from slimfront.search.supernet.ceilings import Ceilings
+from slimfront.search.supernet.cloud import cloud
+from slimfront.search.supernet.pace import Pace
+from slimfront.search.supernet.preparation import NOTHING, PhaseCircumstances, Preparation
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.local import InProcess
+from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.report.page import counted
-from slimfront.studies.store.study import StudyStore
+from slimfront.studies.settings import Settings
+from slimfront.studies.store.study import CLOUD, StudyStore
 
 ATTRIBUTE = "supernet"  # the study's: which one it has, and what it cost
 
@@ -76,6 +84,43 @@ class Training:
         return words(result)
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """The measuring of `count` cuts of a supernet."""
+
+    supernet: Supernet
+    count: int
+    path: Path
+    given: PhaseCircumstances
+
+    @property
+    def device(self) -> str:
+        """See Placeable."""
+        return self.given.device
+
+    def on(self, device: str) -> Self:
+        """See Placeable."""
+        return replace(self, given=replace(self.given, device=device))
+
+    @property
+    def rounds(self) -> int:
+        """Steps that it takes."""
+        return -(-min(self.count, len(self.supernet.sharing.shapes)) // AT_ONCE)
+
+    def run(self) -> Generator[Epoch, None, Screening]:
+        """See PhaseJob."""
+        given = self.given
+        return (
+            yield from screen(
+                self.supernet, given.data, self.count, self.path, threads=given.threads, device=given.device
+            )
+        )
+
+    def told(self, result: Screening) -> str:
+        """See PhaseJob."""
+        return f"{counted(len(result.measured), 'cut')} measured, {result.core_seconds / 60:.1f} core-minutes"
+
+
 @dataclass(eq=False, kw_only=True)
 class PhaseTask(ListedTask):
     """A phase on its way."""
@@ -117,9 +162,16 @@ class Phases(TaskList[PhaseTask, Any]):
 
 
 def prepare(
-    sharing: Sharing, given: PhaseCircumstances, store: StudyStore, clock: StudyClock, display: Display
-) -> tuple[Outcome | None, Inheritance]:
-    """Train the supernet, or take the one that there is.
+    settings: Settings,
+    sharing: Sharing,
+    given: PhaseCircumstances,
+    store: StudyStore,
+    clock: StudyClock,
+    display: Display,
+    rate: Callable[[Candidate], Rating],
+    pace: Pace | None = None,
+) -> tuple[Outcome | None, Preparation]:
+    """Train the supernet and measure its cuts, or take what there is.
 
     Returns:
         How the search has ended here, None where it goes on; and what trials inherit.
@@ -140,8 +192,22 @@ def prepare(
         if ended is not None:
             return ended, NOTHING
         supernet = task.result
-    store.attributes.set(ATTRIBUTE, {"key": supernet.key, "core_seconds": supernet.record["core_seconds"]})
-    return None, Inheritance(path, supernet.key)
+    spent = {"key": supernet.key, "core_seconds": supernet.record["core_seconds"]}
+    ceilings = None
+    if settings.supernet is not None and settings.supernet.screened:
+        job = Measuring(supernet, settings.supernet.screened, screening_file(path), given)
+        task = PhaseTask(job=job, row=Row("screening", epochs=job.rounds))
+        ended = _done([task], clock, display)
+        if ended is not None:
+            return ended, NOTHING
+        spent |= {"screened": len(task.result.measured), "screening_core_seconds": task.result.core_seconds}
+        ceilings = Ceilings(task.result, settings.supernet.gain, settings.bar)
+        display.say(f"screening: {ceilings.words}")
+        if (store.attributes.get(ATTRIBUTE) or {}).get("screened") != spent["screened"]:
+            points = cloud(task.result, settings.make_space(), rate, settings.cost)
+            store.attributes.set(CLOUD, [[accuracy, float(f"{cost:.6g}")] for accuracy, cost in points])
+    store.attributes.set(ATTRIBUTE, spent)
+    return None, Preparation(path, supernet.key, ceilings, pace)
 
 
 def _done(tasks: Sequence[PhaseTask], clock: StudyClock, display: Display) -> Outcome | None:

@@ -99,9 +99,10 @@ def _picture(story: Story) -> Markup:
         "Every point is a trial. The line joins the front: the networks at or above the bar that no other one beats in "
         f"both accuracy and {story.axis.title}. Trials that were stopped early are drawn where they stopped."
     )
+    picture = front_svg(story.trials, story.bar, story.axis, cloud=story.cloud)
     return _section(
         f"Accuracy against {story.axis.title}",
-        element("figure", Markup(front_svg(story.trials, story.bar, story.axis)), element("figcaption", note)),
+        element("figure", Markup(picture), element("figcaption", note)),
     )
 
 

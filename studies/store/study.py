@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 CONSTRAINTS = "constraints"  # Optuna's name for the list of violations, which the dashboard reads, too
 FIXED = "fixed_params"  # Optuna's name for the parameters that an enqueued trial is given
+CLOUD = "cloud"  # the study's attribute with what its supernet's cuts are worth
 _LOCK = 0x511F  # our part of the key of PostgreSQL's advisory lock; the other is the study
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -273,6 +274,7 @@ def snapshot(store: StudyStore) -> StudyRecord:
         identity=identity_of(store),
         cost=cost_of(store),
         seconds=values.amount(store.attributes.get("seconds_worked")) or 0.0,
+        cloud=values.points(store.attributes.get(CLOUD)),
     )
 
 

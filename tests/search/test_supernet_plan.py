@@ -1,0 +1,78 @@
+"""How the hours of a search with a supernet are divided, and kept to."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slimfront.search.supernet.pace import Pace
+from slimfront.search.supernet.plan import FEW, MANY, RESERVE, Plan, Work, divide, lines
+from slimfront.studies.details import CurvePoint
+from slimfront.studies.errors import StudyError
+from slimfront.studies.record import State, TrialRecord
+
+WORK = Work({"teacher": 0.0, "supernet": 600.0, "screening": 60.0}, short=60.0, long=400.0)
+
+
+@given(st.floats(1500, 1e6), st.floats(1, 500), st.none() | st.floats(1, 5000))
+def test_every_second_is_given_away_once(seconds: float, short: float, long: float | None) -> None:
+    plan = divide(seconds, Work(WORK.before, short, None if long is None else short + long), cores=2)
+    assert plan.seconds == pytest.approx(seconds)
+    trained = [entry for entry in plan.entries if entry.trials is not None]
+    assert sum(entry.seconds for entry in trained) == pytest.approx((1 - RESERVE) * seconds - 660)
+    assert trained[-1].trials
+
+
+def test_hours_that_do_not_suffice_are_refused_with_those_that_do() -> None:
+    with pytest.raises(StudyError, match=r"give at least --hours 0\.227") as error:
+        divide(700, WORK, cores=2)
+    assert "\n" not in str(error.value)
+    divide(0.2275 * 3600, WORK, cores=2)
+
+
+def test_the_plan_in_words() -> None:
+    told = "\n".join(lines(divide(7200, WORK, cores=2)))
+    assert "plan for 2 h 00 on 2 cores" in told
+    assert "there already" in told  # the teacher
+    assert MANY in told
+    assert FEW in told
+
+
+def _trial(number: int, seconds: float, epochs: int) -> TrialRecord:
+    record = TrialRecord(number, State.COMPLETE, seconds=seconds)
+    return record.holding(curve=tuple(CurvePoint("bits", epoch) for epoch in range(epochs + 1)))
+
+
+def _pace(plan: Plan, **other: Any) -> tuple[Pace, Any]:
+    clock: Any = SimpleNamespace(seconds=0.0)
+    return Pace(clock, plan, 0.0, epoch=10.0, lengths=(6, 40), **other), clock
+
+
+def test_short_ones_first_then_long_ones_and_none_that_would_be_cut_off() -> None:
+    plan = divide(7200, WORK, cores=2)
+    pace, clock = _pace(plan)
+    clock.seconds = plan.start(MANY)
+    assert (pace.length, pace.is_long, pace.fits()) == (6, False, True)
+    clock.seconds = plan.start(FEW)
+    assert (pace.length, pace.is_long, pace.fits()) == (40, True, True)
+    clock.seconds = 7200 - 300
+    assert not pace.fits()
+
+
+def test_the_time_that_trials_take_counts() -> None:
+    plan = divide(7200, WORK, cores=2)
+    pace, clock = _pace(plan)
+    clock.seconds = 5500.0
+    assert pace.fits()
+    pace.learn([_trial(0, 240.0, 6), _trial(1, 360.0, 6)])  # 40 and 60 seconds an epoch
+    assert pace.epoch == pytest.approx(55)
+    assert not pace.fits()
+
+
+def test_trials_of_one_length_are_left_to_the_space() -> None:
+    pace, clock = _pace(divide(7200, Work(WORK.before, 60.0), cores=2))
+    clock.seconds = 700.0
+    assert (pace.length, pace.is_long) == (None, False)
