@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slimfront.spaces import Architecture, SpaceError
+from slimfront.studies.errors import StudyError
 from slimfront.studies.record import TrialRecord
 from slimfront.studies.settings import Settings
 from slimfront.studies.settings.supernet import sharing_of
@@ -56,9 +57,10 @@ NOTHING = Preparation()
 def keys_of(settings: Settings, data: SearchData) -> frozenset[str]:
     """The keys of the supernets that trials of a study may have started from, one a kind of device; "" is none.
 
-    Raises TrainingError for an unknown teacher.
+    Raises StudyError for an unknown teacher.
     """
     from slimfront.evaluators.supernet.supernet import supernet_file
+    from slimfront.evaluators.training.loop import TrainingError
 
     if settings.supernet is None:
         return frozenset([""])
@@ -66,7 +68,10 @@ def keys_of(settings: Settings, data: SearchData) -> frozenset[str]:
         sharing = sharing_of(settings.make_space(), settings.supernet)
     except SpaceError:  # each trains its own network
         return frozenset([""])
-    files = (supernet_file(sharing, data, settings.seed, device=device) for device in ("cpu", "cuda"))
+    try:
+        files = [supernet_file(sharing, data, settings.seed, device=device) for device in ("cpu", "cuda")]
+    except TrainingError as error:
+        raise StudyError(str(error)) from None
     return frozenset(path.stem.rpartition("-")[2] for path in files)
 
 

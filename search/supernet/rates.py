@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from slimfront.evaluators.supernet.measuring import (
 )
 from slimfront.evaluators.supernet.screening import chosen, screening_file
 from slimfront.evaluators.supernet.sharing import Sharing
-from slimfront.evaluators.supernet.supernet import find_supernet, supernet_file
+from slimfront.evaluators.supernet.supernet import supernet_file
 from slimfront.evaluators.supernet.training import train_shared
+from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import train
 from slimfront.evaluators.training.teacher import teacher_candidate, teacher_file
@@ -49,16 +51,17 @@ def work_of(settings: Settings, sharing: Sharing, given: PhaseCircumstances, wor
     """What there is to do, as far as it is not done, from what a little of it takes now."""
     assert settings.supernet is not None
     path = supernet_file(sharing, given.data, given.seed, device=given.device)
-    there = find_supernet(path) is not None
+    left = _left(path)
+    images = left * sharing.recipe.epochs * len(given.data.train)
     before = {
         "teacher": _teacher(sharing, given),
-        "supernet": 0.0 if there else len(given.data.train) * sharing.recipe.epochs * _supernet(sharing, given),
+        "supernet": images * _supernet(sharing, given) if left else 0.0,
         "screening": 0.0,
     }
     if sharing.recipe.distillation == 0:
         del before["teacher"]
     count = len(chosen(sharing.shapes, settings.supernet.screened))
-    if count and not (there and screening_file(path).exists()):
+    if count and (left or not screening_file(path).exists()):
         before["screening"] = count * _cut(sharing, given)
     space = settings.make_space()
     an_image = _trial(middle(space, sharing), given)
@@ -82,6 +85,12 @@ def middle(space: Space, sharing: Sharing, length: Callable[..., Any] = min) -> 
 
     numbers = tuple(choices[len(choices) // 2] for choices in sharing.shapes.choices)
     return dataclasses.replace(Candidate.from_dict(walk(choose)), architecture=sharing.shapes.of_numbers(numbers))
+
+
+def _left(path: Path) -> float:
+    """The share of a training's epochs that its file does not have."""
+    found = files.load(path)
+    return 1.0 if found is None else 1 - len(found[1]["done"]) / found[1]["epochs"]
 
 
 def _epochs(candidate: Candidate) -> int:
@@ -110,14 +119,15 @@ def _context(candidate: Candidate, images: Images, given: PhaseCircumstances) ->
 def _teacher(sharing: Sharing, given: PhaseCircumstances) -> float:
     """Seconds of the teacher's training and of its views; 0 where it is there, or where there is none."""
     job = Job(candidate=sharing.candidate, dataset=given.data.name, seed=given.seed, device=given.device)
-    if sharing.recipe.distillation == 0 or teacher_file(job, given.data).exists():
+    left = _left(teacher_file(job, given.data)) if sharing.recipe.distillation > 0 else 0.0
+    if not left:
         return 0.0
     candidate = teacher_candidate(job)
     images = _few(given.data, min(candidate.recipe.batch_size, 64), given)
     network = build(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
     with _threads(given.threads):
         *_, last = train(network, _context(candidate, images, given))
-    rounds = candidate.recipe.epochs + VIEWS * _FORWARD
+    rounds = left * candidate.recipe.epochs + VIEWS * _FORWARD
     return rounds * len(given.data.train) * last.seconds / len(images)
 
 

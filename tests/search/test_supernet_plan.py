@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slimfront.evaluators.scoring.cost import Rating
+from slimfront.evaluators.scoring.costs.score import SCORE
+from slimfront.search.proposals.drafts import Drafts
+from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.supernet.pace import Pace
 from slimfront.search.supernet.plan import FEW, MANY, RESERVE, Plan, Work, divide, lines
+from slimfront.search.supernet.preparation import Preparation
 from slimfront.studies.details import CurvePoint
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.settings import Settings
 
 WORK = Work({"teacher": 0.0, "supernet": 600.0, "screening": 60.0}, short=60.0, long=400.0)
 
@@ -76,3 +84,34 @@ def test_trials_of_one_length_are_left_to_the_space() -> None:
     pace, clock = _pace(divide(7200, Work(WORK.before, 60.0), cores=2))
     clock.seconds = 700.0
     assert (pace.length, pace.is_long) == (None, False)
+
+
+def test_long_trials_are_of_networks_that_were_tried_for_short() -> None:
+    space = {
+        "architecture": {"residual": {"stem_width": 8, "stages": 1, "width": [8, 12, 16, 24], "depth": [1, 2]}},
+        "bits": {"weights": [2, 4], "activations": 8, "epochs": [2, 9]},
+    }
+    settings = Settings(name="s", dataset="digits", space=space, startup_trials=3)
+    pace: Any = SimpleNamespace(length=2, is_long=False, learn=lambda _: None)
+    preparation = Preparation(Path("supernet"), "0" * 16, pace=pace)
+    made = Drafts(settings.make_space())
+    proposer = Proposer(settings, made, lambda one: Rating({}, {SCORE.name: 1e-3}), preparation)
+    short = []
+    for number in range(6):
+        draft = proposer.propose(number, [])
+        assert draft.candidate.bits.epochs == 2
+        known = {
+            "state": State.COMPLETE,
+            "accuracy": 0.8 + number / 100,
+            "score": 1e-3,
+            "violation": 0.1 - number / 100,
+        }
+        record = TrialRecord.begin(number, draft.candidate, inherited=preparation.record, **known)
+        record = replace(record, parameters=draft.parameters, distributions=draft.distributions)
+        proposer.learn([record.holding(curve=(CurvePoint("dense", 0, 0, accuracy=0.8),))])
+        short.append(draft.parameters)
+    assert len({str(parameters) for parameters in short}) == 6
+    pace.length, pace.is_long = 9, True
+    draft = proposer.propose(6, [])
+    assert draft.candidate.bits.epochs == 9
+    assert {**draft.parameters, "bits.epochs": 2} in short

@@ -16,7 +16,7 @@ from slimfront.search.commands import cli
 from slimfront.search.workers import local
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.storage import open_storage
-from slimfront.studies.store.study import find_study
+from slimfront.studies.store.study import find_study, snapshot
 
 STUDY = """
 name = "s"
@@ -71,6 +71,8 @@ def test_trials_start_from_the_supernet_and_say_so(study: Path) -> None:
     supernet = find_supernet(kept_supernet(key, study / "slimfront" / "supernets"))
     assert supernet is not None
     assert len(supernet.sharing.shapes) == 32
+    store = find_study(open_storage(f"sqlite:///{study}/s.db"), "s")
+    assert len(snapshot(store).cloud) == 24  # behind the front in pictures
     for trial in trials:
         assert [(point.phase, point.epoch) for point in trial.curve] == [("dense", 0), *(("bits", n) for n in range(3))]
         assert trial.uncompressed_from is None
@@ -91,8 +93,8 @@ def _screened(folder: Path) -> list[list[Any]]:
     return rows
 
 
-def _killed(folder: Path, place: str, times: int) -> None:
-    """Search until a file of that name was written so often, and die without a word."""
+def _signalled(folder: Path, place: str, times: int, number: signal.Signals = signal.SIGKILL) -> int:
+    """Search, and get a signal after a file of that name was written so often."""
     write = outputs.write
 
     def watched(path: Path, content: Any) -> None:
@@ -100,17 +102,19 @@ def _killed(folder: Path, place: str, times: int) -> None:
         write(path, content)
         times -= place in path.name
         if not times:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
-    outputs.write = watched
-    _run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs, "write", watched)
+        return _run(folder)
 
 
-def test_kills_change_no_bit(study: Path, tmp_path: Path) -> None:
-    """In the supernet's training, in the screening, and in a trial."""
+def test_whatever_ends_a_search_changes_no_bit(study: Path, tmp_path: Path) -> None:
+    """Ctrl-C and kills in the supernet's training, in the screening, and in a trial."""
+    assert _signalled(tmp_path, "supernet-", 1, signal.SIGINT) == 130
     context = local._context()
-    for place, times in (("supernet-", 2), ("screening-", 1), ("bits-", 1)):
-        process = context.Process(target=_killed, args=(tmp_path, place, times))
+    for place, times in (("supernet-", 1), ("screening-", 1), ("bits-", 1)):
+        process = context.Process(target=_signalled, args=(tmp_path, place, times))
         process.start()
         process.join(120)
         assert process.exitcode == -signal.SIGKILL
@@ -168,6 +172,15 @@ def test_the_whole_way_to_an_artifact(study: Path, monkeypatch: pytest.MonkeyPat
     assert cli.main(["verify", summary["artifact"]]) == 0
     curve = json.loads(Path(summary["curves"][0]).read_text())["curve"]
     assert {epoch["stage"] for epoch in curve} == {"bits"}
+
+
+def test_trials_of_a_supernet_are_not_imported_where_there_is_none(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.toml").write_text(STUDY.partition("[supernet]")[0].replace('"s"', '"own"'))
+    source = ["--source", f"sqlite:///{study}/s.db", "--source-name", "s"]
+    assert cli.main(["import", str(tmp_path / "own.toml"), *source, "--storage", f"sqlite:///{tmp_path}/own.db"]) == 2
+    assert "4 from another supernet, or none" in capsys.readouterr().err
 
 
 def test_weights_that_are_gone_are_told(
