@@ -250,11 +250,6 @@ class TrialRecord:
             return None
 
     @property
-    def uncompressed_epochs(self) -> int | None:
-        """Epochs of its uncompressed training: none where its weights were inherited; None: there is no candidate."""
-        return None if self.candidate is None else 0 if self.inherited else self.candidate.recipe.epochs
-
-    @property
     def own_candidate(self) -> Candidate | None:
         """The candidate, if the trial has trained it itself; None for one that copied another's result."""
         return self.candidate if self.copied_from is None else None
@@ -303,6 +298,11 @@ class TrialRecord:
     def layers(self) -> tuple[Row, ...]:
         """The score table, a row a layer."""
         return self.details.layers
+
+
+def uncompressed_epochs(record: TrialRecord) -> int | None:
+    """Epochs of its uncompressed training: none where its weights were inherited; None: there is no candidate."""
+    return None if record.candidate is None else 0 if record.inherited else record.candidate.recipe.epochs
 
 
 def is_scored(layer: Row) -> bool:

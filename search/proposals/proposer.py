@@ -30,7 +30,7 @@ from slimfront.search.supernet.preparation import NOTHING, Preparation
 from slimfront.spaces import Candidate, CandidateError
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.front import Point, non_dominated
-from slimfront.studies.record import REPEATABLE, State, TrialRecord
+from slimfront.studies.record import REPEATABLE, State, TrialRecord, uncompressed_epochs
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import costs_of
 
@@ -359,7 +359,7 @@ def _read(record: TrialRecord) -> Seen | None:
     complete = record.state == State.COMPLETE
     if candidate is None or (complete and record.cost is None):
         return None
-    last = record.uncompressed_epochs
+    last = uncompressed_epochs(record)
     dense = [point.accuracy for point in record.curve if point.phase == UNCOMPRESSED and point.epoch == last]
     return Seen(
         trial=record.number,

@@ -12,7 +12,7 @@ from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED
-from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.record import State, TrialRecord, uncompressed_epochs
 
 
 @functools.lru_cache(maxsize=4096)
@@ -105,7 +105,7 @@ class Judge:
         }
         complete = record.state == State.COMPLETE
         if not complete:
-            if (UNCOMPRESSED, record.uncompressed_epochs) not in curve:
+            if (UNCOMPRESSED, uncompressed_epochs(record)) not in curve:
                 return None
             curve = {position: value for position, value in curve.items() if position[0] == UNCOMPRESSED}
         return Finished(

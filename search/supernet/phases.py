@@ -31,6 +31,7 @@ from slimfront.studies.errors import StudyError
 from slimfront.studies.report.page import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.study import CLOUD, StudyStore
+from threadpoolctl import threadpool_limits
 
 ATTRIBUTE = "supernet"  # the study's: which one it has, and what it cost
 
@@ -201,7 +202,8 @@ def prepare(
         if ended is not None:
             return ended, NOTHING
         spent |= {"screened": len(task.result.measured), "screening_core_seconds": task.result.core_seconds}
-        ceilings = Ceilings(task.result, settings.supernet.gain, settings.bar)
+        with threadpool_limits(1, user_api="blas"):  # small matrices gain nothing from threads
+            ceilings = Ceilings(task.result, settings.supernet.gain, settings.bar)
         display.say(f"screening: {ceilings.words}")
         if (store.attributes.get(ATTRIBUTE) or {}).get("screened") != spent["screened"]:
             points = cloud(task.result, settings.make_space(), rate, settings.cost)

@@ -192,7 +192,8 @@ def draw_front(
 
     inside = [(cost, 100 * accuracy) for accuracy, cost in cloud if left <= cost <= right and low <= accuracy <= high]
     if inside:
-        axes.scatter(*zip(*inside, strict=True), s=5, color=GREY, alpha=0.5, linewidths=0, zorder=1.2, label=CUTS)
+        across, up = zip(*inside, strict=True)
+        axes.scatter(across, up, s=5, color=GREY, alpha=0.5, linewidths=0, zorder=1.2, label=CUTS)
     axes.axhline(100 * bar, color=ORANGE, linewidth=1.2, zorder=1.5)
     corners = _draw_front(axes, best_points, right) if best_points else []
     if marks:
