@@ -10,7 +10,6 @@ from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Table(BaseModel):
