@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,18 @@ def _trials(folder: Path) -> list[TrialRecord]:
     return find_study(open_storage(f"sqlite:///{folder}/s.db"), "s").trials
 
 
+def _with_kernels(folder: Path, cache: Path) -> Path:
+    """The folder, whose cache has the compiled kernels of another one, if there are any: compiling takes seconds."""
+    (folder / "slimfront").mkdir()
+    for kernels in cache.glob("slimfront/kernels-*.so"):
+        shutil.copy(kernels, folder / "slimfront")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that went the whole way in one go."""
-    folder = tmp_path_factory.mktemp("study")
+    folder = _with_kernels(tmp_path_factory.mktemp("study"), tmp_path_factory.getbasetemp() / "cache")
     assert _run(folder) == 0
     return folder
 
@@ -111,6 +120,7 @@ def _signalled(folder: Path, place: str, times: int, number: signal.Signals = si
 
 def test_whatever_ends_a_search_changes_no_bit(study: Path, tmp_path: Path) -> None:
     """Ctrl-C and kills in the supernet's training, in the screening, and in a trial."""
+    _with_kernels(tmp_path, study)
     assert _signalled(tmp_path, "supernet-", 1, signal.SIGINT) == 130
     context = local._context()
     for place, times in (("supernet-", 1), ("screening-", 1), ("bits-", 1)):
@@ -147,9 +157,10 @@ def test_shapes_below_the_bar_are_not_proposed(study: Path, capsys: pytest.Captu
         assert (shape.stem_width, *shape.widths, *shape.depths) not in worst
 
 
-def test_nothing_to_share_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_share_is_told_in_a_line(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = STUDY.replace("[4, 8], stages = 2, width = [4, 8], depth = [1, 2]", "4, stages = 1, width = 4, depth = 1")
     text = text.replace("epochs = 9", "epochs = 1")
+    _with_kernels(tmp_path, study)
     assert _run(tmp_path, "--trials", "1", text=text) == 0
     assert "no supernet, each trial has a training of its own: The space has one shape only" in capsys.readouterr().err
     (trial,) = _trials(tmp_path)
