@@ -16,7 +16,7 @@ from slimfront.evaluators.supernet.screening import Numbers, Screening
 from slimfront.evaluators.supernet.shapes import numbers_of
 from slimfront.spaces import Architecture
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.report.page import counted, percent_number
+from slimfront.studies.report.numbers import counted, percent_number
 
 ERRORS = 2.0  # by how many standard errors a cut may be better than it looked
 MOST = 200_000  # shapes that are looked at to count those that are left

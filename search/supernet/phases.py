@@ -28,7 +28,7 @@ from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.local import InProcess
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
-from slimfront.studies.report.page import counted
+from slimfront.studies.report.numbers import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.study import CLOUD, StudyStore
 from threadpoolctl import threadpool_limits

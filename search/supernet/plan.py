@@ -106,10 +106,12 @@ def divide(seconds: float, work: Work, cores: int) -> Plan:
     reserve = RESERVE * seconds
     left = seconds - reserve - needed
     if left < work.short:
+        parts = {**work.before, "the first trial": work.short}
+        told = ", ".join(f"{phase} {took / 3600:.2g} h" for phase, took in parts.items() if took)
         enough = (needed + work.short) / (1 - RESERVE) / 3600
         raise StudyError(
-            f"{seconds / 3600:.3g} hours are too few: what comes before the first trial takes {needed / 3600:.3g}, "
-            f"a trial {work.short / 3600:.2g}; give at least --hours {enough:.3g}, or lower supernet.epochs."
+            f"{seconds / 3600:.3g} hours are too few ({told}, and a reserve): "
+            f"give at least --hours {enough:.3g}, or lower supernet.epochs."
         )
     if work.long is None or (1 - SHORT) * left < work.long:
         trials = [Entry(ALL, left, int(left / work.short))]
