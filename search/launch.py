@@ -215,7 +215,8 @@ def make_desk(
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
     rules = Rules(**dict(settings.early_stopping), bounds=dict(settings.refused_above))
-    judge = Judge(settings.bar, rules, circumstances.data_digest)
+    inherits = preparation.supernet is not None
+    judge = Judge(settings.bar, rules, circumstances.data_digest, inherits=inherits)
     intake = Intake(store, ownership, settings, endings, judge, rate, preparation)
     clock = clock or StudyClock(store.attributes, settings.hours, shared=shared)
     # Judge and proposer are about to look at each.

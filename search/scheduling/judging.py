@@ -10,6 +10,7 @@ from typing import Any
 
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
+from slimfront.search.proposals.proposer import compression_epochs
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.record import State, TrialRecord, uncompressed_epochs
@@ -53,8 +54,9 @@ class Judge:
         rules: How bold the stops are.
     """
 
-    def __init__(self, bar: float, rules: Rules, data_digest: str) -> None:
-        self._bar, self.rules, self._data_digest = bar, rules, data_digest
+    def __init__(self, bar: float, rules: Rules, data_digest: str, *, inherits: bool = False) -> None:
+        """`inherits` says whether trials start from a supernet."""
+        self._bar, self.rules, self._data_digest, self._inherits = bar, rules, data_digest, inherits
         self._finished: dict[int, Finished] = {}
         self._known: set[int] = set()
 
@@ -93,6 +95,7 @@ class Judge:
             traits=traits_of(candidate),
             dense=dense[0] if dense else None,
             last=not _trains_after(candidate, last.stage),
+            length=compression_epochs(candidate) if self._inherits else 0,
         )
         return decide(running, list(self._finished.values()), self._bar, self.rules)
 
@@ -118,6 +121,7 @@ class Judge:
             network=candidate.uncompressed_digest,
             complete=complete,
             within=not record.over,
+            length=compression_epochs(candidate) if record.inherited else 0,
         )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slimfront.evaluators.scoring.cost import Rating
 from slimfront.evaluators.scoring.costs.score import SCORE
+from slimfront.search.early_stopping import Finished, Rules, Running, decide
 from slimfront.search.proposals.drafts import Drafts
 from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.supernet.pace import Pace
@@ -115,3 +116,20 @@ def test_long_trials_are_of_networks_that_were_tried_for_short() -> None:
     draft = proposer.propose(6, [])
     assert draft.candidate.bits.epochs == 9
     assert {**draft.parameters, "bits.epochs": 2} in short
+
+
+def test_long_trials_are_not_stopped_for_what_short_ones_came_to() -> None:
+    """Neither by their curves nor by the regression; what trained as long does stop them."""
+    rules = Rules(least_finished=3)
+
+    def finished(length: int) -> list[Finished]:
+        curve = {("dense", 0): 0.7, ("bits", 0): 0.5, ("bits", 1): 0.6}
+        traits = {"bits.weights": 2.0}
+        one = Finished(0, 0.72, 0.1, {"dense": "d", "bits": "b"}, curve, traits, length=length)
+        return [replace(one, trial=trial, network=str(trial)) for trial in range(9)]
+
+    begun = Running(0.1, "d", ("dense", 0), 0.7, 1.0, {"bits.weights": 2.0}, dense=0.7, length=40)
+    rounded = replace(begun, schedule="b40", position=("bits", 0), accuracy=0.5, share=0.0)
+    for running in (begun, rounded):
+        assert decide(running, finished(6), 0.9, rules) is None
+        assert decide(running, finished(40), 0.9, rules) is not None
