@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from slimfront.search.scheduling.clock import StudyClock
-from slimfront.search.supernet.plan import FEW, RESERVE, Plan
+from slimfront.search.supernet.plan import FEW, RESERVE, Plan, Work, divide
+from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
 
 _LATEST = 12  # trials whose times count
@@ -23,6 +25,7 @@ class Pace:
         begun: When the plan was made, by the study's clock.
         epoch: Seconds of an epoch of a trial; as measured before the first, and then as trials took.
         lengths: Epochs of the shortest trial and of the longest.
+        work: That the plan was made for.
     """
 
     clock: StudyClock
@@ -30,7 +33,16 @@ class Pace:
     begun: float
     epoch: float
     lengths: tuple[int, int]
+    work: Work
     _took: dict[int, float] = field(default_factory=dict)
+
+    def begin_trials(self) -> None:
+        """Divide anew what is left for trials: the phases before them have taken what they took."""
+        now = self.clock.seconds
+        left = self.begun + self.plan.seconds - now
+        with contextlib.suppress(StudyError):  # no time for a single one: none will begin
+            self.plan = divide(left, replace(self.work, before={}), self.plan.cores)
+            self.begun = now
 
     def learn(self, records: Iterable[TrialRecord]) -> None:
         """Take in trials that are complete: how long their epochs took."""

@@ -209,6 +209,8 @@ def prepare(
             points = cloud(task.result, settings.make_space(), rate, settings.cost)
             store.attributes.set(CLOUD, [[accuracy, float(f"{cost:.6g}")] for accuracy, cost in points])
     store.attributes.set(ATTRIBUTE, spent)
+    if pace is not None:
+        pace.begin_trials()
     return None, Preparation(path, supernet.key, ceilings, pace)
 
 

@@ -39,7 +39,7 @@ def pace_for(
             raise
         return None
     lengths = lengths_of(settings.make_space(), sharing)
-    return Pace(clock, plan, begun, work.short * workers / lengths[0], lengths)
+    return Pace(clock, plan, begun, work.short * workers / lengths[0], lengths, work)
 
 
 def print_plan(settings: Settings, options: Options, as_json: bool) -> None:

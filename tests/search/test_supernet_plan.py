@@ -57,7 +57,7 @@ def _trial(number: int, seconds: float, epochs: int) -> TrialRecord:
 
 def _pace(plan: Plan, **other: Any) -> tuple[Pace, Any]:
     clock: Any = SimpleNamespace(seconds=0.0)
-    return Pace(clock, plan, 0.0, epoch=10.0, lengths=(6, 40), **other), clock
+    return Pace(clock, plan, 0.0, epoch=10.0, lengths=(6, 40), work=WORK, **other), clock
 
 
 def test_short_ones_first_then_long_ones_and_none_that_would_be_cut_off() -> None:
@@ -68,6 +68,20 @@ def test_short_ones_first_then_long_ones_and_none_that_would_be_cut_off() -> Non
     clock.seconds = plan.start(FEW)
     assert (pace.length, pace.is_long, pace.fits()) == (40, True, True)
     clock.seconds = 7200 - 300
+    assert not pace.fits()
+
+
+def test_what_is_left_is_divided_anew_before_the_first_trial() -> None:
+    """The supernet took an hour instead of ten minutes: there are short trials and long ones all the same."""
+    pace, clock = _pace(divide(7200, WORK, cores=2))
+    clock.seconds = 3600.0
+    pace.begin_trials()
+    assert pace.length == 6
+    assert pace.plan.seconds == pytest.approx(3600)
+    clock.seconds = 3600 + (pace.plan.start(FEW) or 0)
+    assert pace.is_long
+    clock.seconds = 7190.0
+    pace.begin_trials()
     assert not pace.fits()
 
 
