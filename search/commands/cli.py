@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, searching, studies
+from slimfront.search.status import STATUS
 from typer.core import TyperGroup
 
 import slimfront
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "dashboard": (studies.dashboard, "dashboard --port 8080"),
     "retrain": (networks.retrain, "retrain --trial 17 --seeds 5"),
     "report": (studies.report, "report --out quick.html --slides quick-slides.html"),
-    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/network.slim"),
+    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/*.slim"),
     "export": (files.export, "export network.slim --onnx network.onnx"),
     "score": (networks.score, "score resnet20 --weight-bits 4 --activation-bits 4"),
     "sweep": (networks.sweep, "sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7"),
@@ -42,7 +43,7 @@ class _Commands(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with _interrupts_told():
+        with _interrupts_told(), STATUS.moving("loading"):
             return super().invoke(ctx)
 
 

@@ -196,7 +196,7 @@ def test_summary_of_three_seeds(
     assert pipeline.seen[-1][1].test_reads == 3
     assert all(job.candidate.recipe.epochs == 3 * DIGITS.recipe.epochs for job, _, _ in pipeline.seen)
 
-    print_retrained(summary, "sqlite:///s.db")
+    print_retrained(summary, "sqlite:///slimfront.db")
     printed = capsys.readouterr().out
     assert "misses it" in printed
     assert "test set read 3 times" in printed
