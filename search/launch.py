@@ -52,7 +52,7 @@ from slimfront.studies.store.identity import COST
 from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
-from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
+from slimfront.studies.store.study import StudyStore, enqueue, open_study, read_details, snapshot, study_lock
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
@@ -224,8 +224,7 @@ def make_desk(
     judge = Judge(settings.bar, rules, circumstances.data_digest, inherits=inherits)
     intake = Intake(store, ownership, settings, endings, judge, rate, preparation)
     clock = clock or StudyClock(store.attributes, settings.hours, shared=shared)
-    # Judge and proposer are about to look at each.
-    store.retries(store.details.read_ahead, {record.number for record in store.trials if record.state.is_over})
+    read_details(store)  # as judge and proposer are about to look at each trial
     fits = (lambda: True) if preparation.pace is None else preparation.pace.fits
     return Desk(settings, store, ownership, intake, endings, judge, clock, fits)
 

@@ -265,6 +265,11 @@ def cost_of(store: StudyStore) -> CostAxis:
     return axis_of(identity_of(store), store.attributes.get(COST))
 
 
+def read_details(store: StudyStore) -> None:
+    """Read the details of all trials that have ended at once, for somebody who is about to look at each."""
+    store.retries(store.details.read_ahead, {record.number for record in store.trials if record.state.is_over})
+
+
 def snapshot(store: StudyStore) -> StudyRecord:
     """The study as it is known now, for those who read it."""
     return StudyRecord(
