@@ -25,6 +25,8 @@ class Job:
         folder: Where the checkpoints of this job lie; None: it cannot be resumed.
         store: Where uncompressed networks are kept for other jobs; None: nowhere.
         data_digest: Of the data that the study was begun with; "": not checked.
+        supernet: File of the supernet whose weights the network starts from, instead of an uncompressed training of its
+            own; None: it has that training.
         costs: That are measured on the finished network, by name, besides the score.
     """
 
@@ -38,6 +40,7 @@ class Job:
     folder: Path | None = None
     store: Path | None = None
     data_digest: str = ""
+    supernet: Path | None = None
     costs: tuple[str, ...] = ()
 
     def on(self, device: str) -> Self:

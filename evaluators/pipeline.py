@@ -2,6 +2,8 @@
 
     uncompressed training -> filters removed -> weights masked -> bits lowered, each with its fine-tuning
 
+A job may have its weights from a supernet instead of an uncompressed training of its own.
+
 Every training inside keeps its state in a file of the job's folder (the uncompressed one in the store, where other jobs
 with the same uncompressed network find it). A job that is run again replays what was done and goes on where it broke
 off. A phase is an object with one method, `run(network, context)`; here are the order, the files and the results.
@@ -28,6 +30,7 @@ from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.quantization import QuantizationPhase
 from slimfront.evaluators.scoring.cost import CostError, Subject, measure
 from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.supernet.inheriting import InheritedPhase
 from slimfront.evaluators.training import store
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
@@ -43,11 +46,13 @@ TRAINING_VERSION = 3
 
 
 def uncompressed_key(job: Job, data_digest: str) -> str:
-    """What the uncompressed network of a job depends on, as 16 hexadecimal digits."""
+    """What the network that a job's compression starts from depends on, as 16 hexadecimal digits."""
     device = job.device.split(":")[0]
     parts = [job.candidate.uncompressed_digest, str(job.seed), data_digest, str(TRAINING_VERSION), device]
     if job.candidate.recipe.uncompressed.distillation > 0:
         parts.append(f"{VIEWS} views")
+    if job.supernet is not None:
+        parts.append(job.supernet.stem)
     parts += _code(job)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -133,7 +138,7 @@ class Pipeline:
     Attributes:
         network: As it stands; after `run` in its final form.
         notes: Remarks for people, such as a ratio that could not be met.
-        facts: Remarks for programs: the account of pruning.
+        facts: Remarks for programs: the account of pruning, and the supernet that the weights come from.
     """
 
     def __init__(self, job: Job, data: SearchData, *, validate: bool = True) -> None:
@@ -163,8 +168,13 @@ class Pipeline:
 
             context = replace(context, teacher=(yield from teacher_for(self._job, self._data)))
         filters = candidate.pruning.filters
-        uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)
-        yield from self._run(uncompressed, replace(context, checkpoint=self._uncompressed_file()))
+        if self._job.supernet is not None:
+            inherited = InheritedPhase(self._job.supernet, self._data.digest)
+            self.facts["inherited"] = yield from inherited.run(self.network, context)
+            self.notes.append(f"It has its weights from the supernet {self.facts['inherited']['supernet']}.")
+        else:
+            uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)
+            yield from self._run(uncompressed, replace(context, checkpoint=self._uncompressed_file()))
         if candidate.recipe.teacher == UNCOMPRESSED_TEACHER and candidate.is_compressed:
             context = replace(context, teacher=copy_network(self.network).requires_grad_(False).eval())
         steps = [step for step in (filters, candidate.pruning.weights) if step is not None]

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.training.augmentation import normalise
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, train, untrained
@@ -138,10 +139,13 @@ def _settle_norms(network: Network, widths: Widths, context: TrainContext) -> No
 
 
 def _batches(context: TrainContext, count: int) -> Iterator[Tensor]:
+    return calibration_batches(context.images, count, context.seed, context.device)
+
+
+def calibration_batches(images: Images, count: int, seed: int, device: torch.device) -> Iterator[Tensor]:
     """Up to `count` training images, drawn without replacement, normalised, in batches of one size."""
-    images = context.images
-    generator = torch.Generator().manual_seed(context.seed)
+    generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)[:count].to(images.labels.device)
     batch = min(BATCH, len(order))
     for start in range(0, len(order) - batch + 1, batch):
-        yield normalise(images.images[order[start : start + batch]].to(context.device))
+        yield normalise(images.images[order[start : start + batch]].to(device))

@@ -90,6 +90,7 @@ class Finished:
         network: Name of its dense network: trials that share one have one dense curve.
         complete: False for one that was stopped after its dense training.
         within: Whether it keeps to all bounds of the study.
+        length: Epochs that it trained from inherited weights on; 0: it had an uncompressed training.
     """
 
     trial: int
@@ -101,6 +102,7 @@ class Finished:
     network: str = ""
     complete: bool = True
     within: bool = True
+    length: int = 0
 
     @cached_property
     def ends(self) -> dict[str, float]:
@@ -126,6 +128,7 @@ class Running:
         last: Whether no stage follows.
         ceiling: What is certain about the final accuracy without any curve; 1 where nothing is.
         costs: All that are known before training, by name.
+        length: See Finished: those that trained for less say nothing about what this one can reach.
     """
 
     cost: float | None
@@ -138,6 +141,7 @@ class Running:
     last: bool = False
     ceiling: float = 1.0
     costs: Mapping[str, float] = field(default_factory=dict)
+    length: int = 0
 
 
 def decide(running: Running, finished: Sequence[Finished], bar: float, rules: Rules) -> Verdict | None:
@@ -185,7 +189,7 @@ def _curve_bound(running: Running, finished: Sequence[Finished], rules: Rules) -
         if other.schedule.get(stage) == running.schedule:
             curve = other.network if stage == UNCOMPRESSED and other.network else other.trial
             gains[curve] = end - other.curve[running.position]
-        if other.complete:
+        if other.complete and other.length >= running.length:
             changes.append(other.accuracy - end)
     if len(gains) < rules.least_finished or (not running.last and not changes):
         return 1.0
@@ -198,7 +202,8 @@ def _regressed_bound(running: Running, finished: Sequence[Finished], rules: Rule
     """Upper bound from similar compressions at the same epoch; 1 in dense training, or where too few are known."""
     if running.position is None or running.traits is None or running.dense is None or rules.quantile >= 1:
         return 1.0
-    similar = [other for other in finished if other.complete and running.position in other.curve][-MOST:]
+    similar = [other for other in finished if other.complete and running.position in other.curve]
+    similar = [other for other in similar if other.length >= running.length][-MOST:]
     if len(similar) < rules.least_finished:
         return 1.0
     rows = [{**other.traits, "lost": other.curve[running.position] - other.ends[UNCOMPRESSED]} for other in similar]

@@ -32,11 +32,12 @@ from slimfront.search.scheduling.endings import Circumstances, Endings
 from slimfront.search.scheduling.intake import Intake, Rate
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.scheduler import Desk, Scheduler, TrialTask
+from slimfront.search.supernet.preparation import NOTHING, PhaseCircumstances, Preparation
 from slimfront.search.terminal import Console
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
-from slimfront.spaces import Candidate, presets
+from slimfront.spaces import Candidate, SpaceError, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
@@ -44,13 +45,14 @@ from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State
 from slimfront.studies.requirements import write_requirements
 from slimfront.studies.settings import Settings
+from slimfront.studies.settings.supernet import sharing_of
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.file_lock import HeldError, locked
 from slimfront.studies.store.identity import COST
 from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
-from slimfront.studies.store.study import StudyStore, enqueue, open_study, snapshot, study_lock
+from slimfront.studies.store.study import StudyStore, enqueue, open_study, read_details, snapshot, study_lock
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
@@ -136,28 +138,61 @@ def launch(
             store=out / UNCOMPRESSED,
             costs=settings.asked,
         )
-        circumstances = Circumstances(data.digest, device, threads)
         rate = _make_rate(data.input_shape, data.classes, (settings.cost, *settings.refused_above))
-        desk = make_desk(store, settings, circumstances, rate, shared=not alone)
         refresh = Refresh(store, settings, out, console, options.storage)
-        scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
-        if cluster is None:
-            chosen = local_workers(workers, evaluate)
-        else:
-            from slimfront.search.workers.ray import RayWorkers
+        clock = StudyClock(store.attributes, settings.hours, shared=not alone)
+        given = PhaseCircumstances(data, settings.seed, device, min(workers * threads, usable_cores()))
+        outcome, preparation = _prepared(settings, store, clock, console, given, workers, rate)
+        if outcome is None:
+            circumstances = Circumstances(data.digest, device, threads, preparation.record)
+            desk = make_desk(store, settings, circumstances, rate, clock, preparation, shared=not alone)
+            make_job = partial(make_job, supernet=preparation.supernet)
+            scheduler = Scheduler(desk, make_job, out / WORK, refresh.if_due)
+            if cluster is None:
+                chosen = local_workers(workers, evaluate)
+            else:
+                from slimfront.search.workers.ray import RayWorkers
 
-            key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
-            chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
-        del data  # the workers load, or are sent, their own
-        write_requirements(out, goes_on=any(record.state is State.COMPLETE for record in store.trials))
-        with closing(chosen) as pool, make_display(console) as display, desk.ownership:
-            store.retries.say = display.say
-            # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
-            with threadpool_limits(1, user_api="blas"):
-                ended = _run(Engine(scheduler, pool, display), store)
+                key = search_key(settings.dataset, options.data_dir, settings.image_size, data.digest)
+                chosen = RayWorkers(cluster, workers, evaluate, data=data, key=key, device=device, threads=threads)
+            del data, given  # the workers load, or are sent, their own
+            write_requirements(out, goes_on=any(record.state is State.COMPLETE for record in store.trials))
+            with closing(chosen) as pool, make_display(console) as display, desk.ownership:
+                store.retries.say = display.say
+                # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
+                with threadpool_limits(1, user_api="blas"):
+                    ended = _run(Engine(scheduler, pool, display), store)
+            outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
         files = refresh.now()
-    outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
     return outcome, summary(snapshot(store), settings.bar), files
+
+
+def _prepared(
+    settings: Settings,
+    store: StudyStore,
+    clock: StudyClock,
+    console: Console,
+    given: PhaseCircumstances,
+    workers: int,
+    rate: Rate,
+) -> tuple[Outcome | None, Preparation]:
+    """What comes before the first trial: how the search has ended there, or None, and what trials inherit."""
+    if settings.supernet is None:
+        return None, NOTHING
+    from slimfront.search.supernet.phases import prepare
+    from slimfront.search.supernet.plan import lines
+    from slimfront.search.supernet.planning import pace_for
+
+    try:
+        sharing = sharing_of(settings.make_space(), settings.supernet)
+    except SpaceError as error:
+        console.say(f"no supernet, each trial has a training of its own: {error}")
+        return None, NOTHING
+    pace = pace_for(settings, sharing, given, workers, clock)
+    for line in () if pace is None else lines(pace.plan):
+        console.say(line)
+    with make_display(console) as display:
+        return prepare(settings, sharing, given, store, clock, display, rate, pace)
 
 
 def _run(engine: Engine[TrialTask, Result], store: StudyStore) -> Outcome:
@@ -176,6 +211,8 @@ def make_desk(
     settings: Settings,
     circumstances: Circumstances,
     rate: Rate,
+    clock: StudyClock | None = None,
+    preparation: Preparation = NOTHING,
     *,
     shared: bool = False,
 ) -> Desk:
@@ -183,11 +220,13 @@ def make_desk(
     ownership = Ownership(store, shared=shared)
     endings = Endings(store, ownership, settings, circumstances)
     rules = Rules(**dict(settings.early_stopping), bounds=dict(settings.refused_above))
-    judge = Judge(settings.bar, rules, circumstances.data_digest)
-    intake = Intake(store, ownership, settings, endings, judge, rate)
-    clock = StudyClock(store.attributes, settings.hours, shared=shared)
-    store.retries(store.details.read_ahead)  # of every trial, as judge and proposer are about to look at each
-    return Desk(settings, store, ownership, intake, endings, judge, clock)
+    inherits = preparation.supernet is not None
+    judge = Judge(settings.bar, rules, circumstances.data_digest, inherits=inherits)
+    intake = Intake(store, ownership, settings, endings, judge, rate, preparation)
+    clock = clock or StudyClock(store.attributes, settings.hours, shared=shared)
+    read_details(store)  # as judge and proposer are about to look at each trial
+    fits = (lambda: True) if preparation.pace is None else preparation.pace.fits
+    return Desk(settings, store, ownership, intake, endings, judge, clock, fits)
 
 
 def enqueue_presets(store: StudyStore, settings: Settings) -> None:

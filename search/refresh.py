@@ -51,7 +51,7 @@ class Refresh:
         self._panels()
         study = snapshot(self._store)
         bar, ladder = self._settings.bar, self._settings.dataset == "cifar10"
-        plot = front_plot(study.trials, bar, self._out / PLOT, ladder=ladder, axis=study.cost)
+        plot = front_plot(study.trials, bar, self._out / PLOT, ladder=ladder, axis=study.cost, cloud=study.cloud)
         table = to_csv(study.trials, self._out / TABLE, bar)
         return {"plot": str(plot), "csv": str(table), "storage": study.storage}
 

@@ -104,6 +104,7 @@ class TrialRecord:
         bound: Upper bound of the final accuracy when it was stopped.
         copied_from: Number of the trial whose result was taken over, instead of training the same candidate again.
         uncompressed_from: Number of the trial that had trained its uncompressed network already.
+        inherited: The supernet that its weights were cut out of; {}: it had an uncompressed training.
         spared: What it would have been stopped for, had it not been chosen to run to its end all the same.
         preset: Name of the preset that it was enqueued as.
         imported_from: The study and trial that it was taken from.
@@ -144,6 +145,7 @@ class TrialRecord:
     bound: float | None = None
     copied_from: int | None = None
     uncompressed_from: int | None = None
+    inherited: Row = field(default_factory=dict)
     spared: Row | None = None
     preset: str | None = None
     imported_from: str | None = None
@@ -298,6 +300,11 @@ class TrialRecord:
         return self.details.layers
 
 
+def uncompressed_epochs(record: TrialRecord) -> int | None:
+    """Epochs of its uncompressed training: none where its weights were inherited; None: there is no candidate."""
+    return None if record.candidate is None else 0 if record.inherited else record.candidate.recipe.epochs
+
+
 def is_scored(layer: Row) -> bool:
     """Whether a row of the score table holds all that the layer's part of the score is made of."""
     there = all(layer.get(key) is not None for key in ("name", "weights", "macs", "weight_bits", "activation_bits"))
@@ -363,6 +370,7 @@ _SIMPLE: Mapping[str, tuple[str, values.Reader]] = {
     "bound": ("bound", values.number),
     "copied_from": ("copied_from", values.whole),
     "dense_of": ("uncompressed_from", values.whole),
+    "inherited": ("inherited", _labels),
     "spared": ("spared", _labels),
     "preset": ("preset", values.text),
     "imported_from": ("imported_from", values.text),

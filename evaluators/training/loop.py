@@ -27,6 +27,7 @@ from slimfront.evaluators.training.progress import Meter
 from slimfront.evaluators.training.views import Views
 from slimfront.models.kernels.convolution import quick_answers
 from slimfront.models.quantization.quantizers import quantized_layers
+from slimfront.spaces.candidate import Recipe
 from slimfront.spaces.optimizers import OPTIMIZERS
 from torch import Tensor, nn
 
@@ -197,22 +198,34 @@ class _Step:
         return loss.detach()
 
     def _loss(self, inputs: Tensor, targets: Tensor, answers: Tensor | None) -> Tensor:
-        recipe = self._recipe
         logits = self._forward(inputs)
-        loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-        if self._teacher is not None and recipe.distillation > 0:
+        if self._teacher is not None and self._recipe.distillation > 0:
             with torch.no_grad(), quick_answers(self._teacher):
                 answers = self._teacher(inputs)
-        if answers is not None and recipe.distillation > 0:
-            wanted = F.log_softmax(answers.float() / recipe.temperature, dim=1)
-            given = F.log_softmax(logits / recipe.temperature, dim=1)
-            gap = F.kl_div(given, wanted, reduction="batchmean", log_target=True) * recipe.temperature**2
-            loss = torch.lerp(loss, gap, recipe.distillation)
+        loss = loss_of(logits, targets, answers, self._recipe)
         for hook in self._hooks:
             penalty = hook.penalty(self._network)
             if penalty is not None:
                 loss = loss + penalty
         return loss
+
+
+def loss_of(logits: Tensor, targets: Tensor, answers: Tensor | None, recipe: Recipe) -> Tensor:
+    """Cross-entropy, and by the recipe's `distillation` the divergence from a teacher's answers instead.
+
+    Args:
+        logits: (B, classes).
+        targets: Labels (B,), int64, or shares of each class (B, classes).
+        answers: The teacher's logits (B, classes); None: there is none.
+        recipe: Says how much each weighs (Hinton et al. 2015, arXiv:1503.02531).
+    """
+    loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    if answers is None or recipe.distillation == 0:
+        return loss
+    wanted = F.log_softmax(answers.float() / recipe.temperature, dim=1)
+    given = F.log_softmax(logits / recipe.temperature, dim=1)
+    gap = F.kl_div(given, wanted, reduction="batchmean", log_target=True) * recipe.temperature**2
+    return torch.lerp(loss, gap, recipe.distillation)
 
 
 def judge(network: nn.Module, context: TrainContext, *, last: bool) -> float | None:

@@ -1,9 +1,13 @@
-"""The store of uncompressed networks: files named by what they depend on, the least recently used dropped first."""
+"""The store of uncompressed networks: files named by what they depend on, the least recently used dropped first.
+
+And the lock for what several processes may want to train at the same time.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 LIMIT = 4 * 2**30  # bytes in a store; a small network takes one or two million
@@ -33,3 +37,17 @@ def make_room(folder: Path, limit: int = LIMIT) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             total -= size
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Only one process at a time trains what lies at `path`; the lock goes with its process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: there two may train the same, and write the same file
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -10,11 +10,10 @@ Where a student's images are only moved, the teacher answers a few views of each
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from slimfront.evaluators.data.cache import cache_folder
 from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.job import Job
 from slimfront.evaluators.training import checkpoint as files
-from slimfront.evaluators.training import views
+from slimfront.evaluators.training import store, views
 from slimfront.evaluators.training.context import Teacher, TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, half_precision, train
 from slimfront.evaluators.training.views import Views
@@ -96,7 +95,7 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, Teacher]
     network = build(candidate.architecture, data.classes, channels=data.input_shape[0], seed=TEACHER_SEED)
     in_advance = views.can_be_asked_before(job.candidate.augmentation, len(data.train), data.classes)
     rounds = candidate.recipe.epochs + (views.VIEWS if in_advance else 0)
-    with _alone(path):
+    with store.alone(path):
         context = TrainContext(
             images=data.train,
             validation=None,
@@ -136,17 +135,3 @@ def _answers(
     result = Views(torch.stack(moves), torch.stack(logits))
     files.save(path, {"moves": result.moves, "logits": result.logits}, {})
     return result
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Only one process at a time trains this teacher; the lock goes with its process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there two may train the same teacher, and write the same file
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

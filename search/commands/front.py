@@ -41,7 +41,8 @@ def front_of(
         from slimfront.studies.pictures.plots import front_plot
 
         ladder = study.identity.get("dataset") == "cifar10"
-        files["plot"] = str(front_plot(study.trials, bar, plot, ladder=ladder, axis=study.cost))
+        drawn = front_plot(study.trials, bar, plot, ladder=ladder, axis=study.cost, cloud=study.cloud)
+        files["plot"] = str(drawn)
     told = summary(study, bar)
     if importance:
         from slimfront.studies.analysis.importance import importances

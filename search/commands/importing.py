@@ -18,6 +18,7 @@ from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.launch import check_identity, only_coordinator
 from slimfront.search.own_code import changed, check_code
 from slimfront.search.proposals.drafts import Drafts
+from slimfront.search.supernet.preparation import keys_of
 from slimfront.search.terminal import Console
 from slimfront.spaces import CandidateError, SpaceError, references
 from slimfront.studies.errors import StudyError
@@ -36,6 +37,7 @@ _LEFT_OUT = {
     "outside": "outside of the space",
     "other_data": "with other data or seed",
     "other_code": "with other code of your own",
+    "other_start": "from another supernet, or none",
     "other_cost": "without a cost that this study keeps low or bounds",
     "copies": "copies of others' results",
     "unreadable": "without a record that can be read",
@@ -52,7 +54,8 @@ def import_finished(
     Returns:
         {"study", "source", "imported"} and, by what became of the other trials, "known" (they were here already),
         "outside" (candidates beyond the space), "other_data" (trained on other data or seeds), "other_code" (with
-        another source of the user's own code), "other_cost" (without a cost that this study needs), "copies" (they took
+        another source of the user's own code), "other_start" (from other weights than this study's trials start from),
+        "other_cost" (without a cost that this study needs), "copies" (they took
         over the result of another trial), "unreadable" (no record of this program, or values that are no accuracy and
         cost) and "unfinished" (stopped, failed, or still running).
 
@@ -70,7 +73,8 @@ def import_finished(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what there is to say is ours to say
     say = Console(stderr=True).say
     data = search_data(settings.dataset, data_dir=data_dir, image_size=settings.image_size, progress=say)
-    fitting, left = _sorted_out(old, settings, data.digest)
+    starts = keys_of(settings, data)
+    fitting, left = _sorted_out(old, settings, data.digest, starts)
     told = {"study": settings.name, "source": old.name, "imported": 0, **left}
     if not fitting:
         return told
@@ -86,7 +90,7 @@ def import_finished(
 
 
 def _sorted_out(
-    old: StudyRecord, settings: Settings, data_digest: str
+    old: StudyRecord, settings: Settings, data_digest: str, starts: frozenset[str]
 ) -> tuple[dict[str, TrialRecord], dict[str, int]]:
     """Trials by digest as the new study would have made them, and how many others there are, by the reason."""
     drafts = Drafts(settings.make_space())
@@ -103,6 +107,8 @@ def _sorted_out(
             left["other_data"] += 1
         elif changed(trial.code, references.sources()):
             left["other_code"] += 1
+        elif trial.inherited.get("supernet", "") not in starts:
+            left["other_start"] += 1
         elif trial.candidate.digest in fitting:
             left["known"] += 1
         else:

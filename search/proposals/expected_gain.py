@@ -17,7 +17,13 @@ _SLICES = np.concatenate((-_HALF[::-1], _HALF))
 
 
 def expected_gain(
-    mean: Array, deviation: Array, costs: Array, points: Sequence[Point], bar: float, corner: float
+    mean: Array,
+    deviation: Array,
+    costs: Array,
+    points: Sequence[Point],
+    bar: float,
+    corner: float,
+    ceilings: Array | float = 1.0,
 ) -> Array:
     """Expected growth of `slimfront.studies.front.area`, for each candidate alone, in points times decades.
 
@@ -28,6 +34,7 @@ def expected_gain(
         points: Complete trials as (accuracy, cost).
         bar: Accuracy that the front demands.
         corner: Cost at which an area ends.
+        ceilings: (n,) What can be reached at most.
     """
     inside = [point for point in points if point[0] >= bar and 0 < point[1] < corner]
     kept = [inside[index] for index in non_dominated(inside)]
@@ -36,7 +43,8 @@ def expected_gain(
     levels = np.array([bar, *(accuracy for accuracy, _ in kept)])
     own = np.log10(np.clip(costs, 1e-12, corner))
     lengths = np.clip(starts[1:], own[:, None], None) - np.clip(starts[:-1], own[:, None], None)  # (n, k)
-    reached = np.clip(mean[:, None] + deviation[:, None] * _SLICES, 0.0, 1.0)  # (n, slices)
+    highest = np.broadcast_to(ceilings, mean.shape)[:, None]
+    reached = np.clip(mean[:, None] + deviation[:, None] * _SLICES, 0.0, highest)  # (n, slices)
     heights = np.clip(reached[:, :, None] - levels, 0.0, None).mean(1)  # (n, k)
     result: Array = 100 * (lengths * heights).sum(1)
     return result

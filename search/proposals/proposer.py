@@ -13,7 +13,6 @@ sampler proposes the rest.
 from __future__ import annotations
 
 import math
-import random
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,15 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from slimfront.evaluators.scoring.cost import Rating, known_before, over
+from slimfront.search.proposals.asking import ATTEMPTS, Asking
 from slimfront.search.proposals.drafts import Draft, Drafts, Parameters
 from slimfront.search.proposals.expected_gain import expected_gain
 from slimfront.search.proposals.regression import Array, Regression, encode
 from slimfront.search.proposals.sampling import Sampling
+from slimfront.search.supernet.preparation import NOTHING, Preparation
 from slimfront.spaces import Candidate, CandidateError
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.front import Point, non_dominated
-from slimfront.studies.record import REPEATABLE, State, TrialRecord
-from slimfront.studies.sampling import seed_of
+from slimfront.studies.record import REPEATABLE, State, TrialRecord, uncompressed_epochs
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.constraint import costs_of
 
@@ -46,7 +46,7 @@ NETWORKS = 6  # dense networks that are compressed further, the most accurate an
 RATED = 4  # of the most promising, whose cost is measured instead of predicted as long as a study is young
 YOUNG = 100  # trials; then the prediction of the cost, which has no noise, is relied on
 MOST = 256  # trials that predictions learn from, the latest
-_ATTEMPTS = 20  # of the sampler to make a candidate
+LENGTH = "bits.epochs"  # the parameter that says how long a compression trains
 OVERHEAD = 0.5  # epochs that a trial costs besides its training
 
 
@@ -106,10 +106,17 @@ class Proposer:
         settings: Of the study.
         drafts: Of its space.
         rate: What is known of a candidate without training.
+        preparation: What trials start from.
     """
 
-    def __init__(self, settings: Settings, drafts: Drafts, rate: Callable[[Candidate], Rating]) -> None:
-        self._settings, self._drafts, self._rate = settings, drafts, rate
+    def __init__(
+        self,
+        settings: Settings,
+        drafts: Drafts,
+        rate: Callable[[Candidate], Rating],
+        preparation: Preparation = NOTHING,
+    ) -> None:
+        self._settings, self._drafts, self._rate, self._preparation = settings, drafts, rate, preparation
         self._sampling = Sampling(settings, drafts)
         self._bar, self._cost, self._bounds = settings.bar, settings.cost, settings.refused_above
         self._limit = min(settings.axis.corner, self._bounds.get(self._cost, math.inf))
@@ -127,6 +134,7 @@ class Proposer:
         news = [record for record in records if record.state.is_over and record.number not in self._known]
         self._known.update(record.number for record in news)
         self._sampling.learn(news)
+        self._preparation.learn(news)
         complete: list[Point] = []
         for record in news:
             if record.state == State.FAILED and record.reason in REPEATABLE:
@@ -135,7 +143,7 @@ class Proposer:
             if found is not None:
                 self._seen[record.number] = found
                 self._digests.add(found.digest)
-                if found.dense_accuracy is not None:
+                if found.dense_accuracy is not None and not record.inherited:
                     self._origins.setdefault(found.dense, found.trial)
                 if found.complete and found.accuracy is not None and found.cost is not None:
                     if found.within:
@@ -157,26 +165,45 @@ class Proposer:
 
         Raises CandidateError where nothing that the sampler chooses makes a candidate.
         """
-        ask = _Asking(self._sampling, self._drafts, number, open_trials, self._settings.seed)
+        ask = Asking(
+            self._sampling, self._drafts, number, open_trials, self._settings.seed, self._hopeless, self._now()
+        )
         open_work = [record.candidate for record in open_trials if record.candidate is not None]
         found = self._choose(ask, open_work)
-        for _ in range(_ATTEMPTS if found is None else 0):
+        for _ in range(ATTEMPTS if found is None else 0):
             found = found or ask.sampler()
         if found is None:
             raise CandidateError("What the sampler chooses makes no candidate, again and again.")
         return found
 
-    def _choose(self, ask: _Asking, open_work: Sequence[Candidate]) -> Draft | None:
+    def _now(self) -> Parameters:
+        """What the plan of the hours fixes for a trial that begins now."""
+        pace = self._preparation.pace
+        length = None if pace is None else pace.length
+        return {} if length is None else {LENGTH: length}
+
+    def _hopeless(self, draft: Draft) -> bool:
+        """Whether the cut of its shape tells that it stays below the bar."""
+        return self._preparation.ceiling(draft.candidate.architecture) < self._bar
+
+    def _choose(self, ask: Asking, open_work: Sequence[Candidate]) -> Draft | None:
         """None: there is nothing new to choose from."""
         seen = list(self._seen.values())[-MOST:]
         taken = self._digests | {candidate.digest for candidate in open_work}
         trained = {one.dense: one for one in seen if one.dense_accuracy is not None}
         busy = {candidate.uncompressed_digest for candidate in open_work} - set(trained)
+        if self._preparation.supernet is not None:
+            busy = set()  # no network is waited for: each is cut in no time
         if len(seen) < self._settings.startup_trials or len(trained) < LEAST_DENSE:
             found = self._begin(ask, trained, taken, busy, open_work)
             # In a space with a network or two, which are known soon, what is left to choose is predicted.
             if found is not None or all(one.accuracy is None for one in trained.values()):
                 return found
+        pace = self._preparation.pace
+        if pace is not None and pace.is_long:  # of those that were tried for short
+            options = self._options([ask(one.parameters) for one in seen if one.complete], trained, taken, busy)
+            if options:
+                return self._best(options, seen, list(trained.values())).draft
         generator = np.random.default_rng(ask.seed)
         proposals = [ask.sampler() for _ in range(SAMPLED)] + [ask() for _ in range(DRAWN)]
         proposals += [ask(near) for near in self._neighbours(generator)]
@@ -188,7 +215,7 @@ class Proposer:
 
     def _begin(
         self,
-        ask: _Asking,
+        ask: Asking,
         trained: Mapping[str, Seen],
         taken: set[str],
         busy: set[str],
@@ -235,13 +262,15 @@ class Proposer:
         """Those proposals that are new, once each, and whose uncompressed network is not being trained right now."""
         found: dict[str, _Option] = {}
         for draft in proposals:
-            if draft is None:
+            if draft is None or self._hopeless(draft):
                 continue
             digest, dense = draft.candidate.digest, draft.candidate.uncompressed_digest
             if digest in taken or digest in found or dense in busy:
                 continue
             known = trained[dense].dense_accuracy if dense in trained else None
-            epochs = compression_epochs(draft.candidate) + (0 if known is not None else draft.candidate.recipe.epochs)
+            epochs = compression_epochs(draft.candidate)
+            if known is None and self._preparation.supernet is None:
+                epochs += draft.candidate.recipe.epochs
             found[digest] = _Option(draft, known, OVERHEAD + epochs)
         return list(found.values())
 
@@ -249,9 +278,12 @@ class Proposer:
         """The option of the most expected gain an epoch; of those without any, the one most likely to reach the bar."""
         mean, deviation, costs, within = self._predict(options, seen, trained)
         epochs = np.array([option.epochs for option in options])
+        ceilings = np.array([self._preparation.ceiling(option.candidate.architecture) for option in options])
 
         def worth(chosen: Indices, at: Array) -> Array:
-            gain = expected_gain(mean[chosen], deviation[chosen], at, self._front, self._bar, self._limit)
+            gain = expected_gain(
+                mean[chosen], deviation[chosen], at, self._front, self._bar, self._limit, ceilings[chosen]
+            )
             hope = 1e-9 * (mean[chosen] + deviation[chosen] - self._bar)
             result: Array = np.where((at < self._limit) & within[chosen], gain / epochs[chosen] + hope, -1.0)
             return result
@@ -327,7 +359,7 @@ def _read(record: TrialRecord) -> Seen | None:
     complete = record.state == State.COMPLETE
     if candidate is None or (complete and record.cost is None):
         return None
-    last = candidate.recipe.epochs
+    last = uncompressed_epochs(record)
     dense = [point.accuracy for point in record.curve if point.phase == UNCOMPRESSED and point.epoch == last]
     return Seen(
         trial=record.number,
@@ -341,20 +373,3 @@ def _read(record: TrialRecord) -> Seen | None:
         complete=complete,
         within=not record.over,
     )
-
-
-class _Asking:
-    """Drafts for one proposal, all of its chances from one seed."""
-
-    def __init__(
-        self, sampling: Sampling, drafts: Drafts, number: int, open_trials: Sequence[TrialRecord], seed: int
-    ) -> None:
-        self._sampling, self._drafts, self._number, self._open = sampling, drafts, number, open_trials
-        self.seed = seed_of(seed, number)
-        self._chance = random.Random(self.seed)
-
-    def __call__(self, fixed: Parameters | None = None) -> Draft | None:
-        return self._drafts.drawn(self._chance, fixed)
-
-    def sampler(self) -> Draft | None:
-        return self._sampling.ask(self._number, self._open)

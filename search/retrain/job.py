@@ -53,9 +53,9 @@ def lengthened(candidate: Candidate, epochs: int) -> Candidate:
     )
 
 
-def expected_epochs(candidate: Candidate) -> int:
-    """Epochs of all phases together."""
-    return sum(candidate.phases.values())
+def expected_epochs(candidate: Candidate, *, inherits: bool = False) -> int:
+    """Epochs of all phases together; what inherits its weights has no uncompressed training."""
+    return sum(candidate.phases.values()) - (candidate.recipe.epochs if inherits else 0)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -72,8 +72,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_digest: str) -> None:
-    """Note in the seed's folder what is trained there.
+def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_digest: str, supernet: str = "") -> None:
+    """Note in the seed's folder what is trained there, and the key of the supernet that it starts from, if it does.
 
     Raises RetrainError where something else was trained there before: with another number of epochs, for example,
     which must not be chosen by test accuracy.
@@ -81,18 +81,19 @@ def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_diges
     plan = {
         "digest": digest,
         "seed": seed,
-        "epochs": expected_epochs(trained),
+        "epochs": expected_epochs(trained, inherits=bool(supernet)),
         "trained": trained.to_dict(),
         "data": data_digest,
     }
     code = references.sources(trained.to_dict())
     plan |= {"code": code} if code else {}
+    plan |= {"supernet": supernet} if supernet else {}
     found = read_json(folder / PLAN)
     if found is None:
         write_json(folder / PLAN, plan)
     elif found != plan:
         names = {"digest": "network", "data": "data set", "trained": "schedule or network", "epochs": "epochs"}
-        names["code"] = "source of your own code"
+        names |= {"code": "source of your own code", "supernet": "supernet, or none"}
         what = next(name for key, name in names.items() if found.get(key) != plan.get(key))
         told = f" ({found.get('epochs')}, now {plan['epochs']})" if what == "epochs" else ""
         raise RetrainError(

@@ -11,6 +11,7 @@ from slimfront.evaluators import outputs
 from slimfront.evaluators.scoring.cost import CostAxis
 from slimfront.evaluators.scoring.cost import check as check_cost
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
+from slimfront.evaluators.supernet.supernet import find_supernet, kept_supernet
 from slimfront.search.retrain.job import SUMMARY, RetrainError, lengthened
 from slimfront.spaces import Candidate, references
 from slimfront.studies.errors import StudyError
@@ -33,12 +34,14 @@ class Choice:
         trial: Its number in the study; None: it is from a file.
         accuracy: Validation accuracy in the search, as far as known.
         code: Hash of the source of each reference to a user's own code, as the search knew it.
+        supernet: Digest of the supernet that its weights were cut out of in the search; "": of none.
     """
 
     candidate: Candidate
     trial: int | None = None
     accuracy: float | None = None
     code: Mapping[str, Any] = field(default_factory=dict)
+    supernet: str = ""
 
     @property
     def name(self) -> str:
@@ -61,6 +64,7 @@ class Plan:
         data_digest: Of the images that an image folder has to hold; None: whatever it holds.
         axis: What the study kept low, in words.
         costs: That are measured on every network besides the score, by name.
+        inherit: Whether each starts from the weights that the search started from, instead of from scratch.
     """
 
     choices: tuple[Choice, ...]
@@ -73,6 +77,7 @@ class Plan:
     data_digest: str | None = None
     axis: CostAxis = SCORE_AXIS
     costs: tuple[str, ...] = ()
+    inherit: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -83,11 +88,32 @@ class Plan:
             raise RetrainError(f"--bar must be a share in (0, 1], such as 0.9, but got {self.bar}.")
         if not self.choices:
             raise RetrainError("There is nothing to retrain.")
+        for choice in self.choices if self.inherit else ():
+            _check_supernet(choice)
 
     def trained(self, choice: Choice) -> Candidate:
         """The candidate with the schedule that it is retrained with."""
         own = choice.candidate.recipe.epochs
         return lengthened(choice.candidate, self.epochs if self.epochs is not None else min(LONGER * own, 10_000))
+
+    def supernet(self, choice: Choice) -> Path | None:
+        """File of the supernet that the network starts from; None: it starts from scratch."""
+        return kept_supernet(choice.supernet) if self.inherit else None
+
+
+def _check_supernet(choice: Choice) -> None:
+    """Raise RetrainError where a network has no weights to inherit."""
+    if not choice.supernet:
+        raise RetrainError(f"{choice.name} did not start from a supernet in the search: leave out --inherit.")
+    try:
+        path = kept_supernet(choice.supernet)
+    except ValueError as error:  # from a study of somebody else's
+        raise RetrainError(f"{choice.name} cannot be started from its supernet: {error}") from None
+    if find_supernet(path) is None:
+        raise RetrainError(
+            f"{choice.name} started from the supernet {choice.supernet}, which is not in {path.parent}: "
+            "the search trains it again, or leave out --inherit."
+        )
 
 
 def choose(storage: str, name: str | None, trial: str | None) -> tuple[list[Choice], StudyRecord, str]:
@@ -120,7 +146,8 @@ def _choice(trial: TrialRecord, study: str) -> Choice:
 
     if trial.candidate is not None:
         accuracy = trial.accuracy if trial.state is State.COMPLETE else None
-        return Choice(trial.candidate, trial.number, accuracy, trial.code)
+        supernet = str(trial.inherited.get("supernet", ""))
+        return Choice(trial.candidate, trial.number, accuracy, trial.code, supernet)
     shown = f"Trial {trial.number} of {study}"
     if trial.state is State.FAILED:
         why = trial.why if trial.reason else "it ended before its network was known"
@@ -160,7 +187,7 @@ def make_plan(
 ) -> tuple[Plan, Path]:
     """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
-    `chosen` has trial, front, candidate and changed_code as they stand on the command line.
+    `chosen` has trial, front, candidate, inherit and changed_code as they stand on the command line.
 
     Raises:
         CodeReferenceError: A network needs code of the user's own that was not given.
@@ -200,6 +227,7 @@ def make_plan(
         data_digest=str(identity.get("data")) if dataset is None and own.startswith("folder:") else None,
         axis=SCORE_AXIS if study is None else study.cost,
         costs=costs,
+        inherit=chosen.get("inherit", False),
     )
     inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
     outputs.check_outside_data("--out", folder, plan.dataset)

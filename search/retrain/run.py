@@ -118,7 +118,9 @@ def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: st
         trained = plan.trained(choice)
         for number in range(plan.seeds):
             folder = out / choice.candidate.digest / f"seed-{number}"
-            prepare(folder, choice.candidate.digest, trained, number, data_digest)
+            supernet = plan.supernet(choice)
+            key = choice.supernet if plan.inherit else ""
+            prepare(folder, choice.candidate.digest, trained, number, data_digest, key)
             job = Job(
                 candidate=trained,
                 dataset=plan.dataset,
@@ -129,8 +131,9 @@ def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: st
                 threads=threads,
                 folder=folder,
                 costs=plan.costs,
+                supernet=supernet,
             )
-            row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained))
+            row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained, inherits=plan.inherit))
             found.append(Seed(job=job, row=row, choice=choice, result=finished(folder)))
     return sorted(found, key=lambda seed: seed.number)  # every network's first seed first
 
@@ -181,7 +184,8 @@ def _network(choice: Choice, seeds: Sequence[Seed], plan: Plan) -> dict[str, Any
         "digest": choice.candidate.digest,
         "trial": choice.trial,
         "candidate": choice.candidate.to_dict(),
-        "epochs": expected_epochs(seeds[0].job.candidate),
+        "epochs": expected_epochs(seeds[0].job.candidate, inherits=plan.inherit),
+        **({"inherited": {"supernet": choice.supernet}} if plan.inherit else {}),
         "seeds": [seed.number for seed, _ in done],
         "accuracies": [result.accuracy for _, result in done],
         **summarise([result.accuracy for _, result in done], plan.bar, choice.accuracy),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slimfront.evaluators.job import Failure, Result
@@ -31,11 +31,13 @@ class Circumstances:
         data_digest: Hash of the data and of its split.
         device: Where trainings run.
         threads: Of each training.
+        inherited: See TrialRecord.
     """
 
     data_digest: str
     device: str
     threads: int
+    inherited: Mapping[str, str] = field(default_factory=dict)
 
 
 class Endings:
@@ -62,6 +64,7 @@ class Endings:
             "device": self._circumstances.device,
             "threads": self._circumstances.threads,
             "uncompressed_from": work.uncompressed_from,
+            "inherited": self._circumstances.inherited,
             "starts": work.starts,
             "totals": _totals(rated.score),
             "score": work.score,

@@ -18,6 +18,7 @@ from slimfront.search.proposals.proposer import Proposer
 from slimfront.search.scheduling.endings import Endings
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
+from slimfront.search.supernet.preparation import NOTHING, Preparation
 from slimfront.spaces import Candidate
 from slimfront.studies.errors import StudyError
 from slimfront.studies.record import REPEATABLE, State, TrialRecord
@@ -57,6 +58,7 @@ class Intake:
         endings: Ends trials.
         judge: Knows what cannot matter.
         rate: Counts.
+        preparation: What trials start from.
     """
 
     def __init__(
@@ -67,11 +69,14 @@ class Intake:
         endings: Endings,
         judge: Judge,
         rate: Rate,
+        preparation: Preparation = NOTHING,
     ) -> None:
         self._store, self._ownership, self._settings = store, ownership, settings
         self._endings, self._judge, self._rate = endings, judge, rate
         self._drafts = Drafts(settings.make_space())
-        self._proposer = Proposer(settings, self._drafts, rate)
+        self._proposer = Proposer(settings, self._drafts, rate, preparation)
+        self._preparation = preparation
+        self._enqueued: set[int] = set()  # what somebody wants tried is not judged by the cut of its shape
         self._copies = self._impossible = 0
         self.in_training: dict[str, Work] = {}
         self.saturated = False
@@ -108,7 +113,8 @@ class Intake:
         work = self._worked_out(number)
         if work is None:
             return f"trial {number}: {self._store.trials[number].why}: {self.last_problem}"
-        settled = self._settled(work)
+        known = 1.0 if number in self._enqueued else self._preparation.ceiling(work.candidate.architecture)
+        settled = self._settled(work, known)
         if settled is not None:
             return f"trial {number}: {settled}"
         self._copies = 0
@@ -158,6 +164,8 @@ class Intake:
             if chosen is None:
                 return None
             begun = self._store.begin(chosen.draft.parameters, chosen.draft.distributions, chosen.attributes)
+        else:
+            self._enqueued.add(begun)
         self._ownership.take(begun)
         return begun
 
@@ -208,12 +216,15 @@ class Intake:
         self._store.complete_parameters(record.number, draft.parameters, draft.distributions)
         return draft.candidate
 
-    def _settled(self, work: Work) -> str | None:
-        """Take over the result of an earlier trial with the same candidate, wait for it, or refuse it; None: train."""
+    def _settled(self, work: Work, ceiling: float = 1.0) -> str | None:
+        """Take over the result of an earlier trial with the same candidate, wait for it, or refuse it; None: train.
+
+        `ceiling` is what it can reach at most.
+        """
         if self._ownership.shared:  # others may have ended it while this candidate was chosen
             self._store.refresh()
         self._judge.learn(self._store.trials)
-        verdict = self._judge.before(work.cost, work.rated.costs)
+        verdict = self._judge.before(work.cost, work.rated.costs, ceiling)
         if verdict is not None:
             self._endings.stopped(work, verdict)
             return f"not trained, {verdict.text}"

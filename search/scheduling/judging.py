@@ -10,9 +10,10 @@ from typing import Any
 
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.early_stopping import Finished, Position, Rules, Running, Verdict, decide
+from slimfront.search.proposals.proposer import compression_epochs
 from slimfront.spaces import Candidate, method_name
 from slimfront.spaces.candidate import UNCOMPRESSED
-from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.record import State, TrialRecord, uncompressed_epochs
 
 
 @functools.lru_cache(maxsize=4096)
@@ -53,8 +54,9 @@ class Judge:
         rules: How bold the stops are.
     """
 
-    def __init__(self, bar: float, rules: Rules, data_digest: str) -> None:
-        self._bar, self.rules, self._data_digest = bar, rules, data_digest
+    def __init__(self, bar: float, rules: Rules, data_digest: str, *, inherits: bool = False) -> None:
+        """`inherits` says whether trials start from a supernet."""
+        self._bar, self.rules, self._data_digest, self._inherits = bar, rules, data_digest, inherits
         self._finished: dict[int, Finished] = {}
         self._known: set[int] = set()
 
@@ -67,9 +69,16 @@ class Judge:
                 if found is not None:
                     self._finished[record.number] = found
 
-    def before(self, cost: float | None, costs: Mapping[str, float]) -> Verdict | None:
-        """Whether training can be spared altogether: by the study's cost, None where it is not known, and all known."""
-        return decide(Running(cost, "", costs=costs), list(self._finished.values()), self._bar, self.rules)
+    def before(self, cost: float | None, costs: Mapping[str, float], ceiling: float = 1.0) -> Verdict | None:
+        """Whether training can be spared altogether.
+
+        Args:
+            cost: The study's; None where it is not known.
+            costs: All that are known.
+            ceiling: What it can reach at most.
+        """
+        running = Running(cost, "", costs=costs, ceiling=ceiling)
+        return decide(running, list(self._finished.values()), self._bar, self.rules)
 
     def after(self, candidate: Candidate, cost: float | None, curve: Sequence[Epoch]) -> Verdict | None:
         """Whether a trial stops after the last epoch of `curve`."""
@@ -86,6 +95,7 @@ class Judge:
             traits=traits_of(candidate),
             dense=dense[0] if dense else None,
             last=not _trains_after(candidate, last.stage),
+            length=compression_epochs(candidate) if self._inherits else 0,
         )
         return decide(running, list(self._finished.values()), self._bar, self.rules)
 
@@ -98,7 +108,7 @@ class Judge:
         }
         complete = record.state == State.COMPLETE
         if not complete:
-            if (UNCOMPRESSED, candidate.recipe.epochs) not in curve:
+            if (UNCOMPRESSED, uncompressed_epochs(record)) not in curve:
                 return None
             curve = {position: value for position, value in curve.items() if position[0] == UNCOMPRESSED}
         return Finished(
@@ -111,6 +121,7 @@ class Judge:
             network=candidate.uncompressed_digest,
             complete=complete,
             within=not record.over,
+            length=compression_epochs(candidate) if record.inherited else 0,
         )
 
 

@@ -63,6 +63,7 @@ class Desk:
         endings: Ends them.
         judge: Stops them early.
         clock: Of the study.
+        fits: Whether a trial that begins now comes to its end in time, as far as there is a plan.
     """
 
     settings: Settings
@@ -72,6 +73,7 @@ class Desk:
     endings: Endings
     judge: Judge
     clock: StudyClock
+    fits: Callable[[], bool] = lambda: True
 
 
 class Scheduler:
@@ -100,7 +102,7 @@ class Scheduler:
         if self._taken_up:
             return self._task(self._taken_up.popleft())
         intake = self._desk.intake
-        if intake.saturated or intake.exhausted():
+        if intake.saturated or intake.exhausted() or not self._desk.fits():
             return None
         work = intake.next()
         if isinstance(work, Work):

@@ -113,10 +113,22 @@ class Evaluator(Generic[Result]):
         self._generator: Generator[Epoch, None, Result] | None = None
         self._own: Path | None = None
         self._sent: dict[str, tuple[int, int]] = {}
+        self._cuts: Path | None = None
 
-    def begin(self, job: Job, mark: str, files: Files) -> None:
-        """Get ready for a job; `mark` is what the mark in its folder says where this node sees that folder."""
+    def begin(self, job: Job, mark: str, files: Files, supernet: bytes | None = None) -> None:
+        """Get ready for a job.
+
+        Args:
+            job: What is done.
+            mark: What the mark in its folder says where this node sees that folder.
+            files: Of that folder, for a node that does not.
+            supernet: The same of the job's supernet.
+        """
         self.stop()
+        if job.supernet is not None and supernet is not None and not job.supernet.exists():
+            self._cuts = self._cuts or Path(tempfile.mkdtemp(prefix="slimfront-"))  # as long as the actor lives
+            outputs.write(self._cuts / job.supernet.name, supernet)
+            job = dataclasses.replace(job, supernet=self._cuts / job.supernet.name)
         if job.folder is not None and not _sees(job.folder, mark):
             self._own = Path(tempfile.mkdtemp(prefix="slimfront-"))
             _write(self._own, files)
@@ -239,7 +251,8 @@ class RayWorkers(Generic[Result]):
             (task.folder / _MARK).write_text(mark)
             files = {name: (task.folder / name).read_bytes() for name in _state(task.folder)}
         self._folders[slot] = task.folder
-        self._actors[slot].begin.remote(task, mark, files)
+        supernet = task.supernet.read_bytes() if task.supernet is not None else None
+        self._actors[slot].begin.remote(task, mark, files, supernet)
         self._next[slot] = self._actors[slot].advance.remote()
 
     def next(self, timeout: float) -> tuple[int, Message[Result]] | None:

@@ -30,7 +30,7 @@ from slimfront.studies.dashboard.panels import importance_figure, spending_figur
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.pictures.figures import curves_figure, front_figure
 from slimfront.studies.store.read_only import open_existing
-from slimfront.studies.store.study import StudyStore, optuna_study
+from slimfront.studies.store.study import StudyStore, optuna_study, read_details
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
@@ -49,7 +49,7 @@ def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) ->
         bar: Accuracy that the front demands.
         axis: What it keeps low, in words.
     """
-    store.retries(store.details.read_ahead)  # curves of every trial
+    read_details(store)  # curves of every trial
     trials, study = store.trials, optuna_study(store)
     figures = {
         FRONT_PANEL: front_figure(trials, bar, axis),

@@ -65,6 +65,13 @@ def costs(value: Any) -> dict[str, float]:
     return {str(text(key)): float(entry) for key, entry in mapping(value).items() if cost(entry) is not None}
 
 
+def points(value: Any) -> tuple[tuple[float, float], ...]:
+    """(accuracy, cost) of networks, from a list of pairs."""
+    rows = value[:MOST_ENTRIES] if isinstance(value, list) else []
+    pairs = [row for row in rows if isinstance(row, list) and len(row) == 2]
+    return tuple((row[0], row[1]) for row in pairs if share(row[0]) is not None and cost(row[1]) is not None)
+
+
 def total(value: Any) -> float | None:
     """A score, or a part of one, which may be nothing."""
     return number(value, 0, LARGEST_SCORE)

@@ -29,6 +29,7 @@ from slimfront.studies.store.constraint import is_feasible
 
 INK, DARK, MUTED, GRID = "#222222", "#4a4d52", "#6b6f76", "#e7e8ea"
 BLUE, SKY, ORANGE, GREY = "#0072B2", "#56B4E9", "#D55E00", "#a8acb3"
+CUTS = "cuts of the supernet"
 LEAST_SPAN = 0.03  # of accuracy below the bar that is always shown
 LEGEND = 34  # typographic points from the axes down to the legend: ticks and the axis's name lie in between
 LONGEST_TITLE = 66  # characters that go beside each other in large letters
@@ -97,6 +98,7 @@ def front_plot(
     name: str = "",
     ladder: bool | None = None,
     axis: CostAxis = SCORE_AXIS,
+    cloud: Sequence[Point] = (),
 ) -> Path:
     """Draw accuracy against cost as PNG, 2,000 pixels wide, as SVG or as PDF; folders that are missing are made.
 
@@ -111,6 +113,7 @@ def front_plot(
         ladder: Whether to mark the reference ladder; None: where every record says that the data are CIFAR-10. Its
             networks have a score; beside another cost there is none.
         axis: The cost, in words.
+        cloud: Networks that are no trials, cuts of a supernet: small and grey, behind everything.
 
     Raises:
         OutputError: The file has another ending.
@@ -120,7 +123,7 @@ def front_plot(
     figure = Figure(figsize=(10, 6.4), dpi=200, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.07, 0.145, 0.905, 0.715))
-    draw_front(axes, trials, bar, marks, axis)
+    draw_front(axes, trials, bar, marks, axis, cloud)
     title = finding(trials, bar, axis)
     size = 14 * min(1.0, LONGEST_TITLE / len(title))
     figure.text(0.07, 0.945, title, parse_math=False, fontsize=size, fontweight="bold", color=INK)
@@ -158,7 +161,12 @@ def _limits(points: Sequence[Point], bar: float, marks: Sequence[Rung]) -> tuple
 
 
 def draw_front(
-    axes: Axes, trials: Sequence[TrialRecord], bar: float, marks: Sequence[Rung], axis: CostAxis = SCORE_AXIS
+    axes: Axes,
+    trials: Sequence[TrialRecord],
+    bar: float,
+    marks: Sequence[Rung],
+    axis: CostAxis = SCORE_AXIS,
+    cloud: Sequence[Point] = (),
 ) -> None:
     """The whole picture on empty axes of a figure with an Agg canvas; `marks` are the ladder's rungs to show."""
     best, kinds = sort_kinds(trials, bar)
@@ -184,6 +192,10 @@ def draw_front(
             shares = [100 * accuracy for accuracy in accuracies]
             axes.scatter(costs, shares, label=labels[kind], zorder=2 + order / 10, **style)
 
+    inside = [(cost, 100 * accuracy) for accuracy, cost in cloud if left <= cost <= right and low <= accuracy <= high]
+    if inside:
+        across, up = zip(*inside, strict=True)
+        axes.scatter(across, up, s=5, color=GREY, alpha=0.5, linewidths=0, zorder=1.2, label=CUTS)
     axes.axhline(100 * bar, color=ORANGE, linewidth=1.2, zorder=1.5)
     corners = _draw_front(axes, best_points, right) if best_points else []
     if marks:

@@ -14,7 +14,7 @@ from scipy.optimize import isotonic_regression
 from slimfront.evaluators.scoring.cost import CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.spending import Ending
-from slimfront.studies.front import front
+from slimfront.studies.front import Point, front
 from slimfront.studies.pictures.plots import (
     BLUE,
     GREY,
@@ -40,11 +40,18 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def front_svg(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS, *, height: float = 4.4) -> str:
+def front_svg(
+    trials: Sequence[TrialRecord],
+    bar: float,
+    axis: CostAxis = SCORE_AXIS,
+    *,
+    height: float = 4.4,
+    cloud: Sequence[Point] = (),
+) -> str:
     """Accuracy against cost, with the bar, all finished trials, and on CIFAR-10 the reference ladder."""
     figure = _figure(7.2, height)
     axes = figure.add_axes((0.085, 0.215, 0.905, 0.77))
-    draw_front(axes, trials, bar, marks_of(axis) if is_cifar10(trials) else (), axis)
+    draw_front(axes, trials, bar, marks_of(axis) if is_cifar10(trials) else (), axis, cloud)
     return to_svg(figure, "front", f"Accuracy against {axis.title}. {finding(trials, bar, axis)}.")
 
 

@@ -23,7 +23,7 @@ def report(story: Story) -> str:
         "report.html",
         story=story,
         finding=finding(story.trials, story.bar, story.axis),
-        front_picture=Markup(front_svg(story.trials, story.bar, story.axis)),
+        front_picture=Markup(front_svg(story.trials, story.bar, story.axis, cloud=story.cloud)),
         spending_picture=Markup(spending_svg(trained)) if trained else None,
         curves_picture=Markup(curves) if curves else None,
         worked_rows=worked_rows(best.layers) if best and best.layers else None,

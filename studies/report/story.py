@@ -83,6 +83,7 @@ class Story:
         trials: All of them.
         axis: What it keeps low, in words.
         bounds: On costs, by name.
+        cloud: See StudyRecord.
         front: Its networks by ascending cost.
         nearest: The most accurate ones, where the front is empty.
         hypervolume: Of the front.
@@ -116,6 +117,7 @@ class Story:
     rank_correlation: float | None = None
     test_evaluations: int = 0
     commands: tuple[str, ...] = ()
+    cloud: tuple[tuple[float, float], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -202,6 +204,7 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         seed=identity.get("seed"),
         trials=trials,
         axis=study.cost,
+        cloud=study.cloud,
         bounds=identity.get("max") or {},
         front=_networks(found),
         nearest=() if found else _networks(nearest(trials)),

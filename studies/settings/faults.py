@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import typing
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from slimfront.studies.foreign.text import visible
 _LONGEST_LINE = 1000  # characters
 _LARGE = 1e12  # a limit from here on is there for the machine's sake, and nobody is told of it
 _KINDS = {"integer": "a whole number", "number": "a number", "string": "a text", "object": "a table"}
+_SELDOM = ("supernet.",)  # tables that most studies lack
 # Errors of a value that is of the right type: the limits alone are told.
 _OUTSIDE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
@@ -76,12 +78,20 @@ def _lines(error: Mapping[str, Any], model: type[BaseModel], place: str) -> Iter
 def _table(model: type[BaseModel], names: tuple[str, ...]) -> Mapping[str, Any]:
     """The schemas of a table's keys: of the settings themselves, or of a table in them."""
     for name in names:
-        kind = model.model_fields[name].annotation
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        kind = _model_in(model.model_fields[name].annotation)
+        if kind is None:
             inside = _schema(model)["properties"][name].get("additionalProperties", {})
             return defaultdict(functools.partial(dict, inside if isinstance(inside, dict) else {}))  # of any key
         model = kind
     return _schema(model)["properties"]  # type: ignore[no-any-return]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings that a key holds, perhaps or always; None: it holds none."""
+    for kind in typing.get_args(annotation) or (annotation,):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 @functools.cache
@@ -101,7 +111,8 @@ def _elsewhere(word: str, model: type[BaseModel]) -> str:
     keys += [f"{table}.{key}" for table in model.model_fields for key in _table(model, (table,))]
     tables = {key.rpartition(".")[0] for key in keys}
     found = [key for key in (*keys, *sorted(tables)) if key.endswith(f".{word}")]
-    return f"did you mean {min(found, key=lambda key: key.count('.'))}? " if found else ""
+    found.sort(key=lambda key: (key.startswith(_SELDOM), key.count(".")))
+    return f"did you mean {found[0]}? " if found else ""
 
 
 def allowed(schema: Mapping[str, Any], *, with_kind: bool = True) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import Space, SpaceError, presets
-from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
+from slimfront.studies.foreign.values import LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings.checks import (
@@ -28,19 +28,10 @@ from slimfront.studies.settings.checks import (
 )
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
+from slimfront.studies.settings.supernet import SupernetTable, checked
+from slimfront.studies.settings.types import Count, Positive, Share, Table
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
 Bound = Annotated[float, Field(gt=0, le=LARGEST)]
-
-
-class Table(BaseModel):
-    """What the tables of a study file have in common: no other keys, and no value of another type than is written."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class EarlyStopping(Table):
@@ -85,7 +76,7 @@ class Settings(Table):
     """Candidates above this score are not trained; absent: no limit."""
     cost: CostName = SCORE.name
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
-    max: dict[str, Bound] = {}
+    max: dict[str, Bound] = Field(default={})
     """Bounds by the costs' names: a trial above one is not feasible."""
     measure: CostNames = ()
     """Costs that are recorded besides."""
@@ -93,6 +84,8 @@ class Settings(Table):
     """Side in pixels that an image folder's pictures are resized to."""
     early_stopping: EarlyStopping = EarlyStopping()
     """Rules of early stopping; what is absent has its default."""
+    supernet: SupernetTable | None = None
+    """One training for all shapes of the space, which trials start from; absent: each has a training of its own."""
 
     def __init__(self, /, **values: Any) -> None:
         """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
@@ -142,6 +135,11 @@ class Settings(Table):
         if value is not None:
             check_image_size(info.data.get("dataset", "folder:"), value)
         return value
+
+    @field_validator("supernet")
+    @classmethod
+    def _fits_the_space(cls, value: SupernetTable | None, info: ValidationInfo) -> SupernetTable | None:
+        return checked(value, Space(info.data["space"]) if "space" in info.data else None)
 
     @property
     def axis(self) -> CostAxis:
@@ -198,6 +196,7 @@ class Settings(Table):
         return {
             **({} if self.cost == SCORE.name else {"cost": self.cost}),
             **({"max": dict(self.max)} if self.max else {}),
+            **({} if self.supernet is None else {"supernet": self.supernet.identity()}),
             "dataset": self.dataset,
             "image_size": self.image_size,
             "bar": self.bar,

@@ -10,6 +10,7 @@ not be together, and what a user's own members take, only the command itself say
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST
 from slimfront.spaces import presets
-from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER
+from slimfront.spaces.candidate import GRANULARITIES, UNCOMPRESSED_TEACHER, Augmentation, Recipe
 from slimfront.spaces.criteria import METHODS, NO_METHOD
 from slimfront.spaces.domain import MOST_CHOICES
 from slimfront.spaces.family import FAMILIES, Axis
@@ -26,6 +27,7 @@ from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.space import known_keys
 from slimfront.studies.sampling import SAMPLERS
 from slimfront.studies.settings.model import EarlyStopping, Settings
+from slimfront.studies.settings.supernet import SupernetTable
 
 FILE = Path(__file__).parent.parent / "schema.json"
 
@@ -39,6 +41,10 @@ def study_schema() -> dict[str, Any]:
     schema.pop("$defs", None)
     properties = schema["properties"]
     properties["early_stopping"] = EarlyStopping.model_json_schema()
+    properties["supernet"] = SupernetTable.model_json_schema()
+    for name, part in (("recipe", Recipe), ("augmentation", Augmentation)):
+        keys: dict[str, Any] = {field.name: {} for field in dataclasses.fields(part) if field.name != "epochs"}
+        properties["supernet"]["properties"][name] |= {"properties": keys, "additionalProperties": False}
     space, definitions = _space()
     properties["space"] = {"description": properties["space"]["description"], **space}
     properties["sampler"] |= {"anyOf": _names(SAMPLERS.names)}

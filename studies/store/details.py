@@ -7,7 +7,7 @@ machine that it was trained with. Studies written before there was this table ha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy
@@ -56,12 +56,16 @@ class DetailsTable:
             text = connection.execute(query).scalar()
         return _parsed(text)
 
-    def read_ahead(self) -> None:
-        """Read those of all trials at once, for somebody who is about to look at each."""
+    def read_ahead(self, numbers: Collection[int]) -> None:
+        """Read those of many trials at once, for somebody who is about to look at each.
+
+        They have ended: those of a running trial change, and would be looked at as they are now.
+        """
         if self._exists:
             query = sqlalchemy.select(TABLE.c.number, TABLE.c.json).where(TABLE.c.study_id == self._study_id)
             with self._engine.connect() as connection:
-                self._at_once = {number: _parsed(text) for number, text in connection.execute(query)}
+                rows = connection.execute(query)
+                self._at_once = {number: _parsed(text) for number, text in rows if number in numbers}
 
     def write(self, number: int, details: Mapping[str, Any]) -> None:
         """Replace those of one trial."""

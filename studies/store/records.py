@@ -26,6 +26,7 @@ class StudyRecord:
         identity: Settings that the study was begun with; empty for a study of another program.
         seconds: That searches have worked on it.
         cost: What it keeps low, in words.
+        cloud: (accuracy, cost) of cuts of its supernet, before any training of their own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StudyRecord:
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     cost: CostAxis = SCORE_AXIS
+    cloud: tuple[tuple[float, float], ...] = ()
 
     @property
     def bar(self) -> float:

@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 CONSTRAINTS = "constraints"  # Optuna's name for the list of violations, which the dashboard reads, too
 FIXED = "fixed_params"  # Optuna's name for the parameters that an enqueued trial is given
+CLOUD = "cloud"  # the study's attribute with what its supernet's cuts are worth
 _LOCK = 0x511F  # our part of the key of PostgreSQL's advisory lock; the other is the study
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -264,6 +265,11 @@ def cost_of(store: StudyStore) -> CostAxis:
     return axis_of(identity_of(store), store.attributes.get(COST))
 
 
+def read_details(store: StudyStore) -> None:
+    """Read the details of all trials that have ended at once, for somebody who is about to look at each."""
+    store.retries(store.details.read_ahead, {record.number for record in store.trials if record.state.is_over})
+
+
 def snapshot(store: StudyStore) -> StudyRecord:
     """The study as it is known now, for those who read it."""
     return StudyRecord(
@@ -273,6 +279,7 @@ def snapshot(store: StudyStore) -> StudyRecord:
         identity=identity_of(store),
         cost=cost_of(store),
         seconds=values.amount(store.attributes.get("seconds_worked")) or 0.0,
+        cloud=values.points(store.attributes.get(CLOUD)),
     )
 
 

@@ -41,6 +41,7 @@ def full(**changes: Any) -> TrialRecord:
         "costs": {"mine.py:JOULES": 0.5, "file_bytes": 12_345.0},
         "over": {"file_bytes": 10_000.0},
         "code": {"mine.py:PLAIN": "0123456789abcdef"},
+        "inherited": {"supernet": "0123456789abcdef"},
     }
     return made_trial(0, 0.91, 0.05, **(known | changes))
 

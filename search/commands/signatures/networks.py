@@ -76,6 +76,9 @@ def retrain(
     name: Name = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network, with seeds from 0 on.")] = 5,
     epochs: Annotated[int | None, typer.Option(help="Of dense training; default: three times the search's.")] = None,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="Start from the search's supernet, as the trial did, not from scratch.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of results and checkpoints; default: runs/final/....")
     ] = None,
@@ -97,6 +100,7 @@ def retrain(
 
     given.give(allow)
     chosen = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
+    chosen["inherit"] = inherit
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
     options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
     how, summary = run(plan, options)

@@ -41,6 +41,7 @@ Allow = Annotated[
         help="Import this code of your own, which a candidate names; may be given several times.",
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With [supernet]: print the plan of the hours, and end.")]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]

@@ -38,6 +38,7 @@ def search(
         bool, typer.Option("--wait", help="Wait where another search is using the same SQLite file, until it ends.")
     ] = False,
     changed_code: given.ChangedCode = False,
+    dry_run: given.DryRun = False,
     verbose: given.Verbose = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +52,11 @@ def search(
     options = Options(
         storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code, wait=wait
     )
+    if dry_run:
+        from slimfront.search.supernet.planning import print_plan
+
+        print_plan(settings, options, as_json)
+        return
     outcome, summary, files = launch(settings, options)
     if as_json:
         print_json(summary)
