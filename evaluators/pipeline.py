@@ -185,7 +185,7 @@ class Pipeline:
             report = yield from phase.run(self.network, context)
         except PruningError as error:
             raise TrainingError("pruning", str(error)) from None
-        if report is not None and not report.met:
+        if report is not None and (report.left or not report.met):
             self.notes.append(report.message)
 
     def _file(self, phase: str) -> Path | None:
