@@ -14,18 +14,13 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
+from slimfront.evaluators.compression import Compression
 from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.job import Job, Result
-from slimfront.evaluators.pruning.accounting import account
-from slimfront.evaluators.pruning.errors import PruningError
-from slimfront.evaluators.pruning.masks import copy_network, finalise
-from slimfront.evaluators.pruning.phase import PruningPhase
-from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.pruning.masks import copy_network
 from slimfront.evaluators.pruning.slimming import SlimmingPenalty
-from slimfront.evaluators.quantization import QuantizationPhase
 from slimfront.evaluators.scoring.cost import CostError, Subject, measure
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training import store
@@ -33,10 +28,9 @@ from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
 from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
-from slimfront.models.network import Network
-from slimfront.models.quantization.conversion import deploy
 from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
+from torch import nn
 
 # Raised whenever a change makes an uncompressed training come to other numbers: networks stored before no longer count.
 TRAINING_VERSION = 3
@@ -93,7 +87,7 @@ def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
     )
 
 
-def measured_costs(job: Job, network: Network, input_shape: tuple[int, int, int], counted: Score) -> dict[str, float]:
+def measured_costs(job: Job, network: nn.Module, input_shape: tuple[int, int, int], counted: Score) -> dict[str, float]:
     """The costs that a job asks for, by name, on a copy of its finished network. Raises TrainingError."""
     if not job.costs:
         return {}
@@ -102,13 +96,6 @@ def measured_costs(job: Job, network: Network, input_shape: tuple[int, int, int]
         return measure(job.costs, subject)
     except CostError as error:
         raise TrainingError("cost", str(error)) from None
-
-
-class Phase(Protocol):
-    """A part of the pipeline: changes a network, and trains it."""
-
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, Report | None]:
-        """Yield after every epoch; return what was removed, if it is a phase that removes something."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +108,7 @@ class UncompressedPhase:
 
     penalty: float = 0.0
 
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, None]:
+    def run(self, network: nn.Module, context: TrainContext) -> Generator[Epoch, None, None]:
         """Train from fresh weights."""
         hooks = (*context.hooks, SlimmingPenalty(self.penalty)) if self.penalty else context.hooks
         yield from train(network, replace(context, recipe=context.recipe.uncompressed, hooks=hooks))
@@ -149,11 +136,11 @@ class Pipeline:
             device=torch.device(job.device),
             preview=True,
         )
-        self.network: Network = build(
+        self.network: nn.Module = build(
             job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
         )
-        self.notes: list[str] = []
-        self.facts: dict[str, Any] = {}
+        self._compression = Compression(job.candidate.pruning, job.candidate.bits)
+        self.notes, self.facts = self._compression.notes, self._compression.facts
 
     def run(self) -> Iterator[Epoch]:
         """All phases of the candidate; yields after every epoch. Raises TrainingError."""
@@ -164,29 +151,11 @@ class Pipeline:
             context = replace(context, teacher=(yield from teacher_for(self._job, self._data)))
         filters = candidate.pruning.filters
         uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)
-        yield from self._run(uncompressed, replace(context, checkpoint=self._uncompressed_file()))
+        train_first = replace(context, checkpoint=self._uncompressed_file())
+        yield from self._compression.part(uncompressed, self.network, train_first)
         if candidate.recipe.teacher == UNCOMPRESSED_TEACHER and candidate.is_compressed:
             context = replace(context, teacher=copy_network(self.network).requires_grad_(False).eval())
-        steps = [step for step in (filters, candidate.pruning.weights) if step is not None]
-        if steps:
-            before = score(self.network, self._data.input_shape)
-            for step in steps:
-                yield from self._run(PruningPhase(step), replace(context, checkpoint=self._file(step.granularity)))
-            pruned = score(self.network, self._data.input_shape)
-            self.facts["account"] = account(before, pruned, candidate.pruning).to_dict()
-        if candidate.bits.is_float:
-            deploy(self.network)
-        else:
-            yield from self._run(QuantizationPhase(candidate.bits), replace(context, checkpoint=self._file("bits")))
-        finalise(self.network)
-
-    def _run(self, phase: Phase, context: TrainContext) -> Iterator[Epoch]:
-        try:
-            report = yield from phase.run(self.network, context)
-        except PruningError as error:
-            raise TrainingError("pruning", str(error)) from None
-        if report is not None and (report.left or not report.met):
-            self.notes.append(report.message)
+        yield from self._compression.run(self.network, context, self._file)
 
     def _file(self, phase: str) -> Path | None:
         folder = self._job.folder

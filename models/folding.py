@@ -7,6 +7,7 @@ gamma / sqrt(variance + eps), its bias is beta - mean times that scale (Jacob et
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TypeVar
 
@@ -24,16 +25,19 @@ class FoldingError(ValueError):
 def foldable_pairs(network: nn.Module) -> dict[str, str]:
     """Names of the convolutions that a batch norm directly follows: {convolution: batch norm}.
 
-    Blocks say so in their attribute `foldable`; in an `nn.Sequential` it is the next module. A norm that is
-    folded already, or that keeps no running statistics, is not among them.
+    Blocks say so in their attribute `foldable`; in an `nn.Sequential` it is the next module, unless one of the two
+    stands elsewhere, too. A norm that is folded already, or that keeps no running statistics, is not among them.
     """
     modules = dict(network.named_modules())
+    places = Counter(module for _, module in network.named_modules(remove_duplicate=False))
+    shared: set[nn.Module | None] = {module for module, count in places.items() if count > 1}
     pairs = {}
     for name, module in modules.items():
         declared = list(getattr(module, "foldable", ()))
-        if isinstance(module, nn.Sequential):
-            children = list(module._modules)
-            declared += list(pairwise(children))
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            declared += [
+                pair for pair in pairwise(module._modules) if shared.isdisjoint(map(module._modules.get, pair))
+            ]
         for first, second in declared:
             conv, norm = (f"{name}.{child}" if name else child for child in (first, second))
             if isinstance(modules.get(conv), nn.Conv2d) and _is_foldable(modules.get(norm)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from slimfront.models.layout import fit_layout
 from slimfront.spaces.candidate import Architecture
 from slimfront.spaces.own.network_class import NetworkClass
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ def _called(family: NetworkClass, told: dict[str, Any]) -> Any:
 
 
 def check_network(network: nn.Module, called: str, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Make sure that a network classifies images of that shape, in training and in evaluation; it stays the same.
+    """Make sure that a network classifies images of that shape, in training and in evaluation; its numbers stay.
 
     Raises:
         OwnNetworkError: It raises, gives no (N, classes) tensor, or holds numbers that are not finite.
@@ -90,6 +91,7 @@ def check_network(network: nn.Module, called: str, input_shape: tuple[int, int, 
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             for training in (False, True):
                 _check_logits(network.train(training)(images), called, classes, training)
+            fit_layout(network, images)
     except OwnNetworkError:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's network raises

@@ -9,15 +9,17 @@ import json
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from slimfront.evaluators import outputs
 from slimfront.evaluators.data.splits import FinalData, SearchData
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.models.network import Network
 from slimfront.search.retrain.final_test import FinalTest
 from slimfront.spaces import Candidate, references
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"  # in a seed's folder
 SUMMARY = "summary.json"  # in the folder of all
@@ -165,7 +167,7 @@ def finished(folder: Path) -> Result | None:
         return None
 
 
-def _save_artifact(job: Job, network: Network, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
+def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
     """Write the network as one file in the seed's folder and verify it there; returns what is wrong with it.
 
     The test images stay closed: the accuracy was just measured, and what is verified is that the file holds this very

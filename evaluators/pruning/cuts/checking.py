@@ -144,9 +144,9 @@ def _difference(tried: _Copy, groups: Sequence[Group], gone: Mapping[str, Tensor
         return f"cut, it does not run: {_line(error)}"
     if cut.shape != silent.shape:
         return f"its filters are the network's outputs: {tuple(silent.shape)[1:]} would become {tuple(cut.shape)[1:]}"
-    scale, error = float(silent.abs().max()), float((cut - silent).abs().max())
-    if not error <= _TOLERANCE[silent.dtype] * max(scale, 1e-12):  # NaN is not
-        share = f"{error / scale:.0%}" if 0 < scale < float("inf") else "all"
+    scale, off = float(silent.abs().max()), float((cut - silent).abs().max())
+    if not off <= _TOLERANCE[silent.dtype] * max(scale, 1e-12):  # NaN is not
+        share = f"{off / scale:.0%}" if 0 < scale < float("inf") else "all"
         return f"cut, it computes something else than with the filters silent: outputs are off by {share}"
     return None
 
