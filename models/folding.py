@@ -18,6 +18,10 @@ from torch.nn.utils.parametrize import is_parametrized
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
+class Folded(nn.Identity):
+    """Where a batch norm was that the convolution before it has taken up."""
+
+
 class FoldingError(ValueError):
     """A batch norm that cannot be folded."""
 
@@ -48,8 +52,8 @@ def foldable_pairs(network: nn.Module) -> dict[str, str]:
 def fold_batch_norm(network: AnyNetwork) -> AnyNetwork:
     """Fold every batch norm that directly follows a convolution, in place, and return the network.
 
-    The folded norms become `nn.Identity`, the convolutions have a bias. In evaluation mode the logits are the same up
-    to rounding. Weights masked by `torch.nn.utils.prune` stay masked. A layer that has to do more than scale its weight
+    The folded norms become `Folded`, the convolutions have a bias. In evaluation mode the logits are the same up to
+    rounding. Weights masked by `torch.nn.utils.prune` stay masked. A layer that has to do more than scale its weight
     (a quantizer's steps grow with the filters) offers a method `scale_filters(scale)`, which is called instead with the
     signed scale (outputs,).
 
@@ -63,7 +67,7 @@ def fold_batch_norm(network: AnyNetwork) -> AnyNetwork:
     for conv, norm in pairs.items():
         _fold(network.get_submodule(conv), network.get_submodule(norm))
         parent, _, child = norm.rpartition(".")
-        setattr(network.get_submodule(parent), child, nn.Identity())
+        setattr(network.get_submodule(parent), child, Folded())
     return network
 
 

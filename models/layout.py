@@ -29,7 +29,8 @@ def fit_layout(network: nn.Module, image: Tensor) -> None:
         return
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
-        network(image.contiguous(memory_format=torch.channels_last))
+        # A clone, as one channel is in both orders at once, and would stay as it is.
+        network(image.clone(memory_format=torch.channels_last))
     except RuntimeError:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         network.__dict__[_PLAIN] = True
@@ -37,4 +38,7 @@ def fit_layout(network: nn.Module, image: Tensor) -> None:
 
 
 def _plain(_network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
+    # A clone, as one channel is in both orders at once, and would stay as it is.
+    return tuple(
+        value.clone(memory_format=torch.contiguous_format) if isinstance(value, Tensor) else value for value in inputs
+    )

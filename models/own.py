@@ -87,6 +87,7 @@ def check_network(network: nn.Module, called: str, input_shape: tuple[int, int, 
     buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     modes = [(module, module.training) for module in network.modules()]
     images = torch.zeros(2, *input_shape)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             for training in (False, True):

@@ -21,11 +21,13 @@ _PUBLIC = {
     "Space": "spaces",
     "presets": "spaces",
     "build": "models",
+    "compress": "evaluators.own_network",
     "formula": "evaluators.scoring.score",
+    "load": "evaluators.artifacts.artifact",
     "score": "evaluators.scoring.score",
 }
 
-__all__ = ["Candidate", "Space", "build", "formula", "presets", "score"]
+__all__ = ["Candidate", "Space", "build", "compress", "formula", "load", "presets", "score"]
 
 
 def __getattr__(name: str) -> Any:

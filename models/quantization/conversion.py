@@ -65,7 +65,7 @@ def convert(network: nn.Module, widths: Widths, observed: Mapping[str, Observati
         else:
             new = QuantLinear.of(new, weight_bits, activation_bits, ternary=ternary)
         _set_steps(network, name, new, observed)
-        _exchange(network, layers[name], new)
+        exchange(network, layers[name], new)
     absorb_activations(network)
 
 
@@ -93,7 +93,7 @@ def lower(network: nn.Module, widths: Widths, observed: Mapping[str, Observation
         _set_steps(network, name, layer, observed, weight=weight_changes, inputs=input_changes, keep_sign=True)
 
 
-def _exchange(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+def exchange(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put a layer in another's place, wherever in the network that stands: a layer may be shared."""
     for module in network.modules():
         for child, found in module._modules.items():
