@@ -43,7 +43,7 @@ from slimfront.models import build, layer_bits  # noqa: E402
 from slimfront.models.network import Network, weight_layers  # noqa: E402
 from slimfront.models.quantization.calibration import Observation, observe  # noqa: E402
 from slimfront.models.quantization.conversion import IMAGE_LAYER  # noqa: E402
-from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.search.commands.scoring import read_candidate  # noqa: E402
 from slimfront.spaces import Architecture, Bits  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 

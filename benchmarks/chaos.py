@@ -1,6 +1,7 @@
 """Chaos: a search with stubbed training, whose workers and coordinator are killed at random moments.
 
     python -m benchmarks.chaos --kills 100
+    python -m benchmarks.chaos --kills 30 --storage postgresql://USER@HOST/NAME
 
 Afterwards every trial must be accounted for, none twice, and the front must equal that of an undisturbed search over
 the same candidates: the sampler is random and seeded by each trial's number, and a stub's accuracy follows from its
@@ -78,15 +79,19 @@ def _note(log: Path, what: str, number: int) -> None:
         file.write(f"{os.getpid()} {what} {number}\n".encode())
 
 
-def search(folder: Path, trials: int, workers: int, pause: float, name: str = "s") -> None:
-    """Run or resume the search in this process."""
+def search(folder: Path, trials: int, workers: int, pause: float, name: str = "s", storage: str = "") -> None:
+    """Run or resume the search in this process; without a storage, in a file of its own in the folder."""
     never = {"spared": 1.0}  # what stops early depends on who has finished, and so on the kills
     settings = Settings(name=name, dataset="digits", space=SPACE, trials=trials, sampler="random", early_stopping=never)
-    options = launching.Options(storage=f"sqlite:///{folder}/{name}.db", workers=workers, out=folder / "out" / name)
+    options = launching.Options(storage=storage or _file(folder, name), workers=workers, out=folder / "out" / name)
     launching.launch(settings, options, partial(stub, folder / f"{name}.log", pause))
 
 
-def _search_quietly(folder: Path, trials: int, workers: int, pause: float, name: str) -> None:
+def _file(folder: Path, name: str) -> str:
+    return f"sqlite:///{folder}/{name}.db"
+
+
+def _search_quietly(folder: Path, trials: int, workers: int, pause: float, name: str, storage: str) -> None:
     """In a forked process: with its parent's helper that makes workers, and nothing drawn or said."""
     helper: Any = forkserver._forkserver  # type: ignore[attr-defined]
     forkserver.ensure_running = helper.ensure_running = lambda: None  # it runs, as our parent's child
@@ -94,7 +99,7 @@ def _search_quietly(folder: Path, trials: int, workers: int, pause: float, name:
     refreshing.Refresh.now = lambda self: {}  # type: ignore[method-assign]
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
-    search(folder, trials, workers, pause, name)
+    search(folder, trials, workers, pause, name, storage)
 
 
 @dataclass
@@ -103,11 +108,13 @@ class Killer:
 
     Attributes:
         folder: Of the search.
+        storage: URL of the database with its study.
         kills: How many processes it killed, by kind.
     """
 
     folder: Path
     name: str
+    storage: str
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -137,7 +144,11 @@ class Killer:
         if process.pid is None or not _halt(process.pid):
             return False
         try:
-            running = [t for t in trials_of(self.folder, self.name) if t.state is State.RUNNING]
+            running = [
+                t
+                for t in trials_of(self.storage or _file(self.folder, self.name), self.name)
+                if t.state is State.RUNNING
+            ]
             starts = {trial.number: trial.starts for trial in running}
         except Exception:  # there is no database yet, or none that can be read at the moment
             starts = {0: STARTS}
@@ -187,22 +198,28 @@ def _lives(process: int) -> bool:
         return False
 
 
-def trials_of(folder: Path, name: str) -> list[TrialRecord]:
+def trials_of(storage: str, name: str) -> list[TrialRecord]:
     """The search's trials."""
-    return read_trials(optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/{name}.db"))
+    return read_trials(optuna.load_study(study_name=name, storage=storage))
 
 
 def chaos(
-    folder: Path, kills: int, workers: int = 2, pause: float = 0.2, seed: int = 0, coordinator_share: float = 0.1
+    folder: Path,
+    kills: int,
+    workers: int = 2,
+    pause: float = 0.2,
+    seed: int = 0,
+    coordinator_share: float = 0.1,
+    storage: str = "",
 ) -> dict[str, Any]:
     """Search until so many processes were killed and all trials have ended; compare with an undisturbed search."""
     context = multiprocessing.get_context("fork")
     start_forkserver()  # one for all coordinators, as importing torch takes seconds
     count = max(6, kills * 3 // 2)  # trials; each dies at most twice
-    killer, drawn = Killer(folder, "disturbed", seed), random.Random(seed + 1)
+    killer, drawn = Killer(folder, "disturbed", storage or _file(folder, "disturbed"), seed), random.Random(seed + 1)
 
     def start(name: str, side: int, rest: float) -> BaseProcess:
-        process = context.Process(target=_search_quietly, args=(folder, count, side, rest, name))
+        process = context.Process(target=_search_quietly, args=(folder, count, side, rest, name, storage))
         process.start()
         return process
 
@@ -222,7 +239,9 @@ def chaos(
     calm.join()
     if coordinator.exitcode or calm.exitcode:
         raise SystemExit(f"a search failed: exit codes {coordinator.exitcode} and {calm.exitcode}")
-    return compare(trials_of(folder, "disturbed"), trials_of(folder, "calm"), count) | {
+    disturbed, undisturbed = (trials_of(storage or _file(folder, name), name) for name in ("disturbed", "calm"))
+    return compare(disturbed, undisturbed, count) | {
+        "storage": storage.partition(":")[0] or "sqlite",
         "kills": sum(killer.kills.values()),
         "workers_killed": killer.kills["worker"],
         "coordinators_killed": killer.kills["coordinator"],
@@ -254,12 +273,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--pause", type=float, default=0.2, help="longest stub epoch, in seconds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--storage", default="", help="URL of an empty database; default: SQLite files of its own")
     parser.add_argument("--out", type=Path, default=Path("results/chaos"))
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = chaos(Path(folder), chosen.kills, chosen.workers, chosen.pause, chosen.seed)
+        found = chaos(Path(folder), chosen.kills, chosen.workers, chosen.pause, chosen.seed, storage=chosen.storage)
     summary = {
         "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
         "commit": commit(),
@@ -270,7 +290,8 @@ def main() -> None:
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=2) + "\n"
-    (chosen.out / "summary.json").write_text(text)
+    name = "summary.json" if found["storage"] == "sqlite" else f"{found['storage']}.json"
+    (chosen.out / name).write_text(text)
     write_requirements(chosen.out)
     sys.stdout.write(text)
     sound = found["lost"] == found["doubled"] == 0 and found["front_equal"]

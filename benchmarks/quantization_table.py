@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from slimfront.evaluators.job import Job, Result  # noqa: E402
-from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.search.commands.scoring import read_candidate  # noqa: E402
 from slimfront.search.job import evaluate_job  # noqa: E402
 from slimfront.search.workers.local import InProcess  # noqa: E402
 from slimfront.spaces import Bits, Candidate  # noqa: E402

@@ -39,7 +39,7 @@ from slimfront.evaluators.training.allocator import keep_freed_memory  # noqa: E
 from slimfront.evaluators.training.augmentation import normalise  # noqa: E402
 from slimfront.evaluators.training.loop import accuracy  # noqa: E402
 from slimfront.models.network import Network  # noqa: E402
-from slimfront.search.commands.show import read_candidate  # noqa: E402
+from slimfront.search.commands.scoring import read_candidate  # noqa: E402
 from slimfront.spaces import Bits, Candidate, Pruning, Sparsity  # noqa: E402
 from slimfront.studies.environment import commit  # noqa: E402
 

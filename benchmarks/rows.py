@@ -29,7 +29,7 @@ from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.terminal import Console
 from slimfront.search.workers.local import local_workers
 from slimfront.spaces import Candidate, presets
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 from slimfront.studies.requirements import write_requirements
 
 from benchmarks.rows_journal import Journal, Line, Row, RowsError

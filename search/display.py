@@ -17,7 +17,7 @@ from rich.table import Table
 from slimfront.evaluators.training.loop import TEACHER, Epoch
 from slimfront.search.interrupt import write
 from slimfront.search.terminal import Console
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from slimfront.evaluators.scoring.cost import in_figures, named, over
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.proposals.regression import Regression, encode
 from slimfront.spaces.candidate import UNCOMPRESSED
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 from slimfront.studies.settings import EarlyStopping
 from slimfront.studies.settings.faults import refused
 

@@ -30,7 +30,20 @@ _PUBLIC = {
 __all__ = ["Candidate", "Space", "build", "compress", "formula", "load", "presets", "score"]
 
 
+def _version() -> str:
+    """Of the checkout that this is imported from, or else as it was installed."""
+    import importlib.metadata
+    import tomllib
+
+    try:
+        return str(tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, KeyError, ValueError):
+        return importlib.metadata.version("slimfront")
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -121,6 +121,7 @@ class Family:
         axes: Its choices beyond the common ones, in the order in which they are made.
         staged: Whether it has stages of `depths` blocks with `widths` channels; otherwise these lists are empty, and
             all that it is told are its axes.
+        told: What tells its networks apart beyond widths and depths, in a few words; None: nothing.
         check: Raises CandidateError for an architecture whose fields do not fit each other; None: there is nothing.
     """
 
@@ -131,6 +132,7 @@ class Family:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     staged: bool = True
+    told: Callable[[Architecture], str] | None = None
     check: Callable[[Architecture], None] | None = None
 
     def __post_init__(self) -> None:
@@ -251,14 +253,31 @@ def validate_unknown(architecture: Architecture) -> None:
 
 
 def shape(architecture: Architecture, times: str = "x") -> str:
-    """An architecture in a few words: "residual 16-32-64 x 3-3-3"; without stages what its family was told."""
-    lists = ["-".join(map(str, values)) for values in (architecture.widths, architecture.depths) if values]
-    told = (f"{name} {_shown(value)}" for name, value in architecture.options.items())
-    return " ".join([architecture.family, f" {times} ".join(lists) or ", ".join(told)]).strip()
+    """An architecture in a few words: "residual 16-32-64 x 3-3-3"; without stages what its family was told.
+
+    The words of a user's own family are asked for where it was given; it is not imported for them.
+    """
+    lists = [joined(values) for values in (architecture.widths, architecture.depths) if values]
+    found = FAMILIES.find(architecture.family)
+    if found is not None and found.told is not None:
+        more = found.told(architecture)
+    else:
+        options = () if lists else architecture.options.items()
+        more = ", ".join(f"{name} {joined(value)}" for name, value in options)
+    name = architecture.family.rpartition(":")[2]  # of a user's own, without its file
+    sizes = f" {times} ".join(lists)
+    return ", ".join(filter(None, [f"{name} {sizes}".strip(), more])) if lists else f"{name} {more}".strip()
 
 
-def _shown(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def joined(values: Any, *, once: bool = False) -> str:
+    """Values a stage in a few words; with `once` a single one where all are the same.
+
+    >>> joined((16, 32)), joined((3, 3)), joined((3, 3), once=True), joined(0.5)
+    ('16-32', '3-3', '3', '0.5')
+    """
+    if not isinstance(values, tuple):
+        return str(values)
+    return "-".join(map(str, set(values) if once and len(set(values)) == 1 else values))
 
 
 def _as_float(value: Any) -> Any:

@@ -18,6 +18,7 @@ from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import csv_cell
 from slimfront.studies.front import counts, front, hypervolume, nearest, row
 from slimfront.studies.record import State, TrialRecord
+from slimfront.studies.report.methods_used import describe
 from slimfront.studies.store.constraint import is_feasible
 from slimfront.studies.store.records import StudyRecord
 
@@ -45,11 +46,17 @@ def summary(study: StudyRecord, bar: float) -> dict[str, Any]:
         **({} if study.cost == SCORE_AXIS else {"objective": dataclasses.asdict(study.cost)}),
         "trials": counts(trials),
         "hypervolume": hypervolume(found, bar, corner),
-        "front": [row(trial) for trial in found],
-        "nearest": [] if found else [row(trial) for trial in nearest(trials)],
+        "front": [_network(trial) for trial in found],
+        "nearest": [] if found else [_network(trial) for trial in nearest(trials)],
         "early_stopping": false_stops(trials, bar, corner).to_dict(),
         "edges": [edge.to_dict() for edge in edges(found)],
     }
+
+
+def _network(trial: TrialRecord) -> dict[str, Any]:
+    """A network that is chosen from: also in words, and all that was decided about it."""
+    words = None if trial.candidate is None else describe(trial.candidate)
+    return {**row(trial), "network": words, "candidate": None if trial.candidate is None else trial.candidate.to_dict()}
 
 
 def table(trials: Sequence[TrialRecord], bar: float) -> list[dict[str, Any]]:

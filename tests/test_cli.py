@@ -1,7 +1,9 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: what it prints and how it ends."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slimfront.search.commands import cli
+from slimfront.search.commands.cli import COMMANDS
+from slimfront.search.commands.signatures import options
 from slimfront.search.interrupt import AtOnce
 from slimfront.spaces import presets
 
@@ -36,6 +39,14 @@ batch_size = 64
 """
 
 
+def _main(*arguments: str, folder: Path) -> str:
+    """What a command that ends well prints, run in a folder."""
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+        assert run_search.main(list(arguments)) == 0
+    return printed.getvalue()
+
+
 def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "run_search.py"), *arguments],
@@ -50,9 +61,7 @@ def _run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     (folder / "tiny.toml").write_text(QUICK)
-    done = _run("search", "tiny.toml", "--workers", "1", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "out.json").write_text(done.stdout)
+    (folder / "out.json").write_text(_main("search", "tiny.toml", "--workers", "1", "--json", folder=folder))
     return folder
 
 
@@ -68,21 +77,16 @@ def test_search_prints_one_json_object(searched: Path) -> None:
 
 
 def test_front_reads_the_study(searched: Path) -> None:
-    done = _run("front", "--json", "--bar", "0.05", "--csv", "f.csv", "--plot", "f.png", cwd=searched)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    options = ("--json", "--bar", "0.05", "--csv", "f.csv", "--plot", "f.png")
+    summary = json.loads(_main("front", *options, folder=searched))
     assert summary["bar"] == 0.05
     assert 1 <= len(summary["front"]) <= 3
     assert (searched / "f.csv").exists()
     assert (searched / "f.png").read_bytes()[:4] == b"\x89PNG"
-    shown = _run("front", cwd=searched)
-    assert "hypervolume" in shown.stdout
 
 
 def test_an_empty_front_is_said_plainly(searched: Path) -> None:
-    done = _run("front", "--bar", "1.0", cwd=searched)
-    assert done.returncode == 0
-    assert "No trial of tiny reaches 100.00%" in done.stdout
+    assert "No trial of tiny reaches 100.00%" in _main("front", "--bar", "1.0", folder=searched)
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -162,18 +166,14 @@ def test_data_says_where_it_lies(capsys: pytest.CaptureFixture[str]) -> None:
     assert _json(capsys, "data", "digits")["name"] == "digits"
 
 
-COMMANDS = ["search", "front", "dashboard", "score", "data", "sweep", "retrain", "verify", "export", "report"]
-
-
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command: str) -> None:
-    done = _run(command, "--help")
-    assert done.returncode == 0
-    assert "Example" in done.stdout
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_search.main([command, "--help"]) == 0
+    assert f"Example: python run_search.py {command} " in capsys.readouterr().out
 
 
 def test_help_names_the_presets() -> None:
-    assert cli.PRESETS.split(", ") == list(presets)
+    assert options.PRESETS.split(", ") == list(presets)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("slimfront.search.commands.show.score_of", interrupt)
+    monkeypatch.setattr("slimfront.search.commands.scoring.score_of", interrupt)
     assert run_search.main(["score", "resnet8"]) == 130
     assert capsys.readouterr().err == "slimfront: interrupted\n"
 
@@ -240,7 +240,7 @@ def test_what_a_second_signal_said_is_not_said_again(
     def end_at_once(*_arguments: object, **_options: object) -> None:
         raise AtOnce
 
-    monkeypatch.setattr("slimfront.search.commands.show.score_of", end_at_once)
+    monkeypatch.setattr("slimfront.search.commands.scoring.score_of", end_at_once)
     assert run_search.main(["score", "resnet8"]) == 130
     assert capsys.readouterr().err == ""
 

@@ -111,6 +111,8 @@ def test_a_wheel_holds_everything_under_one_name(tmp_path: Path, hers: Path) -> 
     names = {path.name for path in unpacked.iterdir()}
     assert not names & {*PACKAGES, "tests", "benchmarks"}
     code = (
+        "from slimfront.studies.foreign.templates import html_templates;"
+        "html_templates('slimfront.studies.report', {}).get_template('page.html');"
         "import sys; sys.argv = ['slimfront', 'score', 'resnet8', '--json'];"
         "import slimfront, models; assert models.HERS == 1; from run_search import command; command()"
     )

@@ -40,7 +40,7 @@ def test_these_tests_run_with_versions_within_the_bounds(requirement: Requiremen
 
 def test_every_package_that_is_imported_is_asked_for() -> None:
     asked = {canonicalize_name(requirement.name) for requirement in [*NEEDED, *OPTIONAL]}
-    brought = {"pillow", "sqlalchemy"}  # by torchvision and optuna, which could not do without them
+    brought = {"pillow", "sqlalchemy", "markupsafe"}  # by torchvision, optuna and jinja2, which need them
     owners = importlib.metadata.packages_distributions()
     for path in [ROOT / "run_search.py", *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -50,6 +50,19 @@ def test_every_package_that_is_imported_is_asked_for() -> None:
             for name in (name.split(".")[0] for name in names):
                 found = {canonicalize_name(owner) for owner in owners.get(name, [])} - {"slimfront"}
                 assert not found or found & (asked | brought), f"{path}: {name} is not in pyproject.toml"
+
+
+def test_every_file_that_the_code_reads_is_in_the_wheel() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    shipped = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.removeprefix("slimfront.").replace(".", "/")).glob(pattern)
+    }
+    listed = subprocess.run(["git", "ls-files", *FOLDERS], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for path in (ROOT / line for line in listed.splitlines() if not line.endswith(".py")):
+        assert path in shipped, f"{path} is not in package-data of pyproject.toml"
 
 
 def test_examples_of_pip_settings() -> None:

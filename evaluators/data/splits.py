@@ -233,6 +233,25 @@ def notes_of(name: str, *, image_size: int | None = None) -> tuple[str, ...]:
     return list_folder(name.removeprefix("folder:"), image_size).notes if name.startswith("folder:") else ()
 
 
+_FACTS: dict[str, tuple[tuple[int, int, int], int]] = {
+    "digits": ((1, 12, 12), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "fashion-mnist": ((1, 28, 28), 10),
+}
+
+
+def facts_of(name: str, image_size: int | None = None) -> tuple[tuple[int, int, int], int]:
+    """((channels, height, width), classes) of a data set, without reading its images. Raises DataError."""
+    check_name(name)
+    if image_size is not None:
+        check_image_size(name, image_size)
+    if not name.startswith("folder:"):
+        return _FACTS[name]
+    listed = list_folder(name.removeprefix("folder:"), image_size)
+    return (3, listed.image_size, listed.image_size), len(listed.class_names)
+
+
 def check_name(name: str) -> None:
     """Raise DataError where no data set is called so; a folder may be missing all the same."""
     if not name.startswith("folder:") and name not in NAMES[:-1]:

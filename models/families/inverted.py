@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slimfront.spaces.family import Axis, Blocks, Family
+from slimfront.spaces.family import Axis, Blocks, Family, joined
 
 if TYPE_CHECKING:
     from slimfront.spaces.candidate import Architecture
@@ -26,12 +26,18 @@ def _build(architecture: Architecture) -> Blocks:
     return stages, width
 
 
+def _told(architecture: Architecture) -> str:
+    kernels, expansions = joined(architecture.kernels, once=True), joined(architecture.expansions, once=True)
+    return f"kernel {kernels}, expansion {expansions}"
+
+
 INVERTED = Family(
     name="inverted",
     build=_build,
     title="Inverted residuals",
     words="1×1 expansion, depthwise convolution, 1×1 projection",
     paper="Sandler et al. 2018, arXiv:1801.04381",
+    told=_told,
     axes=(
         Axis(key="kernel", field="kernels", default=3, per_stage=True, among=(1, 3, 5, 7)),
         Axis(key="expansion", field="expansions", default=4, per_stage=True, low=1, high=12),

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -24,6 +24,12 @@ def say(text: str) -> None:
     from slimfront.studies.foreign.text import visible
 
     typer.echo("\n".join(map(visible, text.splitlines())), err=True)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """End the command with a line on standard error."""
+    say(f"slimfront: {' '.join(text.split())}")
+    raise typer.Exit(code)
 
 
 def _say_usage(error: Any) -> None:

@@ -22,7 +22,7 @@ from slimfront.spaces import CandidateError, SpaceError, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.report.page import counted
+from slimfront.studies.report.numbers import counted
 from slimfront.studies.settings import Settings
 from slimfront.studies.store import storage as storages
 from slimfront.studies.store.constraint import costs_of

@@ -26,9 +26,11 @@ def write_report(
         StudyError: The study or a summary is not there, or a file cannot be written.
         OutputError: A page would overwrite the storage, a summary or the other page.
     """
-    from slimfront.studies.report.report import report, write_page
+    from slimfront.studies.report.final_numbers import find_summaries
+    from slimfront.studies.report.page import write_page
+    from slimfront.studies.report.report import report
     from slimfront.studies.report.slides import slides as make_slides
-    from slimfront.studies.report.story import find_summaries, gather
+    from slimfront.studies.report.story import gather
     from slimfront.studies.store.names import own_file_name
     from slimfront.studies.store.read_only import open_for_reading
     from slimfront.studies.store.storage import storage_files

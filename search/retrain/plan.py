@@ -90,13 +90,14 @@ class Plan:
         return lengthened(choice.candidate, self.epochs if self.epochs is not None else min(LONGER * own, 10_000))
 
 
-def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choice], StudyRecord, str]:
-    """The chosen trial of a study, or its whole front where `trial` is None.
+def choose(storage: str, name: str | None, trial: str | None) -> tuple[list[Choice], StudyRecord, str]:
+    """The chosen trial of a study, by number or digest, or its whole front where `trial` is None.
 
     Returns the choices, the study, and its name as that of a folder.
 
     Raises StudyError where there is no such trial, or nothing on the front.
     """
+    from slimfront.studies.analysis.finding import find_trial
     from slimfront.studies.front import front
     from slimfront.studies.store.names import own_file_name
     from slimfront.studies.store.read_only import open_for_reading
@@ -109,9 +110,7 @@ def choose(storage: str, name: str | None, trial: int | None) -> tuple[list[Choi
         if not wanted:
             raise StudyError(f"No trial of {study.name} is on the front yet; choose one with --trial.")
     else:
-        wanted = [found for found in study.trials if found.number == trial]
-        if not wanted:
-            raise StudyError(f"Study {study.name} has no trial {trial}, only 0 to {len(study.trials) - 1}.")
+        wanted = [find_trial(study, trial)]
     return [_choice(found, study.name) for found in wanted], study, own_file_name(study.name, opened)
 
 
@@ -171,7 +170,7 @@ def make_plan(
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
     if (trial is not None) + front + (candidate is not None) != 1:
         raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
-    from slimfront.search.commands.show import candidate_file, read_candidate
+    from slimfront.search.commands.scoring import candidate_file, read_candidate
     from slimfront.studies.store.storage import storage_files
 
     identity: Mapping[str, Any] = {}
@@ -182,7 +181,7 @@ def make_plan(
     else:
         choices, study, named = choose(storage, name, trial)
         identity = study.identity
-        folder = out or FINAL / (named + ("-front" if front else f"-trial-{trial}"))
+        folder = out or FINAL / (named + ("-front" if front else f"-trial-{choices[0].trial}"))
     costs = costs_in(identity)
     for choice in choices:
         _check_code(choice, costs, chosen.get("changed_code", False))

@@ -35,7 +35,7 @@ from slimfront.search.retrain.plan import Choice, Plan
 from slimfront.search.task_list import ListedTask, TaskList
 from slimfront.search.workers.base import Evaluate
 from slimfront.search.workers.local import local_workers, refuse_second_run
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 from slimfront.studies.requirements import write_requirements
 
 

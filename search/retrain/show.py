@@ -7,14 +7,18 @@ from typing import Any
 
 from rich.table import Table
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
-from slimfront.studies.report.page import counted, percent_number
+from slimfront.studies.report.numbers import counted, percent_number
 
 _SCORES = {"score": "score", "strict score": "strict_score"}  # column and key
 
 
-def print_retrained(summary: dict[str, Any]) -> None:
-    """The final numbers as a table, each network's verdict in words, and how often the test set was read."""
+def print_retrained(summary: dict[str, Any], storage: str) -> None:
+    """The final numbers as a table, each network's verdict in words, how often the test set was read, what is next.
+
+    `storage` is the URL of the study that the networks come from, as typed.
+    """
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file or pipe has no width to cut numbers at
@@ -59,6 +63,11 @@ def print_retrained(summary: dict[str, Any]) -> None:
         f"test set read {counted(summary['test_evaluations'], 'time')}, by the receipts in the seeds' folders"
     )
     console.print(f"summary: {Path(summary['out']) / 'summary.json'}", soft_wrap=True, highlight=False)
+    artifacts = [path for row in summary["networks"] for path in row["artifacts"]]
+    steps = [command("verify", artifacts[0])] if artifacts else []
+    if summary["study"] is not None:
+        steps.append(command("report", "--retrained", summary["out"], storage=storage, name=summary["study"]))
+    say_next(*steps)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.ownership import BEAT_SECONDS, Ownership
 from slimfront.studies.store.study import StudyStore

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from slimfront.evaluators.scoring.cost import Rating
 from slimfront.evaluators.scoring.costs.score import SCORE
-from slimfront.spaces import Candidate, method_name
-from slimfront.spaces.family import shape
+from slimfront.spaces import Candidate
+from slimfront.studies.report.methods_used import describe
 
 
 @dataclass
@@ -47,15 +47,3 @@ class Work:
         """The network in a few words."""
         origin = self.uncompressed_from
         return describe(self.candidate) + (f", uncompressed network of trial {origin}" if origin is not None else "")
-
-
-def describe(candidate: Candidate) -> str:
-    """A candidate in a few words: "residual 16-32-64 x 3-3-3, li_filters 30 %, W4A4"."""
-    architecture, bits = candidate.architecture, candidate.bits
-    words = [shape(architecture)]
-    for step in (candidate.pruning.filters, candidate.pruning.weights):
-        if step is not None:
-            words.append(f"{method_name(step)} {step.ratio:.0%}")
-    if not bits.is_float:
-        words.append(f"W{'/'.join(map(str, bits.weights))}A{'/'.join(map(str, bits.activations))}")
-    return ", ".join(words)

@@ -18,7 +18,7 @@ from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.spaces.candidate import UNCOMPRESSED
 from slimfront.studies.environment import environment
 from slimfront.studies.foreign.text import csv_cell
-from slimfront.studies.report.page import percent_number
+from slimfront.studies.report.numbers import percent_number
 
 FILES = ("points.csv", "table.md", "summary.json", "sweep.png", "scores.png", "sensitivity.png")
 COLUMNS = ("method", "ratio", "retrained", "accuracy", "weights", "stored_weights", "macs", "score", "strict_score")

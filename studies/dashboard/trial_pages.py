@@ -11,22 +11,26 @@ import csv
 import io
 import itertools
 import json
+import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from slimfront.evaluators.scoring.cost import in_figures
 from slimfront.spaces import Candidate
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.files import ArtifactFiles, new_identifier
-from slimfront.studies.foreign.text import csv_cell, markdown
+from slimfront.studies.foreign.templates import markdown_templates
+from slimfront.studies.foreign.text import csv_cell, visible
 from slimfront.studies.front import front
 from slimfront.studies.pictures.plots import BLUE, GREY, GRID, INK, MUTED, ORANGE, percent
-from slimfront.studies.record import REASONS, State, TrialRecord, is_scored
+from slimfront.studies.record import State, TrialRecord, is_scored
 from slimfront.studies.report import methods_used
-from slimfront.studies.report.page import decimals, number
+from slimfront.studies.report.numbers import decimals, figures, number
 from slimfront.studies.report.worked import terms
 from slimfront.studies.store.study import StudyStore
 
@@ -56,7 +60,7 @@ def update_pages(store: StudyStore, bar: float, folder: Path, *, latest: int = 0
             continue
         for name, content in files_of(trial, trial.candidate, bar):
             attach(store, trial_id, folder, name, content)
-        text = note(trial, trial.candidate, bar)
+        text = note(trial, trial.candidate, bar, store.name)
         store.retries(inner.write_note, store.storage, store.study_id, trial_id, text)
         written += 1
     return written
@@ -79,63 +83,43 @@ def files_of(trial: TrialRecord, candidate: Candidate, bar: float) -> Iterable[t
     yield "candidate.json", (json.dumps(candidate.to_dict(), indent=2) + "\n").encode()
 
 
-def note(trial: TrialRecord, candidate: Candidate, bar: float) -> str:
-    """The summary of a trial with this candidate in Markdown."""
-    lines = [f"### Trial {trial.number}: {_outcome(trial, bar)}", ""]
-    rows = [
-        ("network", methods_used.shape(candidate)),
-        ("training", methods_used.training(candidate)),
-        ("augmentation", methods_used.augmentation(candidate)),
-        ("pruning", methods_used.pruning(candidate)),
-        ("bits", methods_used.bits(candidate)),
-        ("time", f"{trial.seconds or 0:,.0f} s on {markdown(trial.device or 'an unknown device')}"),
-        ("candidate", f"`{candidate.digest}`"),
-    ]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    totals = trial.totals
-    if totals.get("score") is not None:
-        parts = [totals.get(key) for key in ("score", "score_params", "score_ops", "strict_score")]
-        places = decimals(parts)
-        shown = [number(part, places) for part in parts]
-        lines += [f"**Score {shown[0]}** = params term {shown[1]} + ops term {shown[2]}; strict score {shown[3]}.", ""]
-        lines += _costs(trial)
-        lines += _account(trial.account)
-        lines += _layer_table(trial.layers)
-    lines += [
-        "",
-        "Below: the learning curve, the score layer by layer and the candidate, for download. To retrain it:",
-        "",
-    ]
-    lines += [f"    python run_search.py retrain --trial {trial.number}", ""]
-    return "\n".join(lines)
+def note(trial: TrialRecord, candidate: Candidate, bar: float, study: str) -> str:
+    """The summary of a trial with this candidate in Markdown; `study` is the name of its study."""
+    parts = [trial.totals.get(key) for key in ("score", "score_params", "score_ops", "strict_score")]
+    places = decimals(parts)
+    return (
+        _templates()
+        .get_template("note.md")
+        .render(
+            trial=trial,
+            study=Markup(shlex.quote(visible(study))),  # in a block of code, where Markdown means nothing
+            outcome=_outcome(trial, bar),
+            choices=methods_used.choices(candidate),
+            digest=candidate.digest,
+            scores=[number(part, places) for part in parts] if parts[0] is not None else None,
+            pruned=_account(trial.account),
+            layers=list(trial.layers)[:MOST_LAYERS],
+        )
+    )
 
 
-def _costs(trial: TrialRecord) -> list[str]:
-    """What else it costs, with the bounds that it breaks; nothing where that is not known."""
-    told = [
-        f"{markdown(name)} {in_figures(value)}"
-        + (f", above its bound of {in_figures(trial.over[name])}" if name in trial.over else "")
-        for name, value in trial.costs.items()
-    ]
-    return [f"Costs: {'; '.join(told)}.", ""] if told else []
+@cache
+def _templates() -> Environment:
+    return markdown_templates("slimfront.studies.dashboard", {"figures": figures, "number": number})
 
 
-def _account(account: Mapping[str, Any] | None) -> list[str]:
-    """What pruning was asked for and what it removed, measured and by the closed formula."""
+def _account(account: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """What pruning was asked for and what it removed, measured and by the closed formula; None where not all is known.
+
+    Keys are those of the account.
+    """
     if account is None:
-        return []
+        return None
     try:
-        asked, gone = account["nominal_p_s"], account["p_s"]
-        asked_weights, gone_weights = account["nominal_p_u"], account["p_u"]
-        measured, nominal = account["score"], account["nominal_formula"]
+        shares = {key: f"{account[key]:.1%}" for key in ("nominal_p_s", "p_s", "nominal_p_u", "p_u")}
+        return shares | {key: f"{account[key]:.4g}" for key in ("score", "nominal_formula")}
     except KeyError:
-        return []
-    return [
-        f"Pruned, before its bits were lowered: filters {asked:.1%} asked, {gone:.1%} of all weights gone with them; "
-        f"single weights {asked_weights:.1%} asked, {gone_weights:.1%} masked. Measured score {measured:.4g}; "
-        f"the closed formula with the ratios that were asked for says {nominal:.4g}.",
-        "",
-    ]
+        return None
 
 
 def _outcome(trial: TrialRecord, bar: float) -> str:
@@ -143,20 +127,7 @@ def _outcome(trial: TrialRecord, bar: float) -> str:
         place = "at or above" if trial.accuracy >= bar else "below"
         beyond = ", but above a bound of the study" if trial.over else ""
         return f"{percent(trial.accuracy)} on the validation images, {place} the bar of {percent(bar)}{beyond}"
-    return f"{trial.state}: {trial.why if trial.reason in REASONS else markdown(trial.why)}"
-
-
-def _layer_table(layers: Iterable[Mapping[str, Any]]) -> list[str]:
-    rows = ["| layer | weights | multiply-adds | bits w, a |", "|---|--:|--:|--:|"]
-    for layer in list(layers)[:MOST_LAYERS]:
-        weights, macs = (_counted(layer.get(key)) for key in ("weights", "macs"))
-        bits = ", ".join(str(layer.get(key) or "") for key in ("weight_bits", "activation_bits"))
-        rows.append(f"| {markdown(layer.get('name') or '')} | {weights} | {macs} | {bits} |")
-    return rows
-
-
-def _counted(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+    return f"{trial.state}: {trial.why}"
 
 
 def score_csv(layers: Iterable[Mapping[str, Any]]) -> bytes:

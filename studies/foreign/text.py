@@ -1,8 +1,8 @@
 """Text from elsewhere, made fit for the place that it goes to: a terminal, a CSV cell, Markdown, a plotly label.
 
 Names, reasons and labels come out of databases, records and files that anybody may have written. Each place gives some
-characters a meaning of its own, and what comes from elsewhere must mean nothing there but itself. HTML has its own
-module, `slimfront.studies.report.page`, which uses this one.
+characters a meaning of its own, and what comes from elsewhere must mean nothing there but itself. HTML is escaped by
+the templates, `slimfront.studies.foreign.templates`, which use this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LINES = re.compile(f"[\\x00-\\x08\\x0b-\\x1f{_CONTROL}]")  # the same but for t
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 # At the start of a cell, or behind what separates cells in some countries; the wide forms count in East Asian ones.
 _FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-_PLAIN_MARKDOWN = re.compile(r"(?!.*www\.)[\w .,%+×-]*")
+_PLAIN_MARKDOWN = re.compile(r"(?!.*(www\.|://))[\w .,:'/%+×\u00a0-]*")  # nothing that becomes a link
 
 
 def visible(text: object, *, most: int | None = None, lines: bool = False) -> str:

@@ -1,4 +1,8 @@
-"""Names next to points, where they cover as little as possible: other names least of all, then points, then lines."""
+"""Names next to points, where they cover as little as possible: other names least of all, then points, then lines.
+
+Of the libraries for it, adjustText 1.4 leaves names on marks and takes up to half a minute a picture, and textalloc 1.2
+puts names so far away that the lines to their marks cross other names and the bar.
+"""
 
 from __future__ import annotations
 

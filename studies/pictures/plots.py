@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.ladder import Rung, rungs
@@ -29,6 +30,7 @@ from slimfront.studies.store.constraint import is_feasible
 INK, DARK, MUTED, GRID = "#222222", "#4a4d52", "#6b6f76", "#e7e8ea"
 BLUE, SKY, ORANGE, GREY = "#0072B2", "#56B4E9", "#D55E00", "#a8acb3"
 LEAST_SPAN = 0.03  # of accuracy below the bar that is always shown
+LEGEND = 34  # typographic points from the axes down to the legend: ticks and the axis's name lie in between
 LONGEST_TITLE = 66  # characters that go beside each other in large letters
 MOST_NAMES = 8  # of the front's trials; of more, only the first and the last are named
 
@@ -198,10 +200,13 @@ def _explain(axes: Axes) -> None:
     """The legend below the axes, in one row, or in two where that would leave the picture."""
     figure = axes.figure
     entries = len(axes.get_legend_handles_labels()[0])
+    below = axes.transAxes + ScaledTranslation(0, -LEGEND / 72, figure.dpi_scale_trans)
     for columns in (entries, -(-entries // 2)):
         legend = axes.legend(
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.1),
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=below,
+            borderaxespad=0,
             ncols=columns,
             columnspacing=1.4,
             handletextpad=0.4,

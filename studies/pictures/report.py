@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from scipy.optimize import isotonic_regression
 from slimfront.evaluators.scoring.cost import CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.analysis.spending import Ending
@@ -104,12 +106,14 @@ def curves_svg(trials: Sequence[TrialRecord], bar: float) -> str | None:
 
 
 def _label_ends(axes: Axes, ends: list[tuple[tuple[int, float], str, bool]]) -> None:
-    """Names at the curves' ends, moved apart where they would overlap."""
+    """Names at the curves' ends, moved apart where they would overlap, as little as that takes."""
     low, high = axes.get_ylim()
     step = 0.055 * (high - low)
-    place = float("inf")
-    for (x, y), name, first in sorted(ends, key=lambda end: -end[0][1]):
-        place = min(y, place - step)
+    ordered = sorted(ends, key=lambda end: end[0][1])
+    # Heights that stay `step` apart are heights that do not fall once `step` times their rank is taken off.
+    ranks = step * np.arange(len(ordered))
+    heights = isotonic_regression([end[0][1] for end in ordered] - ranks).x + ranks
+    for place, ((x, _), name, first) in zip(heights, ordered, strict=True):
         color, weight = (BLUE, "bold") if first else (MUTED, "normal")
         style: dict[str, Any] = {"fontsize": 9, "color": color, "fontweight": weight, "annotation_clip": False}
         axes.annotate(name, (x, place), (6, 0), textcoords="offset points", va="center", **style)

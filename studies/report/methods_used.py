@@ -14,7 +14,7 @@ from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
 from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.registry import Registry
 
-OF_ITS_OWN = "of its own"  # the words of what says nothing of itself
+UNDESCRIBED = "no description"  # of a member that says nothing of itself, or that this command was not given
 ORDER = ("network", "training", "augmentation", "pruning", "quantization")
 
 
@@ -27,9 +27,45 @@ class Method(NamedTuple):
     source: str
 
 
+AVERAGING = Method(
+    "training", "Weight averaging", "the network is a moving average of the weights", "Polyak and Juditsky 1992"
+)
+SMOOTHING = Method(
+    "training",
+    "Label smoothing",
+    "mixes every label with the uniform distribution",
+    "Szegedy et al. 2015, arXiv:1512.00567",
+)
+LEARNED_STEPS = Method(
+    "quantization",
+    "Learned step sizes",
+    "integer weights and layer inputs, whose steps are trained",
+    "Esser et al. 2019, arXiv:1902.08153",
+)
+ROUNDING = Method("quantization", "Rounding after training", "integer weights and layer inputs, with no training", "")
+HALF = Method("quantization", "Half precision", "weights or layer inputs rounded to 16 bits", "IEEE 754")
+
+
 def shape(candidate: Candidate) -> str:
     """ "residual 16-32-64 × 3-3-3"."""
     return architecture_shape(candidate.architecture, times="×")
+
+
+def describe(candidate: Candidate) -> str:
+    """A network in a few words: "residual 16-32-64 x 1-2-2, W3A3, 40 % pruned"; nothing of bits where all are 32."""
+    bits, words = candidate.bits, [architecture_shape(candidate.architecture)]
+    if not bits.is_float:
+        words.append(f"W{'/'.join(map(str, bits.weights))}A{'/'.join(map(str, bits.activations))}")
+    filters, weights = candidate.pruning.filters, candidate.pruning.weights
+    shares = [f"{_asked(filters)} of filters"] if filters is not None else []
+    shares += [_asked(weights)] if weights is not None else []
+    return ", ".join([*words, *([f"{' and '.join(shares)} pruned"] if shares else [])])
+
+
+def _asked(step: Sparsity) -> str:
+    """ "40 %", or "10-40 %" where stages differ."""
+    shares = sorted({round(100 * ratio) for ratio in step.ratios or (step.ratio,)})
+    return f"{'-'.join(map(str, dict.fromkeys((shares[0], shares[-1]))))} %"
 
 
 def augmentation(candidate: Candidate) -> str:
@@ -66,12 +102,25 @@ def pruning(candidate: Candidate) -> str:
 
 
 def bits(candidate: Candidate) -> str:
-    """ "W4 A4, edges 8"."""
+    """ "W4 A4, stem and classifier 8"."""
     chosen = candidate.bits
     weights, activations = ("/".join(map(str, values)) for values in (chosen.weights, chosen.activations))
-    edges = {chosen.stem, chosen.classifier}
-    told = "" if edges == {*chosen.weights} else ", edges " + "/".join(map(str, (chosen.stem, chosen.classifier)))
+    outer = {chosen.stem, chosen.classifier}
+    told = f", stem {chosen.stem}, classifier {chosen.classifier}"
+    if len(outer) == 1:
+        told = "" if outer == {*chosen.weights} else f", stem and classifier {chosen.stem}"
     return f"W{weights}\u00a0A{activations}{told}"
+
+
+def choices(candidate: Candidate) -> dict[str, str]:
+    """What the candidate chooses, by kind: network, training, augmentation, pruning, bits."""
+    return {
+        "network": shape(candidate),
+        "training": training(candidate),
+        "augmentation": augmentation(candidate),
+        "pruning": pruning(candidate),
+        "bits": bits(candidate),
+    }
 
 
 def used(candidates: Iterable[Candidate]) -> list[Method]:
@@ -86,8 +135,8 @@ def _described(phase: str, name: str, registry: Registry[Any]) -> Method:
     """What a member says of itself; a user's own that was not given to this command is not imported for that."""
     member = registry.find(name)
     if member is None:
-        return Method(phase, name, OF_ITS_OWN, "")
-    return Method(phase, member.title or name, member.words or OF_ITS_OWN, member.paper)
+        return Method(phase, name, UNDESCRIBED, "")
+    return Method(phase, member.title or name, member.words or UNDESCRIBED, member.paper)
 
 
 def _used(candidate: Candidate) -> Iterator[Method]:
@@ -100,9 +149,9 @@ def _used(candidate: Candidate) -> Iterator[Method]:
         teacher = "itself before compression" if recipe.teacher == UNCOMPRESSED_TEACHER else recipe.teacher
         yield Method("training", "Distillation", f"learns the softened outputs of {teacher}", source)
     if recipe.averaging:
-        yield Method("training", "Weight averaging", "a moving average of the weights counts", "Polyak, Juditsky 1992")
+        yield AVERAGING
     if recipe.label_smoothing:
-        yield Method("training", "Label smoothing", "a little doubt in every label", "Szegedy et al. 2015")
+        yield SMOOTHING
     if candidate.augmentation.policy != NO_POLICY:
         yield _described("augmentation", candidate.augmentation.policy, POLICIES)
     for part in (candidate.pruning.filters, candidate.pruning.weights):
@@ -111,10 +160,6 @@ def _used(candidate: Candidate) -> Iterator[Method]:
             yield _described("pruning", name, METHODS)._replace(name=name)
     widths = {*bits.weights, *bits.activations, bits.stem, bits.classifier}
     if min(widths) <= 8:
-        if bits.epochs:
-            source = "Esser et al. 2019, arXiv:1902.08153"
-            yield Method("quantization", "Learned step sizes", "integer weights and layer inputs", source)
-        else:
-            yield Method("quantization", "Rounding after training", "integer weights and layer inputs", "")
+        yield LEARNED_STEPS if bits.epochs else ROUNDING
     if 16 in widths:
-        yield Method("quantization", "Half precision", "weights or layer inputs rounded to 16 bits", "IEEE 754")
+        yield HALF

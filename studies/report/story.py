@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from slimfront.evaluators.scoring.cost import CostAxis
+from slimfront.evaluators.scoring.cost import COSTS, CostAxis
+from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.spaces import Candidate
 from slimfront.studies.analysis.spending import Ending, endings
-from slimfront.studies.errors import StudyError
-from slimfront.studies.foreign import values
-from slimfront.studies.foreign.files import read_small
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.front import front, hypervolume, nearest
 from slimfront.studies.record import TrialRecord, is_scored
+from slimfront.studies.report import methods_used
+from slimfront.studies.report.final_numbers import Retrained, final_numbers
 from slimfront.studies.store.identity import bar_of
 from slimfront.studies.store.records import StudyRecord
-from slimfront.studies.store.storage import safe_url
 
-LARGEST_SUMMARY = 64 * 2**20  # bytes
 # (training, validation, test) images of the sets that come with the project
 SPLITS = {
     "digits": (997, 300, 500),
@@ -53,6 +50,16 @@ class Network:
     def score(self) -> float | None:
         """By the formula."""
         return self.trial.score
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        """What was chosen, in words, by kind."""
+        return methods_used.choices(self.candidate)
+
+    @property
+    def bits(self) -> str:
+        """In words."""
+        return methods_used.bits(self.candidate)
 
     @property
     def layers(self) -> list[Mapping[str, Any]]:
@@ -105,7 +112,7 @@ class Story:
     endings: tuple[Ending, ...]
     seconds: float
     environment: Mapping[str, str]
-    retrained: tuple[Mapping[str, Any], ...] = ()
+    retrained: tuple[Retrained, ...] = ()
     rank_correlation: float | None = None
     test_evaluations: int = 0
     commands: tuple[str, ...] = ()
@@ -114,12 +121,50 @@ class Story:
     @property
     def best(self) -> Network | None:
         """The cheapest network on the front; without a front the most accurate one."""
-        return next(iter(self.front or self.nearest), None)
+        return next(iter(self.shown), None)
+
+    @property
+    def shown(self) -> tuple[Network, ...]:
+        """The front; without a front the nearest networks."""
+        return self.front or self.nearest
+
+    @property
+    def by_score(self) -> bool:
+        """Whether the score is what it keeps low."""
+        return self.axis == SCORE_AXIS
+
+    @property
+    def cost_words(self) -> str:
+        """What the cost measures; "" where it is a user's own that this command was not given."""
+        cost = COSTS.find(self.axis.name)
+        return "" if cost is None else cost.words
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Costs of the shown networks that were recorded besides the axis, the score and what it is made of."""
+        known = {self.axis.name, *(name for network in self.shown for name in network.trial.totals)}
+        names = dict.fromkeys(name for network in self.shown for name in network.trial.costs)
+        return tuple(name for name in names if name not in known)
+
+    @property
+    def trained(self) -> int:
+        """Trials that were trained, to their end or until they were stopped."""
+        return sum(ending.trials for ending in self.endings if ending.kind in ("complete", "stopped"))
 
     @property
     def epochs(self) -> int:
         """Trained in all."""
         return sum(ending.epochs for ending in self.endings)
+
+    @property
+    def planned(self) -> int:
+        """Epochs that all trials would have trained had they run to their end."""
+        return sum(ending.planned for ending in self.endings)
+
+    @property
+    def saved(self) -> float:
+        """Share of the planned epochs that were not trained."""
+        return 1 - self.epochs / self.planned if self.planned > self.epochs else 0.0
 
     @property
     def place(self) -> str:
@@ -144,7 +189,7 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
     own = [trial for trial in trials if trial.candidate_dict is not None]
     newest = own[-1] if own else None
     dataset = str(identity.get("dataset") or (newest.dataset if newest else ""))
-    retrained, correlation, commands = _retrained(summaries, {trial.digest for trial in own if trial.digest})
+    final = final_numbers(summaries, {trial.digest for trial in own if trial.digest})
     found = front(trials, bar)
     return Story(
         name=study.name,
@@ -164,10 +209,10 @@ def gather(study: StudyRecord, bar: float | None = None, summaries: Sequence[Pat
         endings=tuple(endings(trials)),
         seconds=study.seconds,
         environment=newest.details.environment if newest else {},
-        retrained=retrained,
-        rank_correlation=correlation,
-        test_evaluations=sum(int(network.get("test_evaluations") or 0) for network in retrained),
-        commands=commands,
+        retrained=final.networks,
+        rank_correlation=final.rank_correlation,
+        test_evaluations=sum(network.test_evaluations or 0 for network in final.networks),
+        commands=final.commands,
     )
 
 
@@ -175,90 +220,23 @@ def _networks(trials: Iterable[TrialRecord]) -> tuple[Network, ...]:
     return tuple(Network(trial, trial.candidate) for trial in trials if trial.candidate is not None)
 
 
-def _retrained(
-    summaries: Sequence[Path], digests: set[str]
-) -> tuple[tuple[Mapping[str, Any], ...], float | None, tuple[str, ...]]:
-    """The networks of `digests`, each as its newest summary has it; their rank correlation; who retrained them."""
-    found: dict[str, Mapping[str, Any]] = {}
-    commands: dict[str, str] = {}
-    correlation = None
-    for path in summaries:
-        summary = read_summary(path)
-        own = [network for network in summary["networks"] if network.get("digest") in digests]
-        trained = {str(network["digest"]): network for network in own if network.get("accuracies")}
-        found |= trained
-        commands |= dict.fromkeys(trained, _own_command(summary.get("command")))
-        if len(own) >= 3 and isinstance(summary.get("rank_correlation"), float):
-            correlation = values.number(summary["rank_correlation"], -1, 1)
-    networks = tuple(sorted(found.values(), key=lambda network: network.get("cost") or network.get("score") or 0.0))
-    return networks, correlation, tuple(command for command in dict.fromkeys(commands.values()) if command)
+class Parameter(NamedTuple):
+    """An entry of the space: its name, what it may be, and whether that is one value."""
+
+    name: str
+    values: str
+    fixed: bool
 
 
-def _own_command(command: Any) -> str:
-    """As it was typed, without passwords, which an older version noted; "" for what is no command line of slimfront.
-
-    Readers of a page copy what stands under "How to reproduce" into a shell.
-    """
-    try:
-        words = shlex.split(command) if isinstance(command, str) and command.isprintable() else []
-    except ValueError:
-        return ""
-    program = words[:2] if words[:1] == ["python"] else words[:1]
-    return shlex.join(map(safe_url, words)) if program in (["python", "run_search.py"], ["slimfront"]) else ""
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """A retraining's `summary.json`. Raises StudyError where it is none."""
-    try:
-        summary = json.loads(read_small(path, LARGEST_SUMMARY))
-    except OSError as error:
-        raise StudyError(f"The summary {path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, RecursionError):
-        raise StudyError(f"{path} is not a summary of retraining: it is not JSON.") from None
-    networks = summary.get("networks") if isinstance(summary, dict) else None
-    if not isinstance(networks, list) or not all(isinstance(network, dict) for network in networks):
-        raise StudyError(f"{path} is not a summary of retraining: it lists no networks.")
-    return {**summary, "networks": [values.entries(network, _RETRAINED) for network in networks]}
-
-
-def _accuracies(value: Any) -> list[float] | None:
-    shares = [values.share(entry) for entry in value] if isinstance(value, list) else [None]
-    return [entry for entry in shares if entry is not None] if None not in shares else None
-
-
-_RETRAINED: Mapping[str, values.Reader] = {
-    **dict.fromkeys(("digest", "verdict"), values.text),
-    **dict.fromkeys(("trial", "test_evaluations"), values.whole),
-    **dict.fromkeys(("mean", "std"), values.share),
-    **dict.fromkeys(("lower", "gap"), values.number),
-    "accuracies": _accuracies,
-    "score": values.total,
-    "cost": values.cost,
-}
-"""Of a retrained network, what is told, and how it is read."""
-
-
-def find_summaries(folder: Path = Path("runs") / "final") -> list[Path]:
-    """Summaries that `retrain` left in its usual place, oldest first; those that cannot be read are left out."""
-    found = []
-    for path in folder.glob("*/summary.json"):
-        try:
-            read_summary(path)
-        except StudyError:
-            continue
-        found.append(path)
-    return sorted(found, key=lambda path: path.stat().st_mtime)
-
-
-def space_rows(space: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(name, what it may be) of every entry of the space, in its order."""
-    rows: list[tuple[str, str]] = []
+def parameters(space: Mapping[str, Any], prefix: str = "") -> list[Parameter]:
+    """Every entry of the space, in its order."""
+    rows: list[Parameter] = []
     for key, value in space.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and not {"low", "high"} <= set(value):
-            rows += space_rows(value, f"{name}.")
+            rows += parameters(value, f"{name}.")
         else:
-            rows.append((name, _domain(value)))
+            rows.append(Parameter(name, _domain(value), not isinstance(value, Mapping | list)))
     return rows
 
 
@@ -268,7 +246,7 @@ def _domain(value: Any) -> str:
         return f"{_plain(value['low'])} to {_plain(value['high'])}" + (", log scale" if value.get("log") else "") + step
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
-    return f"{_plain(value)} (fixed)"
+    return _plain(value)
 
 
 def _plain(value: Any) -> str:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from slimfront.studies.analysis.ladder import MACS_UNIT, WEIGHTS_UNIT
-from slimfront.studies.report.page import Markup, element, join, number, table
 from slimfront.studies.report.story import Network
 
-FORMULA = Markup(
-    '<div class="formula"><p><i>score</i> = (1 − (<i>p</i><sub>s</sub> + <i>p</i><sub>u</sub>)) · '
-    "<i>q</i><sub>w</sub>/32 · <i>w</i> / 5.6·10<sup>6</sup> &nbsp;+&nbsp; (1 − <i>p</i><sub>s</sub>) · "
-    "max(<i>q</i><sub>w</sub>, <i>q</i><sub>a</sub>)/32 · <i>f</i> / 2.8·10<sup>8</sup></p></div>"
-)
+
+@dataclass(frozen=True)
+class Row:
+    """A layer, or the sum of all.
+
+    Attributes:
+        name: Of the layer.
+        stored: Weights that are stored.
+        macs: Multiply-adds for one image.
+        bits: Of weights and of inputs, "4 / 8".
+        params: The params term, in millionths: terms of single layers are tiny, and a column of zeros helps nobody.
+        ops: The ops term, in millionths.
+    """
+
+    name: str
+    stored: int
+    macs: int
+    bits: str
+    params: float
+    ops: float
 
 
 def terms(layer: Mapping[str, Any]) -> tuple[float, float]:
@@ -24,36 +39,22 @@ def terms(layer: Mapping[str, Any]) -> tuple[float, float]:
     return stored * weight_bits / 32 / WEIGHTS_UNIT, macs * max(weight_bits, activation_bits) / 32 / MACS_UNIT
 
 
-def worked_score(network: Network) -> Markup | None:
-    """The table and the sum of a network; None where its layers were not kept."""
-    layers = network.layers
-    if not layers:
-        return None
-    every = [terms(layer) for layer in layers]
-    # In millionths: terms of single layers are tiny, and a column of zeros helps nobody.
-    rows = [
-        (
-            layer["name"],
-            f"{int(layer.get('stored_weights', layer['weights'])):,}",
-            f"{int(layer['macs']):,}",
-            f"{layer['weight_bits']} / {layer['activation_bits']}",
-            number(1e6 * params, 2),
-            number(1e6 * ops, 2),
-        )
-        for layer, (params, ops) in zip(layers, every, strict=True)
-    ]
-    params, ops = (sum(values) for values in zip(*every, strict=True))
-    total = ("sum", f"{_stored(layers):,}", f"{sum(int(layer['macs']) for layer in layers):,}", "")
-    head = (
-        "layer",
-        "weights stored",
-        "multiply-adds",
-        "bits w\u00a0/\u00a0a",
-        "params term (×10⁻⁶)",
-        "ops term (×10⁻⁶)",
+def worked_rows(layers: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """A row for each layer, and one for the sum."""
+    rows = []
+    for layer in layers:
+        params, ops = terms(layer)
+        bits = f"{layer['weight_bits']} / {layer['activation_bits']}"
+        rows.append(Row(str(layer["name"]), _stored([layer]), int(layer["macs"]), bits, 1e6 * params, 1e6 * ops))
+    total = Row(
+        "sum",
+        sum(row.stored for row in rows),
+        sum(row.macs for row in rows),
+        "",
+        sum(row.params for row in rows),
+        sum(row.ops for row in rows),
     )
-    made = table(head, rows, foot=(*total, number(1e6 * params, 2), number(1e6 * ops, 2)))
-    return join([made, element("pre", worked_sum(network), class_="sum")])
+    return [*rows, total]
 
 
 def _stored(layers: Sequence[Mapping[str, Any]]) -> int:

@@ -1,31 +1,38 @@
-"""Settings as pydantic checks them: types and ranges here, what a space may be in `slimfront.spaces`.
+"""Settings as pydantic checks them: types and ranges here, single values in `checks`.
 
 Checks that need two keys stand with the later one; pydantic hands them the earlier ones as far as these are right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
-from slimfront.spaces import CandidateError, Space, SpaceError, presets
-from slimfront.spaces.domain import shown
+from slimfront.spaces import Space, SpaceError, presets
 from slimfront.studies.foreign.values import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED
 from slimfront.studies.samplers.tpe import TPE
 from slimfront.studies.sampling import SAMPLERS
+from slimfront.studies.settings.checks import (
+    CostName,
+    CostNames,
+    DataSetName,
+    Line,
+    Names,
+    SamplerName,
+    SpaceTable,
+    check_costs,
+)
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-CLASSES, CHANNELS = 10, 3  # that a space's largest network is counted with, before the data are there
+Bound = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 class Table(BaseModel):
@@ -54,11 +61,11 @@ class EarlyStopping(Table):
 class Settings(Table):
     """Everything that a study is started with."""
 
-    name: Text
+    name: Line
     """Of the study in its storage; default: the file's name."""
-    dataset: Text
+    dataset: DataSetName
     """Name of the data set: digits, cifar10, cifar100, fashion-mnist or folder:PATH."""
-    space: dict[str, Any]
+    space: SpaceTable
     """What may be chosen: bounds and choices for every part of a candidate."""
     bar: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Accuracy that the front demands, a share in (0, 1]."""
@@ -68,19 +75,19 @@ class Settings(Table):
     """How long it works in all, across restarts; absent: no limit."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Of sampling and of every training."""
-    sampler: Text = TPE.name
+    sampler: SamplerName = TPE.name
     """What proposes candidates: a sampler's name, or a user's own."""
     startup_trials: Annotated[Count, Field(validate_default=True)] = 10
     """Random trials before the sampler begins to learn."""
-    presets: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    presets: Names = ()
     """Candidates that are tried first, by name."""
     max_score: Positive | None = None
     """Candidates above this score are not trained; absent: no limit."""
-    cost: Text = SCORE.name
+    cost: CostName = SCORE.name
     """What the front keeps low, beside a high accuracy: a cost's name, or a user's own."""
-    max: dict[str, Any] = {}
+    max: dict[str, Bound] = {}
     """Bounds by the costs' names: a trial above one is not feasible."""
-    measure: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    measure: CostNames = ()
     """Costs that are recorded besides."""
     image_size: int | None = None
     """Side in pixels that an image folder's pictures are resized to."""
@@ -91,33 +98,6 @@ class Settings(Table):
         """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
         with refused(type(self)):
             super().__init__(**values)
-
-    @field_validator("name", "dataset")
-    @classmethod
-    def _is_printable(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError("must be a text of one line, without control characters.")
-        return value
-
-    @field_validator("dataset")
-    @classmethod
-    def _is_a_data_set(cls, value: str) -> str:
-        from slimfront.evaluators.data.splits import check_name
-
-        check_name(value)
-        return value
-
-    @field_validator("space")
-    @classmethod
-    def _is_a_space(cls, value: dict[str, Any]) -> dict[str, Any]:
-        _check_size(Space(value))
-        return value
-
-    @field_validator("sampler")
-    @classmethod
-    def _is_a_sampler(cls, value: str) -> str:
-        SAMPLERS[value]  # raises for an unknown name
-        return value
 
     @field_validator("startup_trials")
     @classmethod
@@ -146,32 +126,13 @@ class Settings(Table):
             raise SettingsError(*faults)
         return value
 
-    @field_validator("cost")
-    @classmethod
-    def _is_a_cost(cls, value: str) -> str:
-        COSTS[value]  # raises for an unknown name
-        return value
-
-    @field_validator("measure")
-    @classmethod
-    def _are_costs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _check_costs(value)
-        return value
-
     @field_validator("max")
     @classmethod
-    def _are_bounds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, float]:
-        _check_costs(value)
-        faults = []
-        for name, limit in value.items():
-            right = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= LARGEST
-            if not right:
-                faults.append(f"{name} must be a number above 0, but got {shown(limit)}.")
+    def _are_bounds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        check_costs(value)
         if SCORE.name in value and info.data.get("max_score") is not None:
-            faults.append(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
-        if faults:
-            raise SettingsError(*faults)
-        return {name: float(limit) for name, limit in value.items()}
+            raise SettingsError(f"max_score and max.{SCORE.name} are the same bound: give one of them.")
+        return value
 
     @field_validator("image_size")
     @classmethod
@@ -243,33 +204,3 @@ class Settings(Table):
             "seed": self.seed,
             "space": self.space,
         }
-
-
-def _check_costs(names: Iterable[str]) -> None:
-    faults = []
-    for name in names:
-        try:
-            COSTS[name]
-        except ValueError as error:  # there is no such cost, or it is a user's own that was not given
-            faults.append(str(error))
-    if faults:
-        raise SettingsError(*faults)
-
-
-def _check_size(space: Space) -> None:
-    """Raise SettingsError where a network of the space would take all memory there is."""
-    from slimfront.models.network import LARGEST_NETWORK, count_weights
-
-    faults = []
-    for family, architecture in space.largest().items():
-        try:
-            weights = count_weights(architecture, CLASSES, CHANNELS)
-        except CandidateError:
-            continue  # a family of the user's own that cannot have the most of everything
-        if weights > LARGEST_NETWORK:
-            faults.append(
-                f"architecture.{family}: its largest network has {weights:,} weights; {LARGEST_NETWORK:,} are allowed: "
-                "lower its widths, depths or stages."
-            )
-    if faults:
-        raise SettingsError(*faults)

@@ -340,7 +340,7 @@ def test_an_interrupted_search_is_taken_up_again(tmp_path: Path, how: signal.Sig
     process = _start(tmp_path, "slow")
     _wait_for_running(tmp_path, 2)
     process.send_signal(how)
-    code = process.wait(20)
+    code = process.wait(100)
     assert code == (130 if how != signal.SIGKILL else -9)
     running = _study(tmp_path).get_trials(states=(TrialState.RUNNING,))
     assert sum("starts" in trial.user_attrs for trial in running) == 2  # one more was chosen ahead

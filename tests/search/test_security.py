@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import stub_evaluator
-from slimfront.search.commands import cli
-from slimfront.search.commands.show import read_candidate
+from slimfront.search.commands.scoring import read_candidate
+from slimfront.search.commands.signatures import studies
 from slimfront.search.launch import launch
 from slimfront.spaces import CandidateError
 from slimfront.studies.dashboard import server as dashboard
@@ -44,7 +44,7 @@ def test_nothing_is_unpickled_or_run() -> None:
 
 
 def test_the_dashboard_listens_on_this_machine_unless_told_otherwise() -> None:
-    for function in (dashboard.serve, dashboard.make_dashboard, cli.dashboard):
+    for function in (dashboard.serve, dashboard.make_dashboard, studies.dashboard):
         default = inspect.signature(function).parameters["host"].default
         assert default == "127.0.0.1"
 

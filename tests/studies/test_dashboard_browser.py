@@ -192,6 +192,6 @@ def test_a_searched_study_shows_its_front_and_hands_out_its_files(
             limit = time.monotonic() + 20
             while not (downloads / name).is_file() and time.monotonic() < limit:
                 time.sleep(0.1)
-        assert json.loads((downloads / "candidate.json").read_text()) == expected[0].user_attrs["candidate"]
+        assert json.loads((downloads / "candidate.json").read_text()) == expected[0].candidate_dict
         assert (downloads / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
         assert (downloads / "score.csv").read_text().splitlines()[0].endswith("params_term,ops_term")

@@ -22,7 +22,7 @@ from slimfront.studies.analysis.importance import LEAST_TRIALS, importances
 from slimfront.studies.dashboard.files import artifacts_folder
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
 from slimfront.studies.dashboard.server import make_dashboard
-from slimfront.studies.dashboard.trial_pages import _account, score_csv, update_pages
+from slimfront.studies.dashboard.trial_pages import note, score_csv, update_pages
 from slimfront.studies.front import front
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.store.records import read_trials
@@ -63,7 +63,7 @@ def test_pages_of_the_front_first_and_of_the_latest_on_request(study: optuna.Stu
     assert update(study, tmp_path / "files") == 2  # trial 4 has no record to tell of
     assert "92 % on the validation images, at or above the bar of 90 %" in note_of(study, 1)
     assert "residual 16-32-64 × 3-3-3" in note_of(study, 1)
-    assert "retrain --trial 1" in note_of(study, 1)
+    assert f"retrain --name {study.study_name} --trial 1" in note_of(study, 1)
     assert note_of(study, 2) == ""
     assert update(study, tmp_path / "files", latest=3) == 2
     assert "stopped: could no longer reach the bar" in note_of(study, 2)
@@ -182,7 +182,9 @@ def test_what_was_pruned_stands_in_the_note() -> None:
     candidate = presets["resnet8"]
     dense = expected_score(candidate, (3, 32, 32), 10)
     pruned = expected_score(dataclasses.replace(candidate, pruning=asked), (3, 32, 32), 10)
-    [text, _] = _account(account(dense, pruned, asked).to_dict())
-    assert "single weights 50.0% asked, 50.0% masked" in text
-    assert f"{pruned.score:.4g}" in text
-    assert _account(None) == _account({"p_s": 0.1}) == []
+    trial = made_trial(0, 0.95, 0.1, account=account(dense, pruned, asked).to_dict())
+    text = note(trial, candidate, 0.9, "made").replace("\n", " ")
+    assert "Of single weights 50.0% were to go, and 50.0% were masked" in text
+    assert f"measured score is {pruned.score:.4g}" in text
+    for unknown in (None, {"p_s": 0.1}):
+        assert "masked" not in note(made_trial(0, 0.95, 0.1, account=unknown), candidate, 0.9, "made")

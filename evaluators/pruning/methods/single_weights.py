@@ -52,7 +52,7 @@ TAYLOR_WEIGHTS = Method(
     schedule="iterative",
     rounds=3,
     title="Taylor weights",
-    words="weights that the loss needs least, in rounds",
+    words="weights whose removal changes the loss least, in rounds",
     paper="Molchanov et al. 2019, arXiv:1906.10771",
     colour="#CC79A7",
     marker="D",
@@ -66,7 +66,7 @@ RANDOM_WEIGHTS = Method(
     is_control=True,
     in_sweep=True,
     title="random weights",
-    words="weights at random: the control",
+    words="random weights, as a control",
     colour="#8b8f96",
     marker="o",
 )

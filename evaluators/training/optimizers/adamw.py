@@ -26,6 +26,6 @@ ADAMW = Optimizer(
     learning_rate=0.002,
     fine_tuning=0.3,
     title="AdamW",
-    words="adaptive steps, weight decay apart from them",
+    words="adaptive steps with decoupled weight decay",
     paper="Loshchilov and Hutter 2017, arXiv:1711.05101",
 )

@@ -26,6 +26,6 @@ SGD = Optimizer(
     learning_rate=0.1,
     fine_tuning=0.2,
     title="SGD",
-    words="with Nesterov momentum",
+    words="gradient steps with Nesterov momentum",
     paper="Sutskever et al. 2013",
 )

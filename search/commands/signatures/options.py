@@ -21,6 +21,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 DataDir = Annotated[
     Path | None, typer.Option(envvar="SLIMFRONT_DATA", help="Folder with the data set's files; default: the cache.")
 ]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Also what the score is made of, the strict score, and how the search fared."),
+]
+Trial = Annotated[str, typer.Option(metavar="N|DIGEST", help="Its number, or the first digits of its digest.")]
 Methods = Annotated[
     str | None,
     typer.Option(
@@ -50,6 +55,8 @@ class Device(StrEnum):
 
 
 PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
+
+CANDIDATE = f"A candidate's JSON file, the first digits of a trial's digest, or a preset: {PRESETS}."
 
 
 def fresh() -> contextlib.AbstractContextManager[None]:
