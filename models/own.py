@@ -53,7 +53,7 @@ def set_origin(network: nn.Module, origin: Origin) -> None:
 def make(family: NetworkClass, architecture: Architecture, classes: int, channels: int) -> nn.Module:
     """Call the class. Raises OwnNetworkError for whatever it raises, and for what is no network."""
     family.validate(architecture)
-    told = family.told(architecture, classes, channels)
+    told = family.call_arguments(architecture, classes, channels)
     try:
         network = _called(family, told)
     except (Exception, SystemExit) as error:  # whatever a user's class raises

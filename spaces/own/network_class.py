@@ -106,7 +106,7 @@ class NetworkClass(Family):
             value = architecture.options[argument.key]
             require(argument.allows(value), f"architecture.options.{argument.key}", value, argument.allowed)
 
-    def told(self, architecture: Architecture, classes: int, channels: int) -> dict[str, Any]:
+    def call_arguments(self, architecture: Architecture, classes: int, channels: int) -> dict[str, Any]:
         """All arguments of the constructor's call."""
         told: dict[str, Any] = dict(architecture.options)
         if self.signature.classes is not None:
