@@ -28,6 +28,7 @@ from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
 from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
+from slimfront.models.own import check_network, origin_of
 from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
 from torch import nn
@@ -139,6 +140,8 @@ class Pipeline:
         self.network: nn.Module = build(
             job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
         )
+        if origin_of(self.network) is not None:  # a network of the user's own may turn out to be none for these data
+            check_network(self.network, job.candidate.architecture.family, data.input_shape, data.classes)
         self._compression = Compression(job.candidate.pruning, job.candidate.bits)
         self.notes, self.facts = self._compression.notes, self._compression.facts
 

@@ -27,14 +27,26 @@ def fit_layout(network: nn.Module, image: Tensor) -> None:
     """
     if layout_of(network) is torch.contiguous_format:
         return
+    if any(map(_is_strided_point, network.modules())):
+        _keep_plain(network)
+        return
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         # A clone, as one channel is in both orders at once, and would stay as it is.
         network(image.clone(memory_format=torch.channels_last))
     except RuntimeError:
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        network.__dict__[_PLAIN] = True
-        network.register_forward_pre_hook(_plain)
+        _keep_plain(network)
+
+
+def _is_strided_point(module: nn.Module) -> bool:
+    """A strided 1x1 convolution: in channels_last, with few channels, oneDNN's corrupts memory (its issue 6035)."""
+    return isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1} and set(module.stride) != {1}
+
+
+def _keep_plain(network: nn.Module) -> None:
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.__dict__[_PLAIN] = True
+    network.register_forward_pre_hook(_plain)
 
 
 def _plain(_network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -75,8 +75,12 @@ def _called(family: NetworkClass, told: dict[str, Any]) -> Any:
         return family.maker(**{name: value for name, value in told.items() if name != guessed})
 
 
-def check_network(network: nn.Module, called: str, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Make sure that a network classifies images of that shape, in training and in evaluation; its numbers stay.
+def check_network(
+    network: nn.Module, called: str, input_shape: tuple[int, int, int], classes: int, *, trains: bool = True
+) -> None:
+    """Make sure that a network classifies images of that shape, in evaluation and, if it `trains`, in training, too.
+
+    Its numbers stay as they are; it is told the order in memory that it runs in.
 
     Raises:
         OwnNetworkError: It raises, gives no (N, classes) tensor, or holds numbers that are not finite.
@@ -90,7 +94,7 @@ def check_network(network: nn.Module, called: str, input_shape: tuple[int, int, 
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            for training in (False, True):
+            for training in (False, True)[: 1 + trains]:
                 _check_logits(network.train(training)(images), called, classes, training)
             fit_layout(network, images)
     except OwnNetworkError:

@@ -212,7 +212,7 @@ def tried_out(network: nn.Module, facts: Mapping[str, Any]) -> Size:
 
     handles = [module.register_forward_hook(watch) for module in network.modules()]
     try:
-        check_network(network, str(facts["own"]), tuple(facts["input"]), facts["classes"])
+        check_network(network, str(facts["own"]), tuple(facts["input"]), facts["classes"], trains=False)
     except OwnNetworkError as error:
         raise TamperedError(f"its layers do not fit each other: {error}") from None
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from slimfront.search.terminal import Console
 from slimfront.spaces import references
 
 BATCHES = (1, 64)
+LONGEST_NAME = 100  # characters of a class
 LARGEST_BATCH = 2**28  # numbers between two layers: a larger batch is not timed
 
 
@@ -90,7 +91,8 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
     if target.suffix == ".slim":
         raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
     artifact = load(path)
-    size = export(artifact.network, target, artifact.input_shape)
+    names = class_names_of(artifact.provenance, artifact.classes)
+    size = export(artifact.network, target, artifact.input_shape, names)
     batches = [batch for batch in BATCHES if batch == 1 or batch * artifact.activation <= LARGEST_BATCH]
     timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in batches] if measure else []
     return {
@@ -100,6 +102,13 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
         "bytes": size,
         "latency": timed,
     }
+
+
+def class_names_of(provenance: Mapping[str, Any], classes: int) -> list[str]:
+    """What a file calls its classes; nothing where it does not say so, or wrongly."""
+    names = provenance.get("class_names")
+    right = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    return [name[:LONGEST_NAME] for name in names or ()] if right else []
 
 
 def print_exported(facts: dict[str, Any]) -> None:

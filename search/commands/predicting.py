@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slimfront.search.commands.artifacts import class_names_of
 from slimfront.search.terminal import Console
 from slimfront.studies.foreign.text import visible
 
-MOST_SHOWN = 5  # classes of a picture
 BATCH = 64
 
 
@@ -34,7 +34,7 @@ def predict_files(path: Path, pictures: Sequence[Path], top: int) -> dict[str, A
     artifact = load(path)
     files = _listed(pictures)
     images = read_pictures(files, artifact.input_shape)
-    names = _class_names(artifact.provenance, artifact.classes)
+    names = class_names_of(artifact.provenance, artifact.classes) or [*map(str, range(artifact.classes))]
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
         for start in range(0, len(files), BATCH):
@@ -73,10 +73,3 @@ def _listed(pictures: Sequence[Path]) -> list[Path]:
             raise DataError(f"{place} has no pictures.")
         files += found
     return files
-
-
-def _class_names(provenance: Any, classes: int) -> list[str]:
-    """What the file calls its classes; numbers where it says nothing."""
-    names = provenance.get("class_names")
-    right = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
-    return [name[:100] for name in names] if right else [str(number) for number in range(classes)]

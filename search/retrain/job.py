@@ -186,6 +186,7 @@ def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: floa
         "candidate": job.candidate.to_dict(),
         "seed": job.seed,
         "data": {"name": data.name, "digest": data.digest},
+        "class_names": list(data.class_names),
         "commit": environment()["commit"],
         **({"code": plan["code"]} if plan.get("code") else {}),
     }
