@@ -31,7 +31,7 @@ from slimfront.spaces.options import Options
 from torch import nn
 
 OUTER_BITS = 8  # of the first and the last layer, unless more is asked of the others or nothing is to be quantized
-RECIPE = Recipe(learning_rate=0.05, weight_decay=5e-4, batch_size=128, warmup=0.05)
+RECIPE = Recipe(learning_rate=0.02, weight_decay=5e-4, batch_size=128, warmup=0.05)
 
 
 @dataclass(frozen=True, eq=False)

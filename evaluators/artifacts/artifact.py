@@ -108,7 +108,7 @@ def save(
     return len(data)
 
 
-def load(path: Path, network: OwnNetwork | None = None) -> Artifact:
+def load(path: str | Path, network: OwnNetwork | None = None) -> Artifact:
     """Read an artifact.
 
     Code is imported only where the user has given it; a file that names some is refused otherwise.
@@ -124,7 +124,7 @@ def load(path: Path, network: OwnNetwork | None = None) -> Artifact:
         CodeReferenceError: it names code of a user's own that was not given.
     """
     try:
-        return from_bytes(read(path), network)
+        return from_bytes(read(Path(path)), network)
     except ArtifactError as error:
         raise type(error)(f"{path}: {error}") from None
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from slimfront.evaluators import outputs
 from slimfront.evaluators.scoring.timing import RUNS, median_seconds, some_images
 from slimfront.models.blocks import PaddingShortcut
-from slimfront.models.network import Network, WeightLayer
+from slimfront.models.network import Network, WeightLayer, weight_layers
 from slimfront.models.quantization.quantizers import QuantizedLayer
 from slimfront.models.quantization.straight_through import bounds
 from torch import Tensor, fx, nn
@@ -175,28 +175,15 @@ class Translation:
                 values[node] = self._add("Flatten", inputs, node.name, axis=1)
             else:
                 raise UntranslatedError(f"There is no ONNX translation of {node.target}.")
-        return self._finished(
-            logits, input_shape, len(self._network.get_submodule("classifier").get_parameter("weight")), class_names
-        )
-
-    def _finished(
-        self, logits: str, input_shape: tuple[int, int, int], classes: int, class_names: Sequence[str]
-    ) -> Any:
-        """The model of all nodes so far."""
-        helper, kinds = self._onnx.helper, self._onnx.TensorProto
-        self._nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
-        graph = helper.make_graph(
+        return finished(
+            self._onnx,
             self._nodes,
-            "slimfront",
-            [helper.make_tensor_value_info("images", kinds.FLOAT, ["N", *input_shape])],
-            [helper.make_tensor_value_info("logits", kinds.FLOAT, ["N", classes])],
-            list(self._initializers.values()),
+            self._initializers,
+            logits,
+            input_shape,
+            len(weight_layers(self._network)["classifier"].weight),
+            class_names,
         )
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, producer_name="slimfront", opset_imports=opsets, ir_version=IR_VERSION)
-        told = {"images": "(pixel - 128) / 64 of pixels 0..255, N x C x H x W"}
-        helper.set_model_props(model, told | ({"classes": json.dumps(list(class_names))} if class_names else {}))
-        return model
 
     def _module(self, name: str, x: str) -> str:
         module = self._network.get_submodule(name)
@@ -345,6 +332,32 @@ class Translation:
         }
         inputs = [self._constant(f"{name}.{part}", _whole(values), "INT64") for part, values in limits.items()]
         return self._add("Slice", [x, *inputs], name)
+
+
+def finished(
+    onnx: Any,
+    nodes: list[Any],
+    initializers: dict[str, Any],
+    logits: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    class_names: Sequence[str],
+) -> Any:
+    """The model of all nodes so far."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
+    graph = helper.make_graph(
+        nodes,
+        "slimfront",
+        [helper.make_tensor_value_info("images", kinds.FLOAT, ["N", *input_shape])],
+        [helper.make_tensor_value_info("logits", kinds.FLOAT, ["N", classes])],
+        list(initializers.values()),
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, producer_name="slimfront", opset_imports=opsets, ir_version=IR_VERSION)
+    told = {"images": "(pixel - 128) / 64 of pixels 0..255, N x C x H x W"}
+    helper.set_model_props(model, told | ({"classes": json.dumps(list(class_names))} if class_names else {}))
+    return model
 
 
 def _whole(values: list[int]) -> Array:

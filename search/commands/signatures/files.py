@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from slimfront.search.commands.failures import FAILED, say
+from slimfront.search.commands.failures import FAILED, WRONG_USAGE, say
 from slimfront.search.commands.signatures import options as given
 from slimfront.search.commands.signatures.options import Allow, AsJson, DataDir
 from slimfront.search.commands.signatures.output import print_json
@@ -29,7 +29,8 @@ def verify(
     else:
         print_verified(facts)
     if not facts["ok"]:
-        raise typer.Exit(FAILED)
+        part = bool(facts.get("unchecked")) and not facts["problems"]  # --allow is missing
+        raise typer.Exit(WRONG_USAGE if part else FAILED)
 
 
 def export(

@@ -29,7 +29,7 @@ def compress(
     prune: Annotated[str, typer.Option(metavar="METHOD:RATIO", help="Such as taylor:0.5; default: nothing.")] = "",
     epochs: Annotated[int, typer.Option(min=0, help="Of fine-tuning, in all.")] = 10,
     learning_rate: Annotated[
-        float | None, typer.Option(help="It was, or would be, trained at; fine-tuning takes less. Default: 0.05.")
+        float | None, typer.Option(help="It was, or would be, trained at; fine-tuning takes less. Default: 0.02.")
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of an image folder's pictures.")] = None,
     data_dir: DataDir = None,
