@@ -24,15 +24,15 @@ from typing import Any
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
-from slimfront.studies.dashboard.server import CURVES_PANEL, FRONT_PANEL, IMPORTANCE_PANEL, SPENDING_PANEL
+from slimfront.studies.dashboard.server import PANELS
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --force-device-scale-factor=1"
 )
-PANELS = (FRONT_PANEL, SPENDING_PANEL, CURVES_PANEL, IMPORTANCE_PANEL)
 REPORT = (1000, 1500)
+LOADED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
 SETTLED = 1.5  # seconds; plots are drawn in steps
 
 
@@ -130,7 +130,7 @@ def taken(camera: Camera, folder: Path, options: argparse.Namespace) -> dict[str
     with dashboard(options.storage, options.name) as address:
         pictures["dashboard"] = panels(camera, address)
         place = f"{address}/trials?numbers={options.trial}"
-        camera.open(place, "document.querySelectorAll('a[download]').length >= 3", width=1500, height=1760)
+        camera.open(place, f"document.querySelectorAll('a[download]').length >= 3 && {LOADED}", width=1500, height=1760)
         pictures["trial"] = camera.whole().resize((1200, 1408), Image.Resampling.LANCZOS)
     return pictures
 

@@ -74,7 +74,7 @@ def publish(network: Row, out: Path) -> Row:
     checks = []
     for seed in network["seeds"]:
         artifact = place / f"seed-{seed}.slim"
-        shutil.copyfile(network["folder"] / f"seed-{seed}" / "network.slim", artifact)
+        shutil.copyfile(next((network["folder"] / f"seed-{seed}").glob("*.slim")), artifact)
         checks.append(verified(artifact, network["results"][seed]["accuracy"]))
     with (place / "curves.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

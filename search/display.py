@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -14,9 +15,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 from slimfront.evaluators.training.loop import TEACHER, Epoch
+from slimfront.evaluators.training.progress import Progress
 from slimfront.search.interrupt import write
+from slimfront.search.status import STATUS
 from slimfront.search.terminal import Console
+from slimfront.studies.foreign.text import visible
 from slimfront.studies.report.numbers import percent_number
 
 
@@ -72,6 +77,9 @@ class Display(Protocol):
     def started(self, slot: int, row: Row) -> None:
         """A task has begun in `slot`."""
 
+    def progress(self, slot: int, progress: Progress) -> None:
+        """The slot's task is within an epoch."""
+
     def epoch(self, slot: int, epoch: Epoch, totals: Totals) -> None:
         """An epoch of the slot's task has ended."""
 
@@ -106,10 +114,11 @@ class _Running:
     row: Row
     began: float = field(default_factory=time.monotonic)
     last: Epoch | None = None
+    within: Progress | None = None
     epochs: int = 0
 
     def see(self, epoch: Epoch) -> None:
-        self.last = epoch
+        self.last, self.within = epoch, None
         self.epochs += epoch.stage != TEACHER  # which is trained once, for whoever comes first
 
     @property
@@ -127,6 +136,7 @@ class Lines:
         self._running: dict[int, _Running] = {}
         self._best: str | None = None
         self._begun: set[int] = set()  # slots
+        self._moves = False  # whether it was said that something moves within the first epoch
         self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -151,10 +161,20 @@ class Lines:
             self._begun.add(slot)
             self.say(f"{row.name} begins{_facts(row)}")
 
+    def progress(self, slot: int, progress: Progress) -> None:
+        """See Display: the first one is told, and then those that come after a long silence."""
+        if not self._moves or time.monotonic() - self._spoke > self._QUIET_SECONDS:
+            self._moves = True
+            share = (
+                f"{progress.stage} epoch {progress.epoch}/{progress.epochs}, {progress.images:,}/{progress.of:,} images"
+            )
+            self.say(f"{self._running[slot].row.name}: {share}, {_pace(progress)}")
+
     def epoch(self, slot: int, epoch: Epoch, totals: Totals) -> None:
         """See Display."""
         running = self._running[slot]
         running.see(epoch)
+        self._moves = True
         if time.monotonic() - self._spoke > self._QUIET_SECONDS:
             accuracy = "" if epoch.accuracy is None else f", {percent_number(epoch.accuracy)}%"
             where = f"{epoch.stage} epoch {epoch.epoch}/{epoch.epochs}{accuracy}"
@@ -179,7 +199,7 @@ class Lines:
 
 
 class LiveTable:
-    """A live table in a terminal: a row for each running task, a bar for the whole."""
+    """A live table in a terminal: two lines for each running task, a bar for the whole."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -187,14 +207,17 @@ class LiveTable:
         self._totals: Totals | None = None
         self._notices: list[str] = []
         self._known = time.monotonic()  # since when the totals are
+        self._still = ExitStack()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> Self:
+        self._still.enter_context(STATUS.still())
         self._live.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._live.__exit__(None, None, None)
+        self._still.close()
 
     def say(self, text: str) -> None:
         """See Display."""
@@ -207,6 +230,10 @@ class LiveTable:
     def started(self, slot: int, row: Row) -> None:
         """See Display."""
         self._running[slot] = _Running(row)
+
+    def progress(self, slot: int, progress: Progress) -> None:
+        """See Display: drawn with the next picture, which comes by itself."""
+        self._running[slot].within = progress
 
     def epoch(self, slot: int, epoch: Epoch, totals: Totals) -> None:
         """See Display."""
@@ -229,7 +256,7 @@ class LiveTable:
 
     def _render(self) -> RenderableType:
         rows = [self._running[slot] for slot in sorted(self._running)]
-        parts: list[RenderableType] = [_table(rows)] if rows else []
+        parts: list[RenderableType] = [part for running in rows for part in _task(running)]
         if self._totals is not None:
             parts.append(_whole(self._totals, time.monotonic() - self._known))
             if self._totals.best is not None:
@@ -246,31 +273,33 @@ def _left(totals: Totals) -> str:
     return f", about {duration(totals.seconds_left)} left" if totals.seconds_left else ""
 
 
-def _table(rows: list[_Running]) -> Table:
-    titles = list(dict.fromkeys(title for running in rows for title in running.row.facts))
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("", *titles, "phase", "epoch", "accuracy", "time"):
-        table.add_column(title, justify="right" if title in ("epoch", "accuracy", "time") else "left")
-    bars = any(running.row.epochs for running in rows)
-    if bars:
-        table.add_column("all phases")
-    for running in rows:
-        row, last = running.row, running.last
-        bar = ProgressBar(total=row.epochs, completed=running.epochs, width=20) if row.epochs else ""
-        table.add_row(
-            row.name,
-            *(row.facts.get(title, "") for title in titles),
-            last.stage if last else "starts",
-            f"{last.epoch}/{last.epochs}" if last else "",
-            f"{percent_number(last.accuracy)}%" if last and last.accuracy is not None else "",
-            duration(running.seconds),
-            *([bar] if bars else []),
-        )
-    return table
+def _pace(progress: Progress) -> str:
+    """ "340 images a second, 12 s left of the epoch"."""
+    return f"{progress.images_a_second:,.0f} images/s, {duration(progress.seconds_left)} left of the epoch"
+
+
+def _task(running: _Running) -> tuple[RenderableType, RenderableType]:
+    """What the task is, and below it how far it is."""
+    row, last, within = running.row, running.last, running.within
+    facts = ", ".join(value if title == "network" else f"{title} {value}" for title, value in row.facts.items())
+    name = Text.assemble((visible(row.name), "bold"), "  ", visible(facts))
+    words = [duration(running.seconds)]
+    if last is not None and last.accuracy is not None:
+        words.append(f"{percent_number(last.accuracy)}%")
+    if within is not None:
+        where = f"{within.stage} epoch {within.epoch}/{within.epochs}"
+        bar: RenderableType = ProgressBar(total=within.of, completed=within.images, width=10)
+        words.append(_pace(within))
+    else:
+        where = f"{last.stage} epoch {last.epoch}/{last.epochs}" if last else "starts"
+        bar = ProgressBar(total=row.epochs, completed=running.epochs, width=10) if row.epochs else ""
+    line = Table.grid(padding=(0, 1))
+    line.add_row(" ", where, bar, ", ".join(words))
+    return name, line
 
 
 def _whole(totals: Totals, age: float) -> Table:
     line = Table.grid(padding=(0, 1))
     left = f"about {duration(max(0.0, totals.seconds_left - age))} left" if totals.seconds_left is not None else ""
-    line.add_row(str(totals), ProgressBar(total=1.0, completed=totals.share, width=40), left)
+    line.add_row(str(totals), ProgressBar(total=1.0, completed=totals.share, width=30), left)
     return line

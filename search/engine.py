@@ -103,6 +103,7 @@ class Engine(Generic[T, R]):
     def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
         self._client, self._workers, self._display = client, workers, display
         self.interrupt = Interrupt(display.notify)
+        workers.listen(display.progress)
         self._running: dict[int, T] = {}  # by slot
         self._at_hand: deque[T] = deque()  # asked for ahead, or to be started again
         self._asked_ahead = False  # since a task last ended

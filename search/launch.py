@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -52,6 +54,7 @@ from slimfront.studies.store.study import StudyStore, enqueue, open_study, snaps
 from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
+_LOOK_SECONDS = 1.0  # between two looks whether another search has ended
 WORK = "work"  # folder of what is being trained, beside that of uncompressed networks
 
 
@@ -68,6 +71,7 @@ class Options:
         ray: Run the evaluators on a Ray cluster: its address, or "auto"; None: on this machine.
         settings: The study's file, which nothing may overwrite; None: there is none.
         changed_code: Go on although code of the user's own has changed since the study began.
+        wait: Where another search is using the storage's file, wait for its end.
     """
 
     storage: str
@@ -78,6 +82,7 @@ class Options:
     ray: str | None = None
     settings: Path | None = None
     changed_code: bool = False
+    wait: bool = False
 
 
 def launch(
@@ -108,7 +113,7 @@ def launch(
     console = Console(stderr=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is ours to show
     check_folder(artifacts_folder(options.storage))
-    with only_coordinator(options.storage) as (storage, alone):
+    with only_coordinator(options.storage, console.say if options.wait else None) as (storage, alone):
         storages.check_name(storage, settings.name)  # before data are fetched for it
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
@@ -246,10 +251,11 @@ def _cluster(options: Options) -> tuple[Any, str, int, int]:
 
 
 @contextmanager
-def only_coordinator(url: str) -> Iterator[tuple[RDBStorage, bool]]:
+def only_coordinator(url: str, say: Callable[[str], Any] | None = None) -> Iterator[tuple[RDBStorage, bool]]:
     """Open the storage and hold its SQLite file for this search, whatever name the file goes by.
 
-    A second search is refused in one line, before it opens what the first is writing.
+    A second search is refused in one line, before it opens what the first is writing; or it waits, where there is a
+    `say`, which is told so.
 
     Gives the storage, and whether this search has it for itself.
 
@@ -263,12 +269,7 @@ def only_coordinator(url: str) -> Iterator[tuple[RDBStorage, bool]]:
     storages.check_file(path, storages.safe_url(url), False, "--storage")
     with contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(locked(path))
-        except HeldError:
-            raise StudyError(
-                f"Another search is using {storages.safe_url(url)}: wait for it, give this one a --storage of its own, "
-                "or use PostgreSQL for several at once."
-            ) from None
+            held = stack.enter_context(_waited_for(path, storages.safe_url(url), say))
         except OSError as error:
             raise StudyError(
                 f"Storage {storages.safe_url(url)} cannot be opened for writing: {error.strerror}; name another."
@@ -276,6 +277,26 @@ def only_coordinator(url: str) -> Iterator[tuple[RDBStorage, bool]]:
         storage = storages.open_storage(url)
         stack.callback(storage.engine.dispose)  # before the lock is given up, as `locked` demands
         yield storage, held
+
+
+@contextmanager
+def _waited_for(path: Path, shown: str, say: Callable[[str], Any] | None) -> Iterator[bool]:
+    """As `locked`, but for the error, and for waiting."""
+    with contextlib.ExitStack() as stack:
+        for attempt in itertools.count():
+            try:
+                held = stack.enter_context(locked(path))
+                break
+            except HeldError:
+                if say is None:
+                    raise StudyError(
+                        f"Another search is using {shown}: --wait begins this one when that has ended; or give it a "
+                        "file of its own, as --storage sqlite:///NAME.db; a PostgreSQL database serves several at once."
+                    ) from None
+            if not attempt:
+                say(f"waiting for another search to end, which is using {shown}  (Ctrl-C gives up)")
+            time.sleep(_LOOK_SECONDS)
+        yield held
 
 
 def check_identity(store: StudyStore, settings: Settings, data_digest: str) -> None:

@@ -56,10 +56,8 @@ class Refresh:
         return {"plot": str(plot), "csv": str(table), "storage": study.storage}
 
     def _panels(self) -> None:
+        from slimfront.studies.dashboard.drawing import draw
         from slimfront.studies.dashboard.files import artifacts_folder
-        from slimfront.studies.dashboard.server import update_panels
-        from slimfront.studies.dashboard.trial_pages import update_pages
 
         with study_lock(self._store):  # in many pieces, which must not mix with another coordinator's
-            update_panels(self._store, self._settings.bar, self._settings.axis)
-            update_pages(self._store, self._settings.bar, artifacts_folder(self._url))
+            draw(self._store, self._settings.bar, self._settings.axis, artifacts_folder(self._url))

@@ -10,6 +10,7 @@ from typing import Any
 
 import rich.console
 from rich.text import Text
+from slimfront.search.status import STATUS
 from slimfront.studies.foreign.text import visible
 
 
@@ -21,6 +22,11 @@ class Console(rich.console.Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See rich.console.Console; the line that says what the command is doing makes room."""
+        STATUS.take_away()
+        super().print(*objects, **options)
 
     def say(self, text: str) -> None:
         """Print one line, however long: what takes a while, or what was found on the way."""

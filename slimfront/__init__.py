@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slimfront.evaluators.artifacts.files import load, verify
+    from slimfront.evaluators.own_network import compress
+    from slimfront.evaluators.scoring.score import formula, score
+    from slimfront.models import build
+    from slimfront.search.library import Front, front, run
+    from slimfront.spaces import Candidate, Space, presets
 
 # In a checkout the five packages stand beside this folder, at the top of the repository; installed, they lie in it.
 _ROOT = Path(__file__).resolve().parent.parent
@@ -18,16 +26,33 @@ if (_ROOT / "search" / "__init__.py").is_file() and (_ROOT / "run_search.py").is
 
 _PUBLIC = {
     "Candidate": "spaces",
+    "Front": "search.library",
     "Space": "spaces",
     "presets": "spaces",
     "build": "models",
     "compress": "evaluators.own_network",
     "formula": "evaluators.scoring.score",
-    "load": "evaluators.artifacts.artifact",
+    "front": "search.library",
+    "load": "evaluators.artifacts.files",
+    "run": "search.library",
     "score": "evaluators.scoring.score",
+    "verify": "evaluators.artifacts.files",
 }
 
-__all__ = ["Candidate", "Space", "build", "compress", "formula", "load", "presets", "score"]
+__all__ = [
+    "Candidate",
+    "Front",
+    "Space",
+    "build",
+    "compress",
+    "formula",
+    "front",
+    "load",
+    "presets",
+    "run",
+    "score",
+    "verify",
+]
 
 
 def _version() -> str:

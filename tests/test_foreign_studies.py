@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,9 +143,12 @@ def test_a_search_does_not_go_on_with_trials_of_unknown_settings(
 def test_the_dashboard_draws_in_its_own_studies_only(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slimfront.studies.dashboard.server.serve", lambda *_, **__: None)
     foreign = _foreign("theirs", directions=["maximize", "minimize"])
     own = _ours("sqlite:///a.db", [_trial()], name="ours")
+    marked = threading.Event()
+    monkeypatch.setattr("slimfront.studies.store.study.StudyAttributes.set", lambda *_: marked.set())
+    monkeypatch.setattr("slimfront.studies.dashboard.server.serve", lambda *_, **__: marked.wait(60))
+    monkeypatch.setattr("slimfront.search.commands.dashboard.listen", lambda *_: socket.create_server(("127.0.0.1", 0)))
     assert run_search.main(["dashboard", "--storage", "sqlite:///a.db"]) == 0
     assert "theirs" in capsys.readouterr().err
     drawn = [study._storage.get_study_system_attrs(study._study_id) for study in (own, foreign)]

@@ -63,7 +63,7 @@ def _artifact(folder: Path) -> str:
     """Of a retrained network of the family."""
     for found in sorted((folder / "runs" / "final" / "plain-front").glob("*/seed-0")):
         if json.loads((found / "plan.json").read_text())["trained"]["architecture"]["family"] == PLAIN:
-            return str(found / "network.slim")
+            return str(next(found.glob("*.slim")))
     raise AssertionError("no network of the family is on the front")
 
 

@@ -205,9 +205,7 @@ def test_studies_lists_what_is_in_a_storage(here: Path, capsys: pytest.CaptureFi
     assert "2 complete, 1 stopped early, 1 failed" in shown
 
 
-@pytest.mark.parametrize(
-    "arguments", [["front", "--name", "one"], ["show", "--trial", "1", "--name", "one"], ["studies"]]
-)
+@pytest.mark.parametrize("arguments", ["front --name one", "show --trial 1 --name one", "studies"])
 def test_a_command_ends_with_the_next_one_ready_to_paste(
     here: Path, arguments: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from slimfront.evaluators.training.averaging import Averaging
 from slimfront.evaluators.training.checkpoint import State
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.learning_rate import learning_rate_factor
+from slimfront.evaluators.training.progress import Meter
 from slimfront.evaluators.training.views import Views
 from slimfront.models.kernels.convolution import quick_answers
 from slimfront.models.layout import layout_of
@@ -92,6 +93,7 @@ def train(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
         order = torch.randperm(len(images), generator=generator, device=device)
         loss_sum = torch.zeros((), device=device)
         network.train()
+        meter = Meter(context.phase, number, total, batches * batch)
         for index in range(batches):
             progress = ((number - 1) * batches + index + 1) / (total * batches)
             chosen = order[index * batch : (index + 1) * batch]
@@ -100,6 +102,7 @@ def train(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
                 images.images[chosen], images.labels[chosen], context.augmentation, context.classes, generator, moves
             )
             loss_sum += step(inputs, targets, answers, progress)
+            meter.tell((index + 1) * batch)
             if averaging is not None:
                 averaging.update()
         loss = float(loss_sum) / batches

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
 from slimfront.spaces import references
 
@@ -14,48 +15,14 @@ LONGEST_NAME = 100  # characters of a class
 LARGEST_BATCH = 2**28  # numbers between two layers: a larger batch is not timed
 
 
-def verify_file(
-    path: Path, dataset: str | None, data_dir: Path | None, say: Callable[[str], Any] = lambda _: None
-) -> dict[str, Any]:
-    """The facts of an artifact from the file alone; accuracy on the test images of its data set.
-
-    Args:
-        path: The file.
-        dataset: Name of the data set; None: the one that the file names, and no accuracy where it names none.
-        data_dir: Where the data set's files are looked for first.
-        say: Told what takes a while.
-
-    Raises:
-        ArtifactError, DataError: No artifact, or no such data set.
-    """
-    from slimfront.evaluators.artifacts.artifact import ArtifactError, load
-    from slimfront.evaluators.artifacts.verify import verify
+def partly_verified(path: Path) -> dict[str, Any] | None:
+    """What of an artifact can be checked whose network's class the user has not given; None: all of it can."""
     from slimfront.evaluators.artifacts.without_code import checked, needs_code
-    from slimfront.evaluators.data.splits import final_data
 
     reference = needs_code(path)
-    if reference is not None and references.is_reference(reference) and references.given(reference) is None:
-        return checked(path, reference)
-    test = None
-    try:
-        artifact = load(path)
-        provenance, side = artifact.provenance, artifact.input_shape[1]
-    except ArtifactError:
-        provenance, side = {}, None  # changed, or no artifact at all: `verify` tells the two apart
-    source = provenance.get("data")
-    noted = source.get("name") if isinstance(source, dict) else None
-    name = noted if dataset is None else dataset
-    if isinstance(name, str) and (dataset is not None or not name.startswith("folder:")):
-        # A folder that a file from elsewhere names is not opened unless the user names it, too.
-        size = side if name.startswith("folder:") else None
-        test = final_data(name, data_dir=data_dir, image_size=size, progress=say).test()
-        say(f"classifying the {len(test.labels):,} test images of {name}")
-    facts = verify(path, test).to_dict()
-    if facts["ok"] and facts["accuracy"] is None and facts["claims"].get("accuracy") is not None:
-        # A file could leave out what its claim would be measured on.
-        facts["ok"] = False
-        facts["problems"] = ["it claims an accuracy that was not measured: name its data set with --dataset."]
-    return facts
+    if reference is None or not references.is_reference(reference) or references.given(reference) is not None:
+        return None
+    return checked(path, reference)
 
 
 def print_verified(facts: dict[str, Any]) -> None:
@@ -72,6 +39,9 @@ def print_verified(facts: dict[str, Any]) -> None:
         console.print(f"not checked: {', '.join(facts['unchecked'])}: add {facts['needs']}", soft_wrap=True)
         return
     console.print("ok: the file is what it claims to be" if facts["ok"] else "NOT OK: claims and facts differ")
+    if facts["ok"]:
+        target = Path(facts["artifact"]).with_suffix(".onnx").name
+        say_next(command("export", facts["artifact"], "--onnx", target))
 
 
 def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, Any]:
@@ -119,3 +89,4 @@ def print_exported(facts: dict[str, Any]) -> None:
     for row in facts["latency"]:
         milliseconds = 1000 * row["seconds_per_image"]
         console.print(f"batch {row['batch']}: {milliseconds:.3f} ms an image, median of {row['runs']} runs, one thread")
+    say_next(command("verify", facts["artifact"]))

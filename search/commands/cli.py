@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, own, searching, studies
+from slimfront.search.status import STATUS
 from typer.core import TyperGroup
 
 import slimfront
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "dashboard": (studies.dashboard, "dashboard --port 8080"),
     "retrain": (networks.retrain, "retrain --trial 17 --seeds 5"),
     "report": (studies.report, "report --out quick.html --slides quick-slides.html"),
-    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/network.slim"),
+    "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/*.slim"),
     "export": (files.export, "export network.slim --onnx network.onnx"),
     "score": (networks.score, "score resnet20 --weight-bits 4 --activation-bits 4"),
     "compress": (own.compress, "compress my_nets.py:MyNet --weights mine.safetensors --data digits --out mine.slim"),
@@ -44,7 +45,7 @@ class _Commands(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with _interrupts_told():
+        with _interrupts_told(), STATUS.moving("loading"):
             return super().invoke(ctx)
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
+
+_STUDIES = {"digits": ["search"], "cifar10": ["search", "studies/cifar10.toml", "--hours", "10"]}
+"""Studies that come with slimfront, by their data."""
 
 
 def source_of(name: str, data_dir: Path | None, image_size: int | None) -> dict[str, Any]:
@@ -31,3 +35,4 @@ def print_source(found: dict[str, Any]) -> None:
     for key, value in found.items():
         for line in value if key == "notes" else [value]:
             console.print(f"{key.replace('_', ' ')}: {line}", highlight=False, soft_wrap=True)
+    say_next(command(*_STUDIES.get(found["name"], ["init", "mine.toml", "--dataset", found["name"]])))

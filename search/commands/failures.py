@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
+from slimfront.search.status import STATUS
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -23,6 +24,7 @@ def say(text: str) -> None:
     """A message on standard error. Names in it may come from a database or a file: they are text, not control."""
     from slimfront.studies.foreign.text import visible
 
+    STATUS.take_away()
     typer.echo("\n".join(map(visible, text.splitlines())), err=True)
 
 

@@ -10,6 +10,7 @@ from slimfront.evaluators import outputs
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.commands.next_steps import command, say_next
+from slimfront.search.status import STATUS
 from slimfront.search.terminal import Console
 from slimfront.studies.analysis.finding import SHOWN
 from slimfront.studies.report.numbers import counted, percent_number  # never rounds up: 89.996 % must not pass for 90
@@ -29,7 +30,9 @@ def front_of(
     outputs.check({"--csv": csv, "--plot": plot}, storage_files(storage))
     outputs.check_ending("--csv", csv, (".csv", ".txt"), "comma-separated values")
     check_picture("--plot", plot)
+    STATUS.doing("reading the study")
     study = snapshot(find_study(open_for_reading(storage), name))
+    STATUS.doing("writing")
     bar = bar_of(study.name, study.identity, bar)
     files = {"storage": study.storage}
     if csv is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from slimfront.evaluators.scoring.cost import over
 from slimfront.evaluators.scoring.costs.score import SCORE
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.launch import check_identity, only_coordinator
 from slimfront.search.own_code import changed, check_code
 from slimfront.search.proposals.drafts import Drafts
@@ -152,11 +153,12 @@ def refuse_nothing(told: Mapping[str, Any]) -> None:
         raise StudyError(f"No trial of study {told['source']!r} can be imported: {_words(told) or 'it has none'}.")
 
 
-def print_imported(told: dict[str, Any]) -> None:
-    """One line."""
+def print_imported(told: dict[str, Any], study: Path, storage: str) -> None:
+    """One line, and the search that goes on with them; `study` is its file, `storage` its URL as typed."""
     text = f"{counted(told['imported'], 'trial')} of {told['source']} imported into {told['study']}"
     left = _words(told)
     Console().say(text + (f"; left out: {left}" if left else ""))
+    say_next(command("search", study, storage=storage, name=told["study"]))
 
 
 def _words(left: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.evaluators import outputs
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
 
 
@@ -55,11 +56,14 @@ def write_report(
     return {"study": story.name, "storage": story.storage, "retrained": len(story.retrained), **written}
 
 
-def print_written(written: dict[str, Any]) -> None:
-    """Where the pages lie."""
+def print_written(written: dict[str, Any], storage: str) -> None:
+    """Where the pages lie; `storage` is the study's URL as typed."""
     console = Console()
     for what in ("report", "slides"):
         if what in written:
             console.print(f"{what}: {written[what]}", soft_wrap=True, highlight=False)
     if not written["retrained"]:
         console.print("no retrained network was found for this study; `retrain` gives its final numbers")
+        say_next(command("retrain", "--front", "--seeds", "5", storage=storage, name=written["study"]))
+        return
+    say_next(command("dashboard", storage=storage, name=written["study"]))

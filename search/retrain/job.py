@@ -6,6 +6,7 @@ The counterpart of `slimfront.search.job.evaluate_job`: the same phases, other d
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,14 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.retrain.final_test import FinalTest
 from slimfront.spaces import Candidate, references
+from slimfront.studies.report.methods_used import describe
 
 if TYPE_CHECKING:
     from torch import nn
 
-RESULT, PLAN, ARTIFACT = "result.json", "plan.json", "network.slim"  # in a seed's folder
+RESULT, PLAN = "result.json", "plan.json"  # in a seed's folder
 SUMMARY = "summary.json"  # in the folder of all
+_LONGEST_NAME = 80  # characters of a file's name that say what the network is
 PROBES = 64  # training images on which the artifact must give the same logits
 
 
@@ -140,7 +143,7 @@ def _retrain(job: Job, data: FinalData) -> Generator[Epoch, None, Result]:
         known = test.read(lambda: accuracy(network, images, job.device))
     facts: dict[str, Any] = dict(pipeline.facts)
     problems = _save_artifact(job, network, data, known, plan)
-    artifact = job.folder / ARTIFACT
+    artifact = job.folder / artifact_name(job, str(plan.get("digest")))
     if artifact.exists():
         facts["artifact"], facts["verified"] = str(artifact), not problems
     try:
@@ -167,6 +170,12 @@ def finished(folder: Path) -> Result | None:
         return None
 
 
+def artifact_name(job: Job, digest: str) -> str:
+    """A file name that says what is in it: "residual-16-32-64x1-2-2-W3A3-3f0c8a12-seed-0.slim"."""
+    words = describe(job.candidate).replace(" x ", "x").replace(" %", "pc")
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', words)[:_LONGEST_NAME].strip('-')}-{digest[:8]}-seed-{job.seed}.slim"
+
+
 def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
     """Write the network as one file in the seed's folder and verify it there; returns what is wrong with it.
 
@@ -180,7 +189,7 @@ def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: floa
     from slimfront.studies.environment import environment
 
     assert job.folder is not None
-    path = job.folder / ARTIFACT
+    path = job.folder / artifact_name(job, str(plan.get("digest")))
     provenance = {
         "digest": plan.get("digest"),
         "candidate": job.candidate.to_dict(),
@@ -200,4 +209,4 @@ def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: floa
     with torch.inference_mode():
         if not torch.equal(network(some), load(path).network(some)):
             problems.append("the network in the artifact gives other logits")
-    return [f"{ARTIFACT}: {problem}" for problem in problems]
+    return [f"{path.name}: {problem}" for problem in problems]

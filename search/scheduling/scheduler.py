@@ -20,7 +20,7 @@ from slimfront.search.scheduling.endings import Endings
 from slimfront.search.scheduling.intake import Intake
 from slimfront.search.scheduling.judging import Judge
 from slimfront.search.scheduling.work import Work
-from slimfront.studies.front import front
+from slimfront.studies.front import front, nearest
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report.numbers import percent_number
 from slimfront.studies.settings import Settings
@@ -225,7 +225,10 @@ def _told(axis: CostAxis, cost: float | None) -> str:
 def _best(trials: Sequence[TrialRecord], settings: Settings) -> str:
     found = front([record for record in trials if record.state == State.COMPLETE], settings.bar)
     if not found:
-        return "nothing at the bar yet"
+        bar = f"{percent_number(settings.bar)}%"
+        some = nearest(trials, 1)
+        close = f"; most accurate so far: trial {some[0].number}, {percent_number(some[0].accuracy)}%" if some else ""
+        return f"nothing at the bar of {bar} yet{close}"
     accuracy, cost = found[0].point
     told = f"{percent_number(accuracy)}%, {_told(settings.axis, cost)}"
-    return f"best so far: trial {found[0].number}, {told} ({len(found)} on the front)"
+    return f"cheapest so far: trial {found[0].number}, {told} ({len(found)} on the front)"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Protocol, Self, TypeAlias, TypeVar
 
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
+from slimfront.evaluators.training.progress import Progress
 
 
 class Placeable(Protocol):
@@ -42,6 +43,10 @@ class Evaluate(Protocol[TaskIn, ResultOut]):
         """Yield after every epoch, return the result."""
 
 
+Hear: TypeAlias = Callable[[int, Progress], object]
+"""Told of a slot how far its epoch is."""
+
+
 class Workers(Protocol[TaskIn, ResultOut]):
     """Some slots, each of which works on one task at a time."""
 
@@ -51,6 +56,9 @@ class Workers(Protocol[TaskIn, ResultOut]):
 
     def ready(self, slot: int) -> bool:
         """Whether a free slot can begin a task now; on a cluster it may have to wait for a node."""
+
+    def listen(self, hear: Hear) -> None:
+        """From now on tell `hear`, while `next` waits, how far epochs are, as far as that is known."""
 
     def submit(self, slot: int, task: TaskIn) -> None:
         """Begin `task` in a free slot."""

@@ -17,14 +17,19 @@ from typing import Any, Generic
 
 from slimfront.evaluators.job import Failure
 from slimfront.evaluators.training.loop import Epoch
+from slimfront.evaluators.training.progress import Progress, listening
 from slimfront.search.interrupt import held_back
-from slimfront.search.workers.base import Evaluate, Message, Result, Task, Workers, advance
+from slimfront.search.workers.base import Evaluate, Hear, Message, Result, Task, Workers, advance
 from slimfront.spaces import references
 
 
 def local_workers(slots: int, evaluate: Evaluate[Task, Result]) -> Workers[Task, Result]:
     """So many trainings side by side; a single one runs in this process."""
     return InProcess(evaluate) if slots == 1 else LocalProcesses(slots, evaluate)
+
+
+def _nobody(slot: int, progress: Progress) -> None:
+    """Who listens where nobody does."""
 
 
 def on_its_gpu(task: Task, slot: int) -> Task:
@@ -44,6 +49,11 @@ class InProcess(Generic[Task, Result]):
     def __init__(self, evaluate: Evaluate[Task, Result]) -> None:
         self._evaluate = evaluate
         self._generator: Generator[Epoch, None, Result] | None = None
+        self._hear: Hear = _nobody
+
+    def listen(self, hear: Hear) -> None:
+        """See Workers."""
+        self._hear = hear
 
     def ready(self, slot: int) -> bool:
         """See Workers."""
@@ -57,7 +67,8 @@ class InProcess(Generic[Task, Result]):
         """See Workers."""
         if self._generator is None:
             return None
-        message = advance(self._generator)
+        with listening(lambda progress: self._hear(0, progress)):
+            message = advance(self._generator)
         if not isinstance(message, Epoch):
             self._generator = None
         return 0, message
@@ -93,7 +104,8 @@ def _serve(connection: Connection, evaluate: Evaluate[Any, Any], handed: tuple[r
                 continue
             generator = evaluate(task)
             while True:
-                message = advance(generator)
+                with listening(connection.send):
+                    message = advance(generator)
                 connection.send(message)
                 if not isinstance(message, Epoch):
                     break
@@ -190,6 +202,7 @@ class LocalProcesses(Generic[Task, Result]):
         self.slots = slots
         self._evaluate = evaluate
         self._heard = slots - 1  # the slot that spoke last
+        self._hear: Hear = _nobody
         self._slots = [self._start() for _ in range(slots)]
 
     def _start(self) -> _Slot:
@@ -199,6 +212,10 @@ class LocalProcesses(Generic[Task, Result]):
         process.start()
         theirs.close()
         return _Slot(process, ours)
+
+    def listen(self, hear: Hear) -> None:
+        """See Workers."""
+        self._hear = hear
 
     @property
     def process_ids(self) -> list[int]:
@@ -230,7 +247,7 @@ class LocalProcesses(Generic[Task, Result]):
         number = min(waiting, key=lambda slot: (slot - self._heard - 1) % self.slots)
         self._heard = number
         try:
-            message: Message[Result] = self._slots[number].connection.recv()
+            message: Message[Result] | Progress = self._slots[number].connection.recv()
         except (EOFError, OSError):
             process = self._slots[number].process
             process.join(1)
@@ -241,6 +258,9 @@ class LocalProcesses(Generic[Task, Result]):
                 text += " (killed; the system does that when memory runs out)"
             self._replace(number)
             return number, Failure("worker_died", text)
+        if isinstance(message, Progress):
+            self._hear(number, message)
+            return None  # nothing that anybody has to decide on
         if not isinstance(message, Epoch):
             self._slots[number].busy = False
         return number, message

@@ -30,7 +30,7 @@ from slimfront.evaluators import outputs
 from slimfront.evaluators.data import loaded
 from slimfront.evaluators.job import Failure, Job
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.search.workers.base import Evaluate, Message, Result, advance
+from slimfront.search.workers.base import Evaluate, Hear, Message, Result, advance
 from slimfront.spaces import references
 from slimfront.studies.errors import StudyError
 
@@ -207,6 +207,9 @@ class RayWorkers(Generic[Result]):
     def _make(self, slot: int) -> None:
         self._actors[slot] = self._class.remote(*self._arguments)
         self._awaited[slot] = self._actors[slot].stop.remote()
+
+    def listen(self, hear: Hear) -> None:
+        """See Workers: an actor is asked for whole epochs, and tells of nothing in between."""
 
     def ready(self, slot: int) -> bool:
         """See Workers."""

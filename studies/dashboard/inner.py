@@ -38,6 +38,21 @@ def list_file(storage: BaseStorage, study_id: int, trial_id: int, name: str, ide
     storage.set_study_system_attr(study_id, key, json.dumps(meta))
 
 
+def order_panels(first: Sequence[str]) -> None:
+    """Let the dashboard show these panels first, in this order: its own order is another one at every start."""
+    original: Callable[..., dict[str, str]] | None = getattr(_app, "get_plotly_graph_objects", None)  # as below
+    if original is None or getattr(original, "is_ordered", False):
+        return
+
+    def ordered(system_attrs: dict[str, Any]) -> dict[str, str]:
+        found = original(system_attrs)
+        names = [*(name for name in first if name in found), *sorted(set(found).difference(first))]
+        return {name: found[name] for name in names}
+
+    ordered.is_ordered = True  # type: ignore[attr-defined]
+    _app.get_plotly_graph_objects = ordered
+
+
 def repair_best_trials() -> None:
     """Let the dashboard's "Best Trials" see constraints; where a later version has no such function, do nothing."""
     original: FrontOf | None = getattr(_app, "get_pareto_front_trials", None)  # there is no option for it

@@ -9,14 +9,13 @@ Requests reach it through `slimfront.studies.dashboard.guard`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import socket
 import socketserver
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna_dashboard
 from optuna.storages import get_storage
@@ -25,9 +24,9 @@ from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.dashboard import inner
 from slimfront.studies.dashboard.compression import Compressed
 from slimfront.studies.dashboard.files import ArtifactFiles
-from slimfront.studies.dashboard.guard import LOOPBACK, Guard
+from slimfront.studies.dashboard.guard import Guard
+from slimfront.studies.dashboard.listening import listen
 from slimfront.studies.dashboard.panels import importance_figure, spending_figure
-from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.pictures.figures import curves_figure, front_figure
 from slimfront.studies.store.read_only import open_existing
@@ -37,6 +36,7 @@ FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
 SPENDING_PANEL = "slimfront-epochs"
 IMPORTANCE_PANEL = "slimfront-importance"
+PANELS = (FRONT_PANEL, CURVES_PANEL, SPENDING_PANEL, IMPORTANCE_PANEL)
 
 
 def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) -> None:
@@ -49,6 +49,7 @@ def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) ->
         bar: Accuracy that the front demands.
         axis: What it keeps low, in words.
     """
+    store.retries(store.details.read_ahead)  # curves of every trial
     trials, study = store.trials, optuna_study(store)
     figures = {
         FRONT_PANEL: front_figure(trials, bar, axis),
@@ -60,22 +61,21 @@ def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) ->
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=panel)
 
 
-def help_text(url: str) -> str:
-    """What to tell a user who starts the dashboard."""
-    return f"Dashboard: {url}  (Ctrl-C ends it)"
-
-
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     """A thread a connection: browsers open several at once, and keep them."""
 
     daemon_threads = True
 
+    def __init__(self, listening: socket.socket, application: Any) -> None:
+        super().__init__(listening.getsockname()[:2], _Quiet, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+        self.set_app(application)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle of an answer is nothing to tell of."""
-
-
-class _ServerIPv6(_Server):
-    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -103,6 +103,8 @@ def make_dashboard(
     *,
     artifacts: str | None = None,
     report: Callable[[str], Any] = lambda text: None,
+    listening: socket.socket | None = None,
+    study_id: int | None = None,
 ) -> WSGIServer:
     """A server that listens already; `serve_forever` runs it. Port 0 takes any free one: see `server_port`.
 
@@ -112,6 +114,8 @@ def make_dashboard(
         host: Address to listen on. Whoever reaches it can change and delete studies: the dashboard asks for no name.
         artifacts: Folder of the studies' artifacts, for download; None: no artifacts are shown.
         report: Told in one line what the dashboard could not do.
+        listening: On `host` and `port`, if that was done before; the server closes it.
+        study_id: Of the study that the first page shows; None: it lists all of them.
 
     Raises:
         StudyError: The storage cannot be opened, the port cannot be had, or the folder is a link.
@@ -120,18 +124,26 @@ def make_dashboard(
     storage = get_storage(open_existing(storage_url)[0])
     store = ArtifactFiles(Path(artifacts)) if artifacts is not None else None
     inner.repair_best_trials()
+    inner.order_panels(PANELS)
     application: Any = optuna_dashboard.wsgi(storage, artifact_store=store)
     application.catchall = False  # errors are the guard's to tell of
     logger = logging.getLogger("optuna_dashboard")
     logger.handlers, logger.propagate = [_OneLine(report)], False
-    server = _ServerIPv6 if ":" in host else _Server
-    guarded = Compressed(Guard(application, host, report))
-    try:
-        return make_server(host, port, guarded, server_class=server, handler_class=_Quiet)
-    except (OSError, OverflowError) as error:
-        busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        reason = "is taken: choose another with --port" if busy else f"cannot be had: {error}"
-        raise StudyError(f"Port {port} on {host} {reason}.") from None
+    if study_id is not None:
+        application = _opening(application, f"/dashboard/studies/{study_id}")
+    return _Server(listening or listen(host, port), Compressed(Guard(application, host, report)))
+
+
+def _opening(application: Any, page: str) -> Any:
+    """The same application with another first page."""
+
+    def opened(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ.get("PATH_INFO") in ("", "/"):
+            start_response("302 Found", [("Location", page), ("Content-Type", "text/plain"), ("Content-Length", "0")])
+            return [b""]
+        return application(environ, start_response)
+
+    return opened
 
 
 def serve(
@@ -141,19 +153,10 @@ def serve(
     *,
     artifacts: str | None = None,
     report: Callable[[str], Any] = print,
+    listening: socket.socket | None = None,
+    study_id: int | None = None,
 ) -> None:
-    """Run the dashboard until Ctrl-C.
-
-    Args:
-        storage_url: As for `make_dashboard`, like `port`, `host` and `artifacts`.
-        report: Called with each line for the user.
-
-    Raises:
-        StudyError: As `make_dashboard`.
-    """
-    with make_dashboard(storage_url, port, host, artifacts=artifacts, report=report) as server:
-        report(help_text(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/"))
-        if host not in LOOPBACK:
-            report(f"Everyone who can reach {host} can change and delete the studies: there is no password.")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+    """Run the dashboard until Ctrl-C; arguments and errors as for `make_dashboard`."""
+    more: dict[str, Any] = {"artifacts": artifacts, "report": report, "listening": listening, "study_id": study_id}
+    with make_dashboard(storage_url, port, host, **more) as server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()

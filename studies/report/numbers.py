@@ -41,6 +41,11 @@ def percent_number(share: float | None, places: int = 2) -> str:
     return f"{math.floor(share * 100 * scale + 1e-7) / scale:.{places}f}"
 
 
+def unbroken(text: str) -> str:
+    """The text with each percent sign kept on the line of its number."""
+    return text.replace(" %", "\u00a0%")
+
+
 def signed_points(share: float | None) -> str:
     """A difference of shares in percentage points, with its sign; a dash where there is none."""
     return "–" if share is None else f"{100 * share:+.2f}".replace("-", "−")

@@ -12,7 +12,7 @@ from slimfront.evaluators import outputs
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.templates import html_templates
 from slimfront.studies.pictures.plots import percent
-from slimfront.studies.report.numbers import counted, decimals, duration, figures, number, percent_number, signed_points
+from slimfront.studies.report import numbers
 
 
 def page(template: str, **values: Any) -> str:
@@ -22,16 +22,18 @@ def page(template: str, **values: Any) -> str:
 
 @cache
 def _templates() -> Environment:
-    filters: dict[str, Callable[..., Any]] = {
-        "counted": counted,
-        "decimals": decimals,
-        "duration": duration,
-        "figures": figures,
-        "number": number,
-        "percent": percent,
-        "percent_number": percent_number,
-        "signed_points": signed_points,
-    }
+    functions: tuple[Callable[..., Any], ...] = (
+        numbers.counted,
+        numbers.decimals,
+        numbers.duration,
+        numbers.figures,
+        numbers.number,
+        numbers.percent_number,
+        numbers.signed_points,
+        numbers.unbroken,
+    )
+    filters = {function.__name__: function for function in functions}
+    filters["percent"] = lambda share: numbers.unbroken(percent(share))
     return html_templates("slimfront.studies.report", filters)
 
 

@@ -47,6 +47,9 @@ class Actors:
         self.begun: list[Play] = []
         self._left: dict[int, deque[Any]] = {}
 
+    def listen(self, hear: Any) -> None:
+        pass
+
     def ready(self, slot: int) -> bool:
         self.unready -= 1
         return self.unready < 0

@@ -101,11 +101,7 @@ def test_a_users_own_cost_goes_the_whole_way(folder: Path, capsys: pytest.Captur
 
     told(capsys, "report", "--out", "own.html", "--slides", "slides.html")
     page = " ".join((folder / "own.html").read_text().split())
-    for words in (
-        "Accuracy against stored weights",
-        "by ascending stored weights",
-        "decades of stored weights below 100 thousands",
-    ):
+    for words in ("Accuracy against stored weights", "by ascending stored weights", "weights below 100 thousands"):
         assert words in page
 
     assert "--allow mine.py:KILO" in refused(capsys, "retrain", "--front", "--seeds", "1")

@@ -196,7 +196,7 @@ def test_summary_of_three_seeds(
     assert pipeline.seen[-1][1].test_reads == 3
     assert all(job.candidate.recipe.epochs == 3 * DIGITS.recipe.epochs for job, _, _ in pipeline.seen)
 
-    print_retrained(summary)
+    print_retrained(summary, "sqlite:///slimfront.db")
     printed = capsys.readouterr().out
     assert "misses it" in printed
     assert "test set read 3 times" in printed
@@ -339,7 +339,7 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
     record = TrialRecord.begin(0, DIGITS, state=State.COMPLETE, accuracy=0.85, score=0.01, totals={"score": 0.01})
     study.add_trial(to_frozen(record, 0.8))
     rest: dict[str, Any] = {"dataset": None, "bar": None, "seeds": 5, "epochs": None}
-    made, folder = make_plan(url, None, {"trial": 0, "front": False, "candidate": None}, **rest)
+    made, folder = make_plan(url, None, {"trial": "0", "front": False, "candidate": None}, **rest)
     assert (made.dataset, made.bar, made.study) == ("digits", 0.8, "a study")
     assert made.choices == (Choice(DIGITS, 0, 0.85),)
     assert folder.name == "a_study-trial-0"
@@ -354,7 +354,7 @@ def test_a_trial_brings_its_study_along(tmp_path: Path) -> None:
         2: r"no network can be built from what was sampled \(ScoreError: too narrow\)",
     }.items():
         with pytest.raises(StudyError, match=why):
-            make_plan(url, None, {"trial": number, "front": False, "candidate": None}, **rest)
+            make_plan(url, None, {"trial": str(number), "front": False, "candidate": None}, **rest)
 
 
 # Teachers

@@ -22,9 +22,8 @@ from slimfront.studies.errors import StudyError
 from slimfront.studies.record import State, TrialRecord
 from slimfront.studies.report import methods_used
 from slimfront.studies.report.final_numbers import find_summaries
-from slimfront.studies.report.numbers import decimals, number, percent_number
-from slimfront.studies.report.page import page as filled_page
-from slimfront.studies.report.page import write_page
+from slimfront.studies.report.numbers import decimals, number, percent_number, write_page
+from slimfront.studies.report.numbers import page as filled_page
 from slimfront.studies.report.report import report
 from slimfront.studies.report.slides import slides
 from slimfront.studies.report.story import Story, gather, parameters

@@ -20,10 +20,11 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
-    from slimfront.search.commands.artifacts import print_verified, verify_file
+    from slimfront.evaluators.artifacts import files
+    from slimfront.search.commands.artifacts import partly_verified, print_verified
 
     given.give(allow)
-    facts = verify_file(artifact, dataset, data_dir, say=say)
+    facts = partly_verified(artifact) or files.verify(artifact, dataset, data_dir=data_dir, say=say).to_dict()
     if as_json:
         print_json(facts)
     else:

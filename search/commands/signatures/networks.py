@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail
+from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail, say
 from slimfront.search.commands.signatures import options as given
 from slimfront.search.commands.signatures.collection import uncollected
 from slimfront.search.commands.signatures.options import (
@@ -91,6 +91,7 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
+    from slimfront.search.commands.next_steps import repeated
     from slimfront.search.launch import Options
     from slimfront.search.retrain.plan import make_plan
     from slimfront.search.retrain.run import retrain as run
@@ -106,7 +107,7 @@ def retrain(
     else:
         print_retrained(summary, storage)
     if how == "interrupted":
-        typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
+        say(f"interrupted; everything is saved, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED)
     if how == "failures":
         fail(
@@ -140,6 +141,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy against pruning ratio for several methods on one network."""
+    from slimfront.search.commands.next_steps import repeated
     from slimfront.search.commands.scoring import read_candidate
     from slimfront.search.sweep.show import print_sweep, run_sweep
 
@@ -164,5 +166,5 @@ def sweep(
     else:
         print_sweep(summary, out, candidate)
     if not summary["complete"]:
-        typer.echo("not complete; what is finished is kept, and the same command goes on", err=True)
+        say(f"not complete; what is finished is kept, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail
+from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail, say
 from slimfront.search.commands.signatures import options as given
 from slimfront.search.commands.signatures.options import DEFAULT_STORAGE, AsJson, DataDir, Device, Storage
 from slimfront.search.commands.signatures.output import print_json
@@ -34,18 +34,22 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Of sampling and training, instead of the study's.")] = None,
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: runs/NAME.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait where another search is using the same SQLite file, until it ends.")
+    ] = False,
     changed_code: given.ChangedCode = False,
     verbose: given.Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
     from slimfront.search.commands.front import print_front
+    from slimfront.search.commands.next_steps import repeated
     from slimfront.search.launch import Options, launch
     from slimfront.studies.settings import Settings
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
     options = Options(
-        storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code
+        storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code, wait=wait
     )
     outcome, summary, files = launch(settings, options)
     if as_json:
@@ -57,7 +61,7 @@ def search(
     if outcome.how == "done" and summary["trials"]["failed"] and not summary["trials"]["complete"]:
         fail(f"no trial came to a result, the last failure: {outcome.failure}", FAILED)
     if outcome.how == "interrupted":
-        typer.echo("interrupted; everything is saved, and the same command goes on", err=True)
+        say(f"interrupted; everything is saved, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -97,4 +101,4 @@ def import_trials(
     if as_json:
         print_json(told)
     else:
-        print_imported(told)
+        print_imported(told, study, storage)

@@ -91,4 +91,4 @@ def report(
     if as_json:
         print_json(written)
     else:
-        print_written(written)
+        print_written(written, storage)
