@@ -16,18 +16,13 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
+from slimfront.evaluators.compression import Compression
 from slimfront.evaluators.data.splits import SearchData
 from slimfront.evaluators.job import Job, Result
-from slimfront.evaluators.pruning.accounting import account
-from slimfront.evaluators.pruning.errors import PruningError
-from slimfront.evaluators.pruning.masks import copy_network, finalise
-from slimfront.evaluators.pruning.phase import PruningPhase
-from slimfront.evaluators.pruning.report import Report
+from slimfront.evaluators.pruning.masks import copy_network
 from slimfront.evaluators.pruning.slimming import SlimmingPenalty
-from slimfront.evaluators.quantization import QuantizationPhase
 from slimfront.evaluators.scoring.cost import CostError, Subject, measure
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.supernet.inheriting import InheritedPhase
@@ -36,10 +31,10 @@ from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
 from slimfront.evaluators.training.views import VIEWS
 from slimfront.models import build
-from slimfront.models.network import Network
-from slimfront.models.quantization.conversion import deploy
+from slimfront.models.own import check_network, origin_of
 from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
+from torch import nn
 
 # Raised whenever a change makes an uncompressed training come to other numbers: networks stored before no longer count.
 TRAINING_VERSION = 3
@@ -98,7 +93,7 @@ def evaluate(job: Job, data: SearchData) -> Generator[Epoch, None, Result]:
     )
 
 
-def measured_costs(job: Job, network: Network, input_shape: tuple[int, int, int], counted: Score) -> dict[str, float]:
+def measured_costs(job: Job, network: nn.Module, input_shape: tuple[int, int, int], counted: Score) -> dict[str, float]:
     """The costs that a job asks for, by name, on a copy of its finished network. Raises TrainingError."""
     if not job.costs:
         return {}
@@ -107,13 +102,6 @@ def measured_costs(job: Job, network: Network, input_shape: tuple[int, int, int]
         return measure(job.costs, subject)
     except CostError as error:
         raise TrainingError("cost", str(error)) from None
-
-
-class Phase(Protocol):
-    """A part of the pipeline: changes a network, and trains it."""
-
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, Report | None]:
-        """Yield after every epoch; return what was removed, if it is a phase that removes something."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,7 @@ class UncompressedPhase:
 
     penalty: float = 0.0
 
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, None]:
+    def run(self, network: nn.Module, context: TrainContext) -> Generator[Epoch, None, None]:
         """Train from fresh weights."""
         hooks = (*context.hooks, SlimmingPenalty(self.penalty)) if self.penalty else context.hooks
         yield from train(network, replace(context, recipe=context.recipe.uncompressed, hooks=hooks))
@@ -154,11 +142,13 @@ class Pipeline:
             device=torch.device(job.device),
             preview=True,
         )
-        self.network: Network = build(
+        self.network: nn.Module = build(
             job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
         )
-        self.notes: list[str] = []
-        self.facts: dict[str, Any] = {}
+        if origin_of(self.network) is not None:  # a network of the user's own may turn out to be none for these data
+            check_network(self.network, job.candidate.architecture.family, data.input_shape, data.classes)
+        self._compression = Compression(job.candidate.pruning, job.candidate.bits)
+        self.notes, self.facts = self._compression.notes, self._compression.facts
 
     def run(self) -> Iterator[Epoch]:
         """All phases of the candidate; yields after every epoch. Raises TrainingError."""
@@ -171,32 +161,16 @@ class Pipeline:
         if self._job.supernet is not None:
             inherited = InheritedPhase(self._job.supernet, self._data.digest)
             self.facts["inherited"] = yield from inherited.run(self.network, context)
-            self.notes.append(f"It has its weights from the supernet {self.facts['inherited']['supernet']}.")
+            self._compression.notes.append(
+                f"It has its weights from the supernet {self.facts['inherited']['supernet']}."
+            )
         else:
             uncompressed = UncompressedPhase(filters.penalty if filters is not None else 0.0)
-            yield from self._run(uncompressed, replace(context, checkpoint=self._uncompressed_file()))
+            train_first = replace(context, checkpoint=self._uncompressed_file())
+            yield from self._compression.part(uncompressed, self.network, train_first)
         if candidate.recipe.teacher == UNCOMPRESSED_TEACHER and candidate.is_compressed:
             context = replace(context, teacher=copy_network(self.network).requires_grad_(False).eval())
-        steps = [step for step in (filters, candidate.pruning.weights) if step is not None]
-        if steps:
-            before = score(self.network, self._data.input_shape)
-            for step in steps:
-                yield from self._run(PruningPhase(step), replace(context, checkpoint=self._file(step.granularity)))
-            pruned = score(self.network, self._data.input_shape)
-            self.facts["account"] = account(before, pruned, candidate.pruning).to_dict()
-        if candidate.bits.is_float:
-            deploy(self.network)
-        else:
-            yield from self._run(QuantizationPhase(candidate.bits), replace(context, checkpoint=self._file("bits")))
-        finalise(self.network)
-
-    def _run(self, phase: Phase, context: TrainContext) -> Iterator[Epoch]:
-        try:
-            report = yield from phase.run(self.network, context)
-        except PruningError as error:
-            raise TrainingError("pruning", str(error)) from None
-        if report is not None and not report.met:
-            self.notes.append(report.message)
+        yield from self._compression.run(self.network, context, self._file)
 
     def _file(self, phase: str) -> Path | None:
         folder = self._job.folder

@@ -17,13 +17,14 @@ from slimfront.evaluators.data.images import Images
 from slimfront.evaluators.training.augmentation import normalise
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, train, untrained
-from slimfront.models.network import Network, weight_layers
+from slimfront.models.layout import layout_of
+from slimfront.models.network import weight_layers
 from slimfront.models.quantization.calibration import Observation, estimate_norms, observe
 from slimfront.models.quantization.conversion import Widths, convert, deploy, lower
 from slimfront.models.quantization.precision import layer_bits
 from slimfront.models.quantization.quantizers import INTEGER_WIDTHS, quantized_layers
 from slimfront.spaces.candidate import Bits, Recipe
-from torch import Tensor
+from torch import Tensor, nn
 
 CALIBRATION_IMAGES = 512
 NORM_IMAGES = 2048
@@ -47,7 +48,7 @@ class QuantizationPhase:
 
     bits: Bits
 
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, None]:
+    def run(self, network: nn.Module, context: TrainContext) -> Generator[Epoch, None, None]:
         """Quantize `network` in place to `bits`, with `bits.epochs` epochs of training; at the end it is deployed.
 
         Args:
@@ -66,7 +67,7 @@ class QuantizationPhase:
         bits, context = self.bits, replace(context, phase="bits")
         start = time.perf_counter()
         target = layer_bits(network, bits)
-        network.to(context.device).to(memory_format=torch.channels_last)
+        network.to(context.device).to(memory_format=layout_of(network))  # type: ignore[call-overload]
         observed = observe(network, weight_layers(network), _batches(context, CALIBRATION_IMAGES))
         if context.preview and context.validation is not None:
             rounded = copy.deepcopy(network)
@@ -126,13 +127,13 @@ def fine_tuning(recipe: Recipe, widths: Widths) -> Recipe:
 
 
 def _convert(
-    network: Network, widths: Widths, observed: Mapping[str, Observation], bits: Bits, context: TrainContext
+    network: nn.Module, widths: Widths, observed: Mapping[str, Observation], bits: Bits, context: TrainContext
 ) -> None:
     convert(network, widths, observed, ternary=bits.ternary)
-    network.to(context.device).to(memory_format=torch.channels_last)
+    network.to(context.device).to(memory_format=layout_of(network))  # type: ignore[call-overload]
 
 
-def _settle_norms(network: Network, widths: Widths, context: TrainContext) -> None:
+def _settle_norms(network: nn.Module, widths: Widths, context: TrainContext) -> None:
     """Measure batch norm anew behind what was rounded; float16 shifts nothing."""
     if any(width in INTEGER_WIDTHS for pair in widths.values() for width in pair):
         estimate_norms(network, _batches(context, NORM_IMAGES))

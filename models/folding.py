@@ -7,6 +7,7 @@ gamma / sqrt(variance + eps), its bias is beta - mean times that scale (Jacob et
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TypeVar
 
@@ -17,6 +18,10 @@ from torch.nn.utils.parametrize import is_parametrized
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
+class Folded(nn.Identity):
+    """Where a batch norm was that the convolution before it has taken up."""
+
+
 class FoldingError(ValueError):
     """A batch norm that cannot be folded."""
 
@@ -24,16 +29,19 @@ class FoldingError(ValueError):
 def foldable_pairs(network: nn.Module) -> dict[str, str]:
     """Names of the convolutions that a batch norm directly follows: {convolution: batch norm}.
 
-    Blocks say so in their attribute `foldable`; in an `nn.Sequential` it is the next module. A norm that is
-    folded already, or that keeps no running statistics, is not among them.
+    Blocks say so in their attribute `foldable`; in an `nn.Sequential` it is the next module, unless one of the two
+    stands elsewhere, too. A norm that is folded already, or that keeps no running statistics, is not among them.
     """
     modules = dict(network.named_modules())
+    places = Counter(module for _, module in network.named_modules(remove_duplicate=False))
+    shared: set[nn.Module | None] = {module for module, count in places.items() if count > 1}
     pairs = {}
     for name, module in modules.items():
         declared = list(getattr(module, "foldable", ()))
-        if isinstance(module, nn.Sequential):
-            children = list(module._modules)
-            declared += list(pairwise(children))
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            declared += [
+                pair for pair in pairwise(module._modules) if shared.isdisjoint(map(module._modules.get, pair))
+            ]
         for first, second in declared:
             conv, norm = (f"{name}.{child}" if name else child for child in (first, second))
             if isinstance(modules.get(conv), nn.Conv2d) and _is_foldable(modules.get(norm)):
@@ -44,8 +52,8 @@ def foldable_pairs(network: nn.Module) -> dict[str, str]:
 def fold_batch_norm(network: AnyNetwork) -> AnyNetwork:
     """Fold every batch norm that directly follows a convolution, in place, and return the network.
 
-    The folded norms become `nn.Identity`, the convolutions have a bias. In evaluation mode the logits are the same up
-    to rounding. Weights masked by `torch.nn.utils.prune` stay masked. A layer that has to do more than scale its weight
+    The folded norms become `Folded`, the convolutions have a bias. In evaluation mode the logits are the same up to
+    rounding. Weights masked by `torch.nn.utils.prune` stay masked. A layer that has to do more than scale its weight
     (a quantizer's steps grow with the filters) offers a method `scale_filters(scale)`, which is called instead with the
     signed scale (outputs,).
 
@@ -59,7 +67,7 @@ def fold_batch_norm(network: AnyNetwork) -> AnyNetwork:
     for conv, norm in pairs.items():
         _fold(network.get_submodule(conv), network.get_submodule(norm))
         parent, _, child = norm.rpartition(".")
-        setattr(network.get_submodule(parent), child, nn.Identity())
+        setattr(network.get_submodule(parent), child, Folded())
     return network
 
 

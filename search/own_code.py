@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slimfront.spaces import Candidate, references
+from slimfront.spaces import Candidate, Space, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign import values
 from slimfront.studies.settings import Settings
@@ -52,3 +52,20 @@ def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
 def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """References whose source was known and is another one now."""
     return [name for name, source in now.items() if kept.get(name, source) != source]
+
+
+def check_networks(space: Space, input_shape: tuple[int, int, int], classes: int) -> None:
+    """Make sure that the classes of the user's own that a space names make networks for these images.
+
+    Before any long work, of each class the largest network. Raises OwnNetworkError.
+    """
+    from slimfront.models import build
+    from slimfront.models.network import Network
+    from slimfront.models.own import check_network, check_same_names
+
+    for architecture in space.largest().values():
+        if references.is_reference(architecture.family):
+            network, again = (build(architecture, classes, input_shape[0], seed=seed) for seed in (0, 1))
+            if not isinstance(network, Network):
+                check_network(network, architecture.family, input_shape, classes)
+                check_same_names(network, again, architecture.family)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slimfront.evaluators.artifacts.files import load, verify
+    from slimfront.evaluators.own_network import compress
     from slimfront.evaluators.scoring.score import formula, score
     from slimfront.models import build
     from slimfront.search.library import Front, front, run
@@ -29,6 +30,7 @@ _PUBLIC = {
     "Space": "spaces",
     "presets": "spaces",
     "build": "models",
+    "compress": "evaluators.own_network",
     "formula": "evaluators.scoring.score",
     "front": "search.library",
     "load": "evaluators.artifacts.files",
@@ -37,7 +39,20 @@ _PUBLIC = {
     "verify": "evaluators.artifacts.files",
 }
 
-__all__ = ["Candidate", "Front", "Space", "build", "formula", "front", "load", "presets", "run", "score", "verify"]
+__all__ = [
+    "Candidate",
+    "Front",
+    "Space",
+    "build",
+    "compress",
+    "formula",
+    "front",
+    "load",
+    "presets",
+    "run",
+    "score",
+    "verify",
+]
 
 
 def _version() -> str:

@@ -21,7 +21,7 @@ from slimfront.spaces.family import FAMILIES, validate_unknown
 from slimfront.spaces.optimizers import DECAYS, OPTIMIZERS
 from slimfront.spaces.options import Options
 from slimfront.spaces.part import CandidateError as CandidateError
-from slimfront.spaces.part import Part, added, one_of, plain_name, require
+from slimfront.spaces.part import Part, added, layer_pattern, one_of, plain_name, require
 from slimfront.spaces.policies import NO_POLICY, POLICIES
 from slimfront.spaces.references import given, is_reference
 from slimfront.spaces.registry import Registry
@@ -168,9 +168,10 @@ class Bits(Part):
     """Bit-widths. `weights` and `activations` hold one entry for the whole network, or one a stage.
 
     Stem and classifier stand apart. 32 is float32, 16 float16, 1 to 8 integers with a learned step (LSQ,
-    arXiv:1902.08153). An activation width belongs to the *input* of a layer. `layers` overrides single layers:
-    (name, weight bits, activation bits). With `epochs` 0 the network is rounded after training, nothing more;
-    otherwise it is trained at the widths of `path`, high to low, and last at its own.
+    arXiv:1902.08153). An activation width belongs to the *input* of a layer. `layers` overrides single layers, by name
+    or by a pattern such as "features.*", later entries last: (name, weight bits, activation bits). With `epochs` 0 the
+    network is rounded after training, nothing more; otherwise it is trained at the widths of `path`, high to low, and
+    last at its own.
     """
 
     weights: tuple[int, ...] = (32,)
@@ -194,7 +195,7 @@ class Bits(Part):
         for entry in self.layers:
             right = isinstance(entry, tuple) and len(entry) == 3
             require(right, label("layers"), entry, "(name, weight bits, activation bits)")
-            plain_name(label("layers"), entry[0])
+            layer_pattern(label("layers"), entry[0])
             one_of(f"{label('layers')} {entry[0]}", entry[1], BIT_WIDTHS)
             one_of(f"{label('layers')} {entry[0]}", entry[2], BIT_WIDTHS)
         require(0 <= self.epochs <= 10_000, label("epochs"), self.epochs, "in 0..10000")

@@ -69,6 +69,14 @@ class Axis:
             return f"in {self.low:g}..{self.high:g}"
         return f"in {'(' if self.positive else '['}{self.low:g}, {self.high:g}]"
 
+    @property
+    def some(self) -> Any:
+        """A value that it may be."""
+        if self.among:
+            return self.among[0]
+        number = self.high if self.positive else self.low
+        return int(number) if self.whole else number
+
     def allows(self, value: Any) -> bool:
         """Whether it may be that."""
         if self.among:
@@ -87,6 +95,16 @@ COMMON = (*STEM, WIDTH, DEPTH, STRIDE, HEAD)
 
 SPECIAL: Mapping[str, Any] = {"shortcut": None, "kernels": (), "expansions": (), "compression": 0.0}
 """Fields of `Architecture` for some families, and what they are in the others."""
+
+FIXED_OF_WHOLE: Mapping[str, Any] = {
+    "stem_width": 0,
+    "stem_stride": 0,
+    "widths": [],
+    "depths": [],
+    "strides": [],
+    "head_width": 0,
+}
+"""Fields of `Architecture` in a network that a user's own class builds whole: they say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -203,7 +221,16 @@ class Family:
             self.check(architecture)
 
 
-FAMILIES: Registry[Family] = Registry("family of networks", Family, "slimfront.models.families")
+def _of_a_class(reference: str, found: Any) -> Family | None:
+    """A network's class of a user's own as a family; None: it is none."""
+    from slimfront.spaces.own.network_class import as_family, is_network_class
+
+    return as_family(reference, found) if is_network_class(found) else None
+
+
+FAMILIES: Registry[Family] = Registry(
+    "family of networks", Family, "slimfront.models.families", adapt=_of_a_class, adapted="a network's class"
+)
 
 
 def validate_unknown(architecture: Architecture) -> None:
@@ -211,6 +238,12 @@ def validate_unknown(architecture: Architecture) -> None:
 
     Of a user's own family, which may not be imported here: the candidate is shown, and not built.
     """
+    if architecture.stem_width == 0:  # a network's class
+        for name, absent in FIXED_OF_WHOLE.items():
+            value = getattr(architecture, name)
+            fixed = tuple(absent) if isinstance(absent, list) else absent
+            require(value == fixed, f"architecture.{name}", value, f"{absent} where stem_width is 0")
+        return
     _check_stages(architecture, range(MOST_STAGES + 1))
     for name in ("kernels", "expansions"):
         value = getattr(architecture, name)

@@ -12,7 +12,7 @@ from slimfront.spaces.part import plain_name, require
 
 Plain = bool | int | float | str | tuple[int | float, ...]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")  # of an argument, where it is a class of a user's own
 _MOST = 50  # entries of a table or of a list
 
 

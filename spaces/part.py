@@ -17,6 +17,7 @@ from dataclasses import MISSING
 from typing import Any, Self
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")  # of a layer or a preset: the only text that is not one of a few words
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]{1,100}")
 _LONGEST = 200  # characters of a refused value that are shown
 
 
@@ -41,6 +42,11 @@ def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
 def plain_name(name: str, value: object) -> None:
     """Raise CandidateError unless `value` is a plain name: names end up in tables, notes and error texts."""
     require(isinstance(value, str) and _NAME.fullmatch(value) is not None, name, value, "a name of letters and digits")
+
+
+def layer_pattern(name: str, value: object) -> None:
+    """Raise CandidateError unless `value` is a layer's name, or a pattern of such names: "features.*"."""
+    require(isinstance(value, str) and _PATTERN.fullmatch(value) is not None, name, value, "a layer's name or pattern")
 
 
 def _float(value: float) -> float:

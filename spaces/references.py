@@ -21,6 +21,8 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,7 +87,7 @@ def give(reference: str, folder: Path) -> Given:
 
     Args:
         reference: "my_file.py:name" or "package.module:name"; "name" may have dots.
-        folder: Where a file's path begins, and where packages are looked for last: the study file's folder, or the
+        folder: Where a file's path begins, and where packages are looked for first: the study file's folder, or the
             current one.
 
     Raises:
@@ -181,13 +183,14 @@ def only_here() -> Iterator[None]:
 
     A command sees what its own user names, whatever else the process has run.
     """
-    before = dict(_given)
+    before, folders = dict(_given), list(_beside_hers.folders)
     _given.clear()
     try:
         yield
     finally:
         _given.clear()
         _given.update(before)
+        _beside_hers.forget(folders)
 
 
 def _key(reference: str) -> str:
@@ -200,10 +203,53 @@ def _hash(source: bytes) -> str:
     return hashlib.sha256(source).hexdigest()[:16]
 
 
+class _BesideHers(MetaPathFinder):
+    """Finds what lies beside a user's code before what is called so elsewhere: her `models/`, her `utils.py`.
+
+    Python's own modules stay what they are: a user's code.py or queue.py must not replace them. A folder without code
+    in it is none of hers: it may lie there for its pictures.
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self._found: set[str] = set()
+
+    def forget(self, folders: list[str]) -> None:
+        """Look in these folders alone from now on; what was found in others is imported anew where it is asked for."""
+        if self.folders == folders:
+            return
+        self.folders[:] = folders
+        for name in [name for name in sys.modules if name.partition(".")[0] in self._found]:
+            del sys.modules[name]
+        self._found.clear()
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Of a module at the top of her folders; None: others look for it."""
+        if path is not None or fullname in sys.stdlib_module_names or fullname == _OURS:
+            return None
+        spec = PathFinder.find_spec(fullname, self.folders)
+        places = () if spec is None or spec.origin is not None else tuple(spec.submodule_search_locations or ())
+        without_code = spec is not None and spec.origin is None and not any(map(_has_code, places))
+        if spec is None or without_code:
+            return None
+        self._found.add(fullname)
+        return spec
+
+
+_OURS = __name__.partition(".")[0]
+_beside_hers = _BesideHers()
+
+
+def _has_code(folder: str) -> bool:
+    return any(Path(folder).glob("*.py"))
+
+
 def _look_in(folder: Path) -> None:
-    """Look for modules in that folder, too, last: a user's code.py or queue.py must not replace Python's own."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    """Let what is in that folder be imported by its own name, and be found first."""
+    if _beside_hers not in sys.meta_path:
+        sys.meta_path.insert(0, _beside_hers)
+    if str(folder) not in _beside_hers.folders:
+        _beside_hers.folders.insert(0, str(folder))
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:

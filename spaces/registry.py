@@ -16,7 +16,7 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -49,15 +49,27 @@ class UnknownMemberError(ValueError):
 class Registry(Generic[M]):
     """The members of one kind, by name."""
 
-    def __init__(self, kind: str, member: type[Any], package: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        member: type[Any],
+        package: str,
+        *,
+        adapt: Callable[[str, Any], M | None] | None = None,
+        adapted: str = "",
+    ) -> None:
         """Nothing is imported yet.
 
         Args:
             kind: What a member is, in the words of an error: "family of networks".
             member: The class of its members.
             package: Where the product's own stand, one or a few a file: every module-level object of that class.
+            adapt: (reference, what it names) -> a member, always the same, of what else a user may give; None: it is
+                nothing of that.
+            adapted: What `adapt` takes, in the words of an error.
         """
         self.kind, self.member, self.package = kind, member, package
+        self._adapt, self._adapted = adapt, adapted
 
     @functools.cached_property
     def own(self) -> Mapping[str, M]:
@@ -114,9 +126,13 @@ class Registry(Generic[M]):
 
     def _checked(self, name: str, found: Any) -> M:
         if not isinstance(found, self.member):
-            raise references.CodeReferenceError(
-                f"{name} is a {type(found).__name__}, but a {self.kind} must be a {self.member.__name__}."
-            )
+            member = self._adapt(name, found) if self._adapt is not None else None
+            if member is None:
+                other = f" or {self._adapted}" if self._adapted else ""
+                raise references.CodeReferenceError(
+                    f"{name} is a {type(found).__name__}, but a {self.kind} must be a {self.member.__name__}{other}."
+                )
+            found = member
         if not isinstance(found.name, str) or not _PLAIN.fullmatch(found.name):
             raise references.CodeReferenceError(f"{name}: its name must be small letters, but is {found.name!r}.")
         if found.name in self.own:

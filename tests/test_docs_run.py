@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
+from slimfront.spaces import references
 from test_docs import ROOT, blocks, commands, named_files
 
 sys.path.insert(0, str(ROOT / "tests" / "search"))
@@ -39,7 +41,7 @@ ELSEWHERE = {
     "dashboard": "tests/studies/test_dashboard_browser.py opens it",
     "data cifar10": "fetches 160 MB; tests/evaluators/test_data.py has the sources",
 }
-ORDER = ("guide.md", "search.md", "quantization.md", "extending.md", "README.md")
+ORDER = ("guide.md", "search.md", "quantization.md", "extending.md", "own_networks.md", "README.md")
 
 
 def shortened(text: str) -> str:
@@ -66,8 +68,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "studies" / name).write_text(shortened((ROOT / "studies" / name).read_text()))
     (mine,) = [text for page, text in blocks("toml") if page == "guide.md" and 'name = "mine"' in text]
     (place / "mine.toml").write_text(shortened(mine))
-    for name, text in named_files("extending.md").items():
+    for name, text in (named_files("extending.md") | named_files("own_networks.md")).items():
         (place / name).write_text(text)
+    with references.only_here():
+        references.give("my_nets.py:MyNet", place)
+        network = references.resolve("my_nets.py:MyNet")(num_classes=2)
+    save_file(network.state_dict(), place / "mine.safetensors")
     drawn = np.random.default_rng(0)
     for kind in ("rose", "tulip"):
         (place / "flowers" / kind).mkdir(parents=True)

@@ -106,6 +106,8 @@ OTHER_WORDS = {  # (file, word): what it means there
     ("spaces/candidate.py", "cosine"): "what a recipe that names no decay has had from the first digest on",
     ("spaces/candidate.py", "dense"): "the phase before any compression, in files from the first on",
     ("evaluators/scoring/strict.py", "dense"): "a coding of weights, in artifacts",
+    ("evaluators/artifacts/onnx_exported.py", "batch_norm"): "an operation of torch's",
+    ("evaluators/artifacts/onnx_exported.py", "linear"): "an operation of torch's",
     ("evaluators/scoring/score.py", "linear"): "a kind of layer, in the score's JSON",
 }
 

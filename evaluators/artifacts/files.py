@@ -11,21 +11,27 @@ from typing import Any
 from slimfront.evaluators.artifacts import artifact as artifacts
 from slimfront.evaluators.artifacts import verify as verification
 from slimfront.evaluators.artifacts.artifact import Artifact, ArtifactError
+from slimfront.evaluators.artifacts.own import OwnNetwork
 from slimfront.evaluators.artifacts.verify import Verification
 from slimfront.evaluators.data.splits import final_data
 
 AnyPath = str | os.PathLike[str]
 
 
-def load(path: AnyPath) -> Artifact:
+def load(path: AnyPath, network: OwnNetwork | None = None) -> Artifact:
     """Read an artifact: the network in evaluation mode, its input shape, classes, claims and provenance.
 
     The network takes (B, C, H, W) images as (pixel - 128) / 64 and gives logits.
 
+    Args:
+        path: The file.
+        network: Of a file of a network of your own: its class, what makes it, or one that was made.
+
     Raises:
         ArtifactError: The file is none, or was changed.
+        CodeReferenceError: It is of a class of your own, and that is not given.
     """
-    return artifacts.load(Path(path))
+    return artifacts.load(Path(path), network)
 
 
 def verify(

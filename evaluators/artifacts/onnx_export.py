@@ -10,9 +10,11 @@ The model's input is `images`, float32 (N, C, H, W), (pixel - 128) / 64 as every
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from slimfront.evaluators import outputs
 from slimfront.evaluators.scoring.timing import RUNS, median_seconds, some_images
 from slimfront.models.blocks import PaddingShortcut
-from slimfront.models.network import Network, WeightLayer
+from slimfront.models.network import Network, WeightLayer, weight_layers
 from slimfront.models.quantization.quantizers import QuantizedLayer
 from slimfront.models.quantization.straight_through import bounds
 from torch import Tensor, fx, nn
@@ -41,6 +43,10 @@ class ExportError(ValueError):
     """A network that cannot be exported, or a package that is missing."""
 
 
+class UntranslatedError(ExportError):
+    """A module or an operation that has no translation here."""
+
+
 @dataclass(frozen=True)
 class Latency:
     """Seconds per image in onnxruntime: the median over `runs` runs of a batch, divided by the batch."""
@@ -51,18 +57,30 @@ class Latency:
     threads: int
 
 
-def export(network: Network, path: Path, input_shape: tuple[int, int, int]) -> int:
+def export(network: nn.Module, path: Path, input_shape: tuple[int, int, int], class_names: Sequence[str] = ()) -> int:
     """Write a finished network (deployed, or loaded from an artifact) and return the file's size in bytes.
+
+    What is no `Network`, or holds modules that are not translated here, goes through torch.export
+    (`slimfront.evaluators.artifacts.onnx_exported`). Normalisation and `class_names` stand in the file's metadata.
 
     Raises:
         ExportError: onnx is not installed, or the network holds a module that has no translation.
     """
     onnx = _package("onnx")
-    model = _Translation(onnx, network).model(input_shape)
+    model = _model(onnx, network, input_shape, class_names)
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     outputs.write(path, data)
     return len(data)
+
+
+def _model(onnx: Any, network: nn.Module, input_shape: tuple[int, int, int], class_names: Sequence[str]) -> Any:
+    from slimfront.evaluators.artifacts.onnx_exported import ExportedTranslation
+
+    if isinstance(network, Network):
+        with contextlib.suppress(UntranslatedError):
+            return Translation(onnx, network).model(input_shape, class_names)
+    return ExportedTranslation(onnx, network).model(input_shape, class_names)
 
 
 def run(path: Path, images: Tensor, batch: int = 250) -> Tensor:
@@ -117,10 +135,10 @@ class _Tracer(fx.Tracer):
         return not list(m.children()) or isinstance(m, PaddingShortcut)
 
 
-class _Translation:
+class Translation:
     """Follows the network's graph and writes one or more ONNX nodes for each of its steps."""
 
-    def __init__(self, onnx: Any, network: Network) -> None:
+    def __init__(self, onnx: Any, network: nn.Module) -> None:
         self._onnx, self._network = onnx, network
         self._nodes: list[Any] = []
         self._initializers: dict[str, Any] = {}
@@ -135,9 +153,8 @@ class _Translation:
             PaddingShortcut: self._shortcut,
         }
 
-    def model(self, input_shape: tuple[int, int, int]) -> Any:
+    def model(self, input_shape: tuple[int, int, int], class_names: Sequence[str] = ()) -> Any:
         """The whole model."""
-        helper, kinds = self._onnx.helper, self._onnx.TensorProto
         values: dict[fx.Node, str] = {}
         logits = ""
         for node in _Tracer().trace(self._network).nodes:
@@ -157,27 +174,23 @@ class _Translation:
             elif node.target is torch.flatten:
                 values[node] = self._add("Flatten", inputs, node.name, axis=1)
             else:
-                raise ExportError(f"There is no ONNX translation of {node.target}.")
-        self._nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
-        classes = self._network.classifier.out_features
-        graph = helper.make_graph(
+                raise UntranslatedError(f"There is no ONNX translation of {node.target}.")
+        return finished(
+            self._onnx,
             self._nodes,
-            "slimfront",
-            [helper.make_tensor_value_info("images", kinds.FLOAT, ["N", *input_shape])],
-            [helper.make_tensor_value_info("logits", kinds.FLOAT, ["N", classes])],
-            list(self._initializers.values()),
+            self._initializers,
+            logits,
+            input_shape,
+            len(weight_layers(self._network)["classifier"].weight),
+            class_names,
         )
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, producer_name="slimfront", opset_imports=opsets, ir_version=IR_VERSION)
-        helper.set_model_props(model, {"images": "(pixel - 128) / 64 of pixels 0..255, N x C x H x W"})
-        return model
 
     def _module(self, name: str, x: str) -> str:
         module = self._network.get_submodule(name)
         for kind, translate in self._modules.items():
             if isinstance(module, kind):
                 return translate(name, module, x)
-        raise ExportError(f"There is no ONNX translation of {name} ({type(module).__name__}).")
+        raise UntranslatedError(f"There is no ONNX translation of {name} ({type(module).__name__}).")
 
     # --- pieces of a graph
 
@@ -201,14 +214,17 @@ class _Translation:
     # --- layers
 
     def _convolution(self, name: str, layer: nn.Conv2d, x: str) -> str:
-        assert not isinstance(layer.padding, str)
         inputs = [self._input(name, layer, x), self._weight(name, layer)]
+        left, right, above, below = layer._reversed_padding_repeated_twice
+        padded = tuple(layer.padding) != (0, 0)
         settings = {
             "kernel_shape": list(layer.kernel_size),
             "strides": list(layer.stride),
-            "pads": [*layer.padding, *layer.padding],
+            "pads": [above, left, below, right] if padded else [0, 0, 0, 0],
             "group": layer.groups,
         }
+        if tuple(layer.dilation) != (1, 1):
+            settings["dilations"] = list(layer.dilation)
         return self._with_bias(name, layer, lambda place: self._add("Conv", inputs, place, **settings), (1, -1, 1, 1))
 
     def _linear(self, name: str, layer: nn.Linear, x: str) -> str:
@@ -305,7 +321,7 @@ class _Translation:
         """Every n-th position along some axes, and nothing else."""
         steps = [getattr(part, "step", None) or 1 for part in index]
         if not all(isinstance(part, slice) and part == slice(None, None, part.step) for part in index):
-            raise ExportError(f"There is no ONNX translation of the index {index} in {name}.")
+            raise UntranslatedError(f"There is no ONNX translation of the index {index} in {name}.")
         axes = [axis for axis, step in enumerate(steps) if step != 1]
         far = np.iinfo(np.int64).max
         limits = {
@@ -316,6 +332,32 @@ class _Translation:
         }
         inputs = [self._constant(f"{name}.{part}", _whole(values), "INT64") for part, values in limits.items()]
         return self._add("Slice", [x, *inputs], name)
+
+
+def finished(
+    onnx: Any,
+    nodes: list[Any],
+    initializers: dict[str, Any],
+    logits: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    class_names: Sequence[str],
+) -> Any:
+    """The model of all nodes so far."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
+    graph = helper.make_graph(
+        nodes,
+        "slimfront",
+        [helper.make_tensor_value_info("images", kinds.FLOAT, ["N", *input_shape])],
+        [helper.make_tensor_value_info("logits", kinds.FLOAT, ["N", classes])],
+        list(initializers.values()),
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, producer_name="slimfront", opset_imports=opsets, ir_version=IR_VERSION)
+    told = {"images": "(pixel - 128) / 64 of pixels 0..255, N x C x H x W"}
+    helper.set_model_props(model, told | ({"classes": json.dumps(list(class_names))} if class_names else {}))
+    return model
 
 
 def _whole(values: list[int]) -> Array:

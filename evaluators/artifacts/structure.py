@@ -7,18 +7,21 @@ is allocated: the architecture's size, each layer against the unpruned one, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from slimfront.evaluators.artifacts.container import ArtifactError, TamperedError
+from slimfront.evaluators.artifacts.container import ArtifactError, TamperedError, squeeze
 from slimfront.evaluators.pruning.structure import groups_left
 from slimfront.models.blocks import PaddingShortcut
 from slimfront.models.folding import foldable_pairs
 from slimfront.models.network import Network, WeightLayer, weight_layers
+from slimfront.models.quantization.conversion import running_norms
 from slimfront.models.quantization.quantizers import INTEGER_WIDTHS, QuantizedLayer
 from slimfront.spaces.candidate import BIT_WIDTHS, Architecture, CandidateError
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 
 LARGEST_NETWORK = 2**26  # weights; ResNet-18 has 2^23.4
 LARGEST_ACTIVATION = 2**26  # numbers between two layers, for one image
@@ -105,11 +108,23 @@ def row_of(layer: WeightLayer, stored: int) -> Row:
     )
 
 
-def remaining_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+def remaining_norms(network: nn.Module) -> dict[str, AnyBatchNorm]:
     """Batch norms that no convolution takes up, by name."""
     folded = set(foldable_pairs(network).values())
-    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    return {name: norm for name, norm in norms.items() if name not in folded}
+    return {name: norm for name, norm in running_norms(network).items() if name not in folded}
+
+
+def described(network: Network, rows: Mapping[str, Row], input_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a file says of the structure of a network of ours; `empty_network` is the inverse."""
+    layers = weight_layers(network)
+    return {
+        "architecture": network.architecture.to_dict(),
+        "classes": network.classifier.out_features,
+        "input": list(input_shape),
+        "layers": squeeze([row.to_list(layers[name].weight.numel()) for name, row in rows.items()]),
+        "norms": [norm.num_features for norm in remaining_norms(network).values()],
+        "shortcuts": [to_runs(shortcut.source.tolist()) for shortcut in shortcuts(network)],
+    }
 
 
 def shortcuts(network: nn.Module) -> list[PaddingShortcut]:
@@ -177,7 +192,7 @@ def empty_network(
         ArtifactError: not of these types, or too large.
         TamperedError: parts that do not fit each other.
     """
-    shape = _checked_shape(input_shape)
+    shape = checked_shape(input_shape)
     if type(classes) is not int or not 2 <= classes <= LARGEST_CLASSES:
         raise ArtifactError(f"its number of classes must be in 2..{LARGEST_CLASSES}.")
     try:
@@ -202,7 +217,8 @@ def empty_network(
     return network, rows, _try_out(network, shape, classes)
 
 
-def _checked_shape(shape: Any) -> tuple[int, int, int]:
+def checked_shape(shape: Any) -> tuple[int, int, int]:
+    """A file's (channels, height, width). Raises ArtifactError."""
     limits = (LARGEST_CHANNELS, LARGEST_SIDE, LARGEST_SIDE)
     right = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)
     if not right or not all(1 <= n <= limit for n, limit in zip(shape, limits, strict=True)):

@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from slimfront.evaluators.artifacts.artifact import COUNTED, Artifact, TamperedError, load
 from slimfront.evaluators.data.splits import Images
+from slimfront.evaluators.scoring.counting import count
 from slimfront.evaluators.scoring.score import REFERENCE_MACS, REFERENCE_WEIGHTS, score
 from slimfront.evaluators.scoring.strict import layer_storage_bits
-from slimfront.models.network import WeightLayer, weight_layers
+from slimfront.models.network import Network, WeightLayer, weight_layers
+from slimfront.models.quantization.conversion import parameters_beside, running_norms
 from slimfront.models.quantization.quantizers import QuantizedLayer
 from torch import Tensor, nn
 
@@ -115,13 +117,13 @@ def _counts(artifact: Artifact) -> dict[str, Any]:
     params = operations = weights = stored = strict = 0
     for name, layer in layers.items():
         weight_bits, activation_bits = (int(getattr(layer, key, 32)) for key in ("weight_bits", "activation_bits"))
-        count = layer.weight.numel()
-        there = int(getattr(layer, "stored_weights", count))
-        weights, stored = weights + count, stored + there
+        numbers = layer.weight.numel()
+        there = int(getattr(layer, "stored_weights", numbers))
+        weights, stored = weights + numbers, stored + there
         params += there * weight_bits
         operations += macs[name] * max(weight_bits, activation_bits)
         strict += layer_storage_bits(
-            weights=count,
+            weights=numbers,
             stored=there,
             outputs=layer.weight.shape[0],
             weight_bits=weight_bits,
@@ -129,8 +131,13 @@ def _counts(artifact: Artifact) -> dict[str, Any]:
             bias=layer.bias is not None,
         )
     widest = max(int(getattr(layer, "weight_bits", 32)) for layer in layers.values())
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    strict += sum(2 * norm.num_features for norm in norms) * (16 if widest <= 16 else 32)
+    beside = sum(2 * norm.num_features for norm in running_norms(network).values())
+    if not isinstance(network, Network):
+        beside += sum(parameter.numel() for parameter in parameters_beside(network).values())
+        products = {one.name or "(network)": one.macs for one in count(network, artifact.input_shape).products}
+        macs |= products
+        operations += sum(products.values()) * 32
+    strict += beside * (16 if widest <= 16 else 32)
     ops = operations / 32 / REFERENCE_MACS
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

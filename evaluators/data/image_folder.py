@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from slimfront.evaluators.data.folder_layout import (
 from slimfront.evaluators.data.images import Collection, DataError, Images
 from slimfront.evaluators.data.sources import Progress, one_line
 from slimfront.spaces import domain
+from torch import Tensor
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -238,6 +239,29 @@ def _read(file: _File, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
     except Exception as error:  # what a broken picture makes Pillow raise is not a closed list
         raise DataError(f"{file.path} is not a picture that can be read ({one_line(error)}); remove it.") from None
     return np.asarray(square).transpose(2, 0, 1).copy()
+
+
+def read_pictures(paths: Sequence[Path], shape: tuple[int, int, int]) -> Tensor:
+    """Pictures of any size as a network takes them, (N, *shape) uint8: as those of a folder become.
+
+    Raises DataError for one that cannot be read, and for a network that takes neither colours nor grey.
+    """
+    channels, height, width = shape
+    if height != width or channels not in (1, 3):
+        raise DataError(
+            f"Pictures become square, in colours or grey, but the network takes {channels}x{height}x{width}."
+        )
+    pixels = torch.empty(len(paths), 3, height, width, dtype=torch.uint8)
+    for index, path in enumerate(paths):
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}.") from None
+        pixels[index] = torch.from_numpy(_read(_File(path, path.name, 0, size, 0), height))
+    if channels == 3:
+        return pixels
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601
+    return (pixels * weights).sum(1, keepdim=True).round().clamp(0, 255).to(torch.uint8)
 
 
 def _opaque(picture: Image.Image) -> Image.Image:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
+from slimfront.evaluators.pruning.cuts.checking import confirmed
 from slimfront.evaluators.pruning.groups import Group, find_groups, remove_channels
 from slimfront.evaluators.pruning.importance import Sample, filter_importance
 from slimfront.evaluators.pruning.report import Report, compare, rounded
 from slimfront.evaluators.pruning.schedules import layer_ratios, share_gone
+from slimfront.models.network import is_known
 from slimfront.spaces.candidate import Sparsity
 from slimfront.spaces.criteria import criterion_named
 from torch import Tensor, nn
@@ -23,9 +26,12 @@ class FilterCutter:
         self._network, self._step, self._sample, self._seed = network, step, sample, seed
         channels, height, width = sample.inputs.shape[1:]
         self._shape = (channels, height, width)
-        self._groups: tuple[Group, ...] | None = find_groups(network, self._shape)  # of the network as it is now
-        self._before = find_filters(network, self._groups)
-        self._sizes = {group.name: group.size for group in self._groups}
+        # Layers that cannot be cut, and why; None: every block is the product's own, and nothing need be tried.
+        self._left: dict[str, str] | None = None if is_known(network) else {}
+        found = find_groups(network, self._shape, left=self._left)
+        self._groups: tuple[Group, ...] | None = found  # of the network as it is now
+        self._before = find_filters(network, found)
+        self._sizes = {group.name: group.size for group in found}
         self.ratios = layer_ratios(step, list(self._before))
 
     def cut(self, progress: float, only: str | None = None) -> None:
@@ -35,9 +41,9 @@ class FilterCutter:
             for name, ratio in self.ratios.items()
             if only in (None, name)
         }
-        groups = self._groups or find_groups(self._network, self._shape, remember=False)
+        groups = self._groups or find_groups(self._network, self._shape, remember=False, left=self._left)
         self._groups = None
-        remove_filters(self._network, self._step, ratios, self._before, groups, self._sample, self._seed)
+        remove_filters(self._network, self._step, ratios, self._before, groups, self._sample, self._seed, self._left)
 
     def report(self) -> Report:
         """Before and now."""
@@ -46,7 +52,8 @@ class FilterCutter:
         after = count_filters(self._network, before)
         lump = max(len(layers) * self._sizes[name] for name, layers in self._before.items())
         by_layer, size = self._step.scope != "global", max(self._sizes.values())
-        return compare("filters", before, after, ratios, by_layer=by_layer, lump=lump, size=size)
+        report = compare("filters", before, after, ratios, by_layer=by_layer, lump=lump, size=size)
+        return report if self._left is None else replace(report, left=dict(self._left))
 
 
 def find_filters(network: nn.Module, groups: Iterable[Group]) -> Filters:
@@ -67,6 +74,7 @@ def remove_filters(
     groups: Iterable[Group],
     sample: Sample,
     seed: int,
+    left: dict[str, str] | None = None,
 ) -> None:
     """Remove the least important filters until `ratios` of those that were there `before` are gone.
 
@@ -80,6 +88,8 @@ def remove_filters(
         groups: Of the network as it stands; of no use afterwards.
         sample: For criteria that look at data.
         seed: Of the random criterion.
+        left: As for `find_groups`: where it is given, a cut is first compared with silence, and what does not agree is
+            noted and not made.
     """
     groups = tuple(group for group in groups if group.name in ratios)
     importance = filter_importance(network, groups, step.criterion, sample, seed)
@@ -98,6 +108,9 @@ def remove_filters(
             width = before[group.name][group.name] // group.size
             count = rounded(width * ratios[group.name]) - (width - group.channels)
             gone[group.name] = _lowest(importance[group.name], count)
+    if left is not None:
+        channels, height, width = sample.inputs.shape[1:]
+        gone = confirmed(network, groups, gone, (channels, height, width), left)
     make_up = criterion_named(step.criterion).make_up
     if make_up is not None:
         with torch.no_grad():

@@ -64,16 +64,16 @@ def _contributions(layer: nn.Module, inputs: Tensor, channels: Tensor, generator
     outputs = torch.randperm(len(weight), generator=generator)[:OUTPUTS]
     given = inputs.detach().cpu()
     if isinstance(layer, nn.Linear):
-        terms = given[:, None, channels] * weight[outputs][:, channels]  # (N, o, k)
+        terms = given.flatten(0, -2)[:, None, channels] * weight[outputs][:, channels]  # (N, o, k)
         return terms.flatten(0, 1)
     assert isinstance(layer, nn.Conv2d)
-    assert not isinstance(layer.padding, str)
-    (tall, wide), (down, right), (above, beside) = layer.kernel_size, layer.stride, layer.padding
-    padded = F.pad(given[:, channels], (beside, beside, above, above)).permute(0, 2, 3, 1)  # (N, H, W, k)
+    (tall, wide), (down, right), (apart, aside) = layer.kernel_size, layer.stride, layer.dilation
+    padded = F.pad(given[:, channels], layer._reversed_padding_repeated_twice).permute(0, 2, 3, 1)  # (N, H, W, k)
     count = len(given)
-    rows = torch.randint((padded.shape[1] - tall) // down + 1, (count, PLACES, 1, 1), generator=generator) * down
-    columns = torch.randint((padded.shape[2] - wide) // right + 1, (count, PLACES, 1, 1), generator=generator) * right
-    rows, columns = rows + torch.arange(tall)[:, None], columns + torch.arange(wide)
+    tallest, widest = padded.shape[1] - apart * (tall - 1), padded.shape[2] - aside * (wide - 1)
+    rows = torch.randint((tallest - 1) // down + 1, (count, PLACES, 1, 1), generator=generator) * down
+    columns = torch.randint((widest - 1) // right + 1, (count, PLACES, 1, 1), generator=generator) * right
+    rows, columns = rows + apart * torch.arange(tall)[:, None], columns + aside * torch.arange(wide)
     patches = padded[torch.arange(count)[:, None, None, None], rows, columns]  # (N, places, tall, wide, k)
     kernels = weight[outputs][:, channels]  # (o, k, tall, wide)
     return torch.einsum("npyxk,okyx->npok", patches, kernels).flatten(0, 2)

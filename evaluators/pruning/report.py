@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -30,6 +30,7 @@ class Report:
         asked: How many should have been removed in all, unrounded.
         lump: How many can only go together: 1, or the largest number of filters that several layers lose at once.
         size: How many of one layer can only go together: 1, or the channels of a convolution's largest group.
+        left: Layers of a network of the user's own whose filters cannot go, and why; they are in no count.
     """
 
     granularity: str
@@ -37,6 +38,7 @@ class Report:
     asked: float
     lump: int = 1
     size: int = 1
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def before(self) -> int:
@@ -73,12 +75,13 @@ class Report:
         text = (
             f"{self.removed:,} of {self.before:,} {unit} removed ({self.ratio:.2%}; asked for {self.asked_ratio:.2%})"
         )
+        left = "".join(f" {name} is not cut: {reason}." for name, reason in self.left.items())
         if self.met:
-            return text + "."
+            return f"{text}.{left}"
         kept = [layer.name for layer in self.layers if layer.after <= 1 and layer.before > layer.after]
         reason = f"; {len(kept)} of {len(self.layers)} layers are down to their last one" if kept else ""
         direction = "too few" if self.removed < self.asked else "too many"
-        return f"{text}: {abs(self.asked - self.removed):,.0f} {direction}{reason}."
+        return f"{text}: {abs(self.asked - self.removed):,.0f} {direction}{reason}.{left}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

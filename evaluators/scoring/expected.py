@@ -16,8 +16,10 @@ from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.models import build
 from slimfront.models.network import Network, weight_layers
+from slimfront.models.own import check_network
 from slimfront.models.quantization.precision import assign_bits
 from slimfront.spaces.candidate import Architecture, Candidate, Sparsity
+from torch import nn
 
 _REMEMBERED = 1000  # architectures
 _positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
@@ -66,9 +68,13 @@ def expected(
 
     Raises:
         PruningError: The network has nothing to prune.
+        OwnNetworkError: A network of the user's own cannot be used.
     """
     network = build(candidate.architecture, classes, channels=input_shape[0], seed=0)
-    positions = _output_positions(network, candidate.architecture, input_shape, classes)
+    own = not isinstance(network, Network)  # which may multiply elsewhere than in layers, or run one several times
+    if own:
+        check_network(network, candidate.architecture.family, input_shape, classes)
+    positions = {} if own else _output_positions(network, candidate.architecture, input_shape, classes)
     for step in (candidate.pruning.filters, candidate.pruning.weights):
         if step is not None:
             _prune(network, step, candidate, input_shape, classes)
@@ -77,12 +83,14 @@ def expected(
     else:
         for layer in weight_layers(network).values():
             layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
+    if own:
+        return Subject(network.eval(), input_shape, score(network, input_shape))
     macs = {name: layer.weight.numel() * positions[name] for name, layer in weight_layers(network).items()}
     return Subject(network.eval(), input_shape, score(network, input_shape, macs=macs))
 
 
 def _output_positions(
-    network: Network, architecture: Architecture, input_shape: tuple[int, int, int], classes: int
+    network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], classes: int
 ) -> dict[str, int]:
     """How often each layer applies every one of its weights to an image: its multiply-adds by weight.
 
@@ -99,7 +107,7 @@ def _output_positions(
 
 
 def _prune(
-    network: Network, step: Sparsity, candidate: Candidate, input_shape: tuple[int, int, int], classes: int
+    network: nn.Module, step: Sparsity, candidate: Candidate, input_shape: tuple[int, int, int], classes: int
 ) -> None:
     """The same counts by the cheapest way: by magnitude, at once, without training."""
     scope = "layer" if step.scope == "global" and step.granularity == "filters" else step.scope

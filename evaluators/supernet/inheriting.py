@@ -13,6 +13,7 @@ from slimfront.evaluators.supernet.supernet import Supernet, cut, load_supernet
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, TrainingError, untrained
 from slimfront.models.network import Network
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class InheritedPhase:
     supernet: Path
     data_digest: str
 
-    def run(self, network: Network, context: TrainContext) -> Generator[Epoch, None, dict[str, Any]]:
+    def run(self, network: nn.Module, context: TrainContext) -> Generator[Epoch, None, dict[str, Any]]:
         """Overwrite the weights of `network`; yields an epoch 0 of the phase "dense", returns where they come from.
 
         Raises:
             TrainingError: There is no such supernet, or it was trained on other data, or does not hold this shape.
         """
         start = time.perf_counter()
+        if not isinstance(network, Network):
+            raise TrainingError("impossible", "A network of a class of the user's own has no shape to cut out.")
         supernet = load_supernet(self.supernet)
         if supernet.record["data"]["digest"] != self.data_digest:
             raise TrainingError("files", f"The supernet {supernet.key} was trained on other data: train one on these.")

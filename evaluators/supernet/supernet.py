@@ -31,8 +31,7 @@ from slimfront.evaluators.training.context import Teacher, TrainContext
 from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.evaluators.training.teacher import teacher_file, teacher_for
 from slimfront.evaluators.training.views import VIEWS
-from slimfront.models import build
-from slimfront.models.network import Network
+from slimfront.models.network import Network, build_shape
 from slimfront.spaces import references
 from slimfront.spaces.candidate import Architecture
 
@@ -123,7 +122,7 @@ def supernet_for(
         teacher=teacher,
         checkpoint=path,
     )
-    network = build(sharing.shapes.largest, data.classes, channels=data.input_shape[0], seed=seed)
+    network = build_shape(sharing.shapes.largest, data.classes, channels=data.input_shape[0], seed=seed)
     align_shortcuts(network)
     identity = {
         "key": path.stem.rpartition("-")[2],
@@ -173,7 +172,7 @@ def find_supernet(path: Path) -> Supernet | None:
         return None
     tensors, facts = found
     sharing, data = Sharing.from_dict(facts["sharing"]), facts["data"]
-    network = build(sharing.shapes.largest, data["classes"], channels=data["channels"], seed=0)
+    network = build_shape(sharing.shapes.largest, data["classes"], channels=data["channels"], seed=0)
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
     return Supernet(sharing, network.eval(), facts["key"], _record(sharing, facts))
 

@@ -26,6 +26,7 @@ from slimfront.evaluators.training.learning_rate import learning_rate_factor
 from slimfront.evaluators.training.progress import Meter
 from slimfront.evaluators.training.views import Views
 from slimfront.models.kernels.convolution import quick_answers
+from slimfront.models.layout import layout_of
 from slimfront.models.quantization.quantizers import quantized_layers
 from slimfront.spaces.candidate import Recipe
 from slimfront.spaces.optimizers import OPTIMIZERS
@@ -76,7 +77,7 @@ def train(network: nn.Module, context: TrainContext) -> Iterator[Epoch]:
         TrainingError: The loss is not finite.
     """
     recipe, device, total = context.recipe, context.device, context.length
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device=device, memory_format=layout_of(network))  # type: ignore[call-overload]
     images = context.images.to(device)
     optimizer = OPTIMIZERS[recipe.optimizer].make(network, recipe)
     averaging = Averaging(network, recipe.averaging) if recipe.averaging else None
@@ -164,7 +165,7 @@ class _Step:
             self._views = context.teacher.to(device)
         elif context.teacher is not None:
             self._teacher = context.teacher
-            self._teacher.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            self._teacher.to(device=device, memory_format=layout_of(self._teacher)).eval()  # type: ignore[call-overload]
         self._autocast: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
         half = half_precision(device)

@@ -27,9 +27,9 @@ from slimfront.evaluators.training.context import Teacher, TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, half_precision, train
 from slimfront.evaluators.training.views import Views
 from slimfront.models import build
-from slimfront.models.network import Network
 from slimfront.spaces import Augmentation, Candidate, presets
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
+from torch import nn
 
 TEACHER_SEED = 0
 TEACHER_VERSION = 2  # raised whenever a change makes a teacher's training come to other numbers
@@ -116,7 +116,7 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, Teacher]
 
 
 def _answers(
-    network: Network, candidate: Candidate, data: TrainingData, device: str, teacher: Path, rounds: int
+    network: nn.Module, candidate: Candidate, data: TrainingData, device: str, teacher: Path, rounds: int
 ) -> Generator[Epoch, None, Views]:
     """The trained teacher's views, from the file beside its own, or asked now: a round of the same count each."""
     path = teacher.with_name(f"{teacher.stem}-views{views.VIEWS}{teacher.suffix}")

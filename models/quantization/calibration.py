@@ -38,7 +38,7 @@ def observe(network: nn.Module, layers: Mapping[str, nn.Module], batches: Iterab
 
     def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            flat = inputs[0].detach().flatten()
+            flat = inputs[0].detach().float().flatten()
             chosen = torch.randint(len(flat), (SAMPLES,), generator=generator).to(flat.device)
             seen.setdefault(name, []).append(torch.cat((flat[chosen], torch.stack(flat.aminmax()))))
 
@@ -101,7 +101,9 @@ def estimate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Rounding shifts what reaches a norm; without training this is the cheapest cure.
     """
     norms = [
-        module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
     ]
     momenta = [norm.momentum for norm in norms]
     with _modes_kept(network):

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import torch
 from slimfront.models.folding import fold_batch_norm
-from slimfront.models.network import weight_layers
+from slimfront.models.layout import layout_of
+from slimfront.models.network import Network, weight_layers
 from slimfront.models.quantization.calibration import Observation, input_step, weight_steps
 from slimfront.models.quantization.quantizers import (
     INTEGER_WIDTHS,
@@ -22,6 +23,7 @@ from slimfront.models.quantization.quantizers import (
 )
 from slimfront.models.quantization.straight_through import round_to_half
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 
 IMAGE_LAYER = "stem.conv"  # sees the image itself
 IMAGE_STEP = 1 / 64  # pixels are (0..255 - 128) / 64: signed 8-bit integers at this step
@@ -62,9 +64,8 @@ def convert(network: nn.Module, widths: Widths, observed: Mapping[str, Observati
             new = QuantConv2d.of(new, weight_bits, activation_bits, ternary=ternary)
         else:
             new = QuantLinear.of(new, weight_bits, activation_bits, ternary=ternary)
-        _set_steps(name, new, observed)
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, new)
+        _set_steps(network, name, new, observed)
+        exchange(network, layers[name], new)
     absorb_activations(network)
 
 
@@ -89,7 +90,15 @@ def lower(network: nn.Module, widths: Widths, observed: Mapping[str, Observation
                 raise ConversionError(f"Layer {name!r} cannot go from {before} to {after} bits: both must be 1 to 8.")
         weight_changes, input_changes = layer.weight_bits != new[0], layer.activation_bits != new[1]
         layer.weight_bits, layer.activation_bits = new
-        _set_steps(name, layer, observed, weight=weight_changes, inputs=input_changes, keep_sign=True)
+        _set_steps(network, name, layer, observed, weight=weight_changes, inputs=input_changes, keep_sign=True)
+
+
+def exchange(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a layer in another's place, wherever in the network that stands: a layer may be shared."""
+    for module in network.modules():
+        for child, found in module._modules.items():
+            if found is old:
+                setattr(module, child, new)
 
 
 def absorb_activations(network: nn.Module) -> None:
@@ -108,15 +117,16 @@ def absorb_activations(network: nn.Module) -> None:
 
 @torch.no_grad()
 def settle(network: nn.Module) -> None:
-    """Evaluation mode, and every 4-dimensional tensor in channels_last.
+    """Evaluation mode, and every 4-dimensional tensor in channels_last, unless the network cannot run so.
 
     Another order may take another convolution routine, which rounds differently. A 1x1 kernel is in every order at
     once, and has whatever strides it was left with, which matters as well: it gets those of a product with its mask.
     """
+    wanted = layout_of(network)
     for module in network.eval().modules():
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and tensor.ndim == 4:
-                order = torch.channels_last if tensor.shape[2:].numel() > 1 else torch.contiguous_format
+                order = wanted if tensor.shape[2:].numel() > 1 else torch.contiguous_format
                 tensor.data = tensor.data.clone(memory_format=order)
 
 
@@ -126,17 +136,43 @@ def deploy(network: nn.Module) -> None:
 
     Quantized weights go on their grid for good, batch norm is folded (the integers stay, their scales take it), and
     biases, scales, steps and 16-bit weights are rounded to float16. A batch norm that cannot be folded becomes a factor
-    and a summand a channel. The function is the same up to that rounding. Float networks are only folded.
+    and a summand a channel, and other parameters of a user's own network are rounded likewise. The function is the
+    same up to that rounding. Float networks are only folded.
     """
     for layer in quantized_layers(network).values():
         layer.freeze()
     fold_batch_norm(network)
     for layer in quantized_layers(network).values():
         layer.round_scales()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            _simplify(module, half=norms_are_half(network))
+    half = norms_are_half(network)
+    for norm in running_norms(network).values():
+        _simplify(norm, half=half)
+    if half:
+        for parameter in parameters_beside(network).values():
+            parameter.copy_(round_to_half(parameter))
     settle(network)
+
+
+def running_norms(network: nn.Module) -> dict[str, AnyBatchNorm]:
+    """The batch norms that keep running statistics, by name: in evaluation a factor and a summand a channel."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, AnyBatchNorm) and module.running_mean is not None and module.running_var is not None
+    }
+
+
+def parameters_beside(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are of no convolution, no linear layer and no batch norm with running statistics, by name."""
+    inside = {id(part) for layer in weight_layers(network).values() for part in layer.modules()}
+    inside |= {id(norm) for norm in running_norms(network).values()}
+    return {
+        f"{name}.{key}" if name else key: parameter
+        for name, module in network.named_modules()
+        if id(module) not in inside
+        for key, parameter in module._parameters.items()
+        if parameter is not None
+    }
 
 
 def norms_are_half(network: nn.Module) -> bool:
@@ -144,7 +180,7 @@ def norms_are_half(network: nn.Module) -> bool:
     return all(getattr(layer, "weight_bits", 32) <= 16 for layer in weight_layers(network).values())
 
 
-def set_plain_norm(norm: nn.BatchNorm2d, factor: Tensor, summand: Tensor) -> None:
+def set_plain_norm(norm: AnyBatchNorm, factor: Tensor, summand: Tensor) -> None:
     """Make `norm` compute x * factor + summand in evaluation, both (channels,)."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -156,7 +192,7 @@ def set_plain_norm(norm: nn.BatchNorm2d, factor: Tensor, summand: Tensor) -> Non
     norm.bias = nn.Parameter(summand)
 
 
-def _simplify(norm: nn.BatchNorm2d, *, half: bool) -> None:
+def _simplify(norm: AnyBatchNorm, *, half: bool) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = torch.rsqrt(norm.running_var.double() + norm.eps)
@@ -172,6 +208,7 @@ def _simplify(norm: nn.BatchNorm2d, *, half: bool) -> None:
 
 
 def _set_steps(
+    network: nn.Module,
     name: str,
     layer: QuantizedLayer,
     observed: Mapping[str, Observation],
@@ -184,13 +221,23 @@ def _set_steps(
         layer.set_weight_step(weight_steps(layer.latent_weight(), layer.weight_bits, ternary=layer.ternary))
     if not inputs or layer.activation_bits not in INTEGER_WIDTHS:
         return
-    if name == IMAGE_LAYER and layer.activation_bits == 8:
+    if layer.activation_bits == 8 and _sees_images(network, name, observed):
         layer.set_input_step(torch.tensor(IMAGE_STEP), signed=True, learned=False)
         return
     if name not in observed:
+        if not isinstance(network, Network):
+            return  # of a user's own network, which may have heads that do not run
         raise ConversionError(f"Layer {name!r} cannot be calibrated: no input reached it.")
     signed = layer.signed if keep_sign else observed[name].signed
     layer.set_input_step(input_step(observed[name], layer.activation_bits, signed=signed), signed=signed)
+
+
+def _sees_images(network: nn.Module, name: str, observed: Mapping[str, Observation]) -> bool:
+    """Whether a layer's input is the image; in a network of a user's own, whether it has an image's numbers."""
+    if isinstance(network, Network):
+        return name == IMAGE_LAYER
+    values = observed[name].values / IMAGE_STEP if name in observed else torch.zeros(0)
+    return bool(len(values)) and bool((values == values.round().clamp(-128, 127)).all()) and observed[name].signed
 
 
 def _clamps(layer: QuantizedLayer) -> bool:

@@ -214,6 +214,7 @@ class QuantConv2d(_QuantizedLayer, Convolution):
             layer.dilation,  # type: ignore[arg-type]
             layer.groups,
             bias=layer.bias is not None,
+            padding_mode=layer.padding_mode,
             device="meta",
         )
         _take(new, layer)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
+from slimfront.spaces import references
 
 BATCHES = (1, 64)
+LONGEST_NAME = 100  # characters of a class
 LARGEST_BATCH = 2**28  # numbers between two layers: a larger batch is not timed
+
+
+def partly_verified(path: Path) -> dict[str, Any] | None:
+    """What of an artifact can be checked whose network's class the user has not given; None: all of it can."""
+    from slimfront.evaluators.artifacts.without_code import checked, needs_code
+
+    reference = needs_code(path)
+    if reference is None or not references.is_reference(reference) or references.given(reference) is not None:
+        return None
+    return checked(path, reference)
 
 
 def print_verified(facts: dict[str, Any]) -> None:
@@ -21,6 +34,10 @@ def print_verified(facts: dict[str, Any]) -> None:
         console.print(f"{key.replace('_', ' '):>15}  {shown}", highlight=False)
     for problem in facts["problems"]:
         console.print(f"differs: {problem}", soft_wrap=True, highlight=False)
+    if facts.get("unchecked") and not facts["problems"]:
+        console.print("what is stored is what the file claims: packing, weights, bits, the score's params term")
+        console.print(f"not checked: {', '.join(facts['unchecked'])}: add {facts['needs']}", soft_wrap=True)
+        return
     console.print("ok: the file is what it claims to be" if facts["ok"] else "NOT OK: claims and facts differ")
     if facts["ok"]:
         target = Path(facts["artifact"]).with_suffix(".onnx").name
@@ -44,7 +61,8 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
     if target.suffix == ".slim":
         raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
     artifact = load(path)
-    size = export(artifact.network, target, artifact.input_shape)
+    names = class_names_of(artifact.provenance, artifact.classes)
+    size = export(artifact.network, target, artifact.input_shape, names)
     batches = [batch for batch in BATCHES if batch == 1 or batch * artifact.activation <= LARGEST_BATCH]
     timed = [asdict(latency(target, artifact.input_shape, batch)) for batch in batches] if measure else []
     return {
@@ -54,6 +72,13 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
         "bytes": size,
         "latency": timed,
     }
+
+
+def class_names_of(provenance: Mapping[str, Any], classes: int) -> list[str]:
+    """What a file calls its classes; nothing where it does not say so, or wrongly."""
+    names = provenance.get("class_names")
+    right = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    return [name[:LONGEST_NAME] for name in names or ()] if right else []
 
 
 def print_exported(facts: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
-from slimfront.search.commands.signatures import files, networks, options, searching, studies
+from slimfront.search.commands.signatures import files, networks, options, own, searching, studies
 from slimfront.search.status import STATUS
 from typer.core import TyperGroup
 
@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "verify": (files.verify, "verify runs/final/quick-front/DIGEST/seed-0/*.slim"),
     "export": (files.export, "export network.slim --onnx network.onnx"),
     "score": (networks.score, "score resnet20 --weight-bits 4 --activation-bits 4"),
+    "compress": (own.compress, "compress my_nets.py:MyNet --weights mine.safetensors --data digits --out mine.slim"),
+    "predict": (own.predict, "predict mine.slim pictures --allow my_nets.py:MyNet"),
     "sweep": (networks.sweep, "sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7"),
     "import": (searching.import_trials, "import studies/cifar10.toml --source sqlite:///old.db"),
     "data": (files.data, "data cifar10 --data-dir ~/data"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,37 @@ DIGEST = re.compile(r"[0-9a-f]{4,64}")
 
 def candidate_file(text: str | None) -> Path | None:
     """The file that a candidate is read from; None: it is a preset, or none is given."""
-    return None if text is None or text in presets else Path(text)
+    return None if text is None or text in presets or references.is_reference(text) else Path(text)
 
 
-def read_candidate(text: str, storage: str | None = None, name: str | None = None) -> Candidate:
-    """A preset by name, a candidate's JSON file, or the network of a trial, by the first digits of its digest.
+def read_candidate(
+    text: str, storage: str | None = None, name: str | None = None, arguments: Sequence[str] = ()
+) -> Candidate:
+    """A preset by name, a candidate's JSON file, a network's class of the user's own, or the network of a trial, by the
+    first digits of its digest.
 
     Args:
         text: As typed.
         storage: URL of the storage in which a digest is looked for; None: it is not.
         name: Of the study; None where there is only one.
+        arguments: "NAME=VALUE" each: what a class is told.
 
     Raises:
         CandidateError: It is none of these.
+        CodeReferenceError: A class that cannot be imported.
         StudyError: There is no such network in the study.
     """
+    if references.is_reference(text):
+        from slimfront.search.commands.own_networks import candidate_of
+
+        return candidate_of(text, arguments)
+    if arguments:
+        raise CandidateError(f"--arg is for a network's class, FILE.py:NAME, but {text!r} is none.")
     if text in presets:
         return presets[text]
     path = Path(text)
+    if path.suffix == ".py":
+        raise CandidateError(f"{text} is a file of code: say which class in it, such as {text}:MyNet.")
     if not path.is_file():
         if storage is not None and DIGEST.fullmatch(text):
             return _of_a_trial(text, storage, name)

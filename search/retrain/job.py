@@ -10,16 +10,18 @@ import re
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from slimfront.evaluators import outputs
 from slimfront.evaluators.data.splits import FinalData, SearchData
 from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.models.network import Network
 from slimfront.search.retrain.final_test import FinalTest
 from slimfront.spaces import Candidate, references
 from slimfront.studies.report.methods_used import describe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RESULT, PLAN = "result.json", "plan.json"  # in a seed's folder
 SUMMARY = "summary.json"  # in the folder of all
@@ -175,7 +177,7 @@ def artifact_name(job: Job, digest: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', words)[:_LONGEST_NAME].strip('-')}-{digest[:8]}-seed-{job.seed}.slim"
 
 
-def _save_artifact(job: Job, network: Network, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
+def _save_artifact(job: Job, network: nn.Module, data: FinalData, measured: float, plan: dict[str, Any]) -> list[str]:
     """Write the network as one file in the seed's folder and verify it there; returns what is wrong with it.
 
     The test images stay closed: the accuracy was just measured, and what is verified is that the file holds this very
@@ -194,6 +196,7 @@ def _save_artifact(job: Job, network: Network, data: FinalData, measured: float,
         "candidate": job.candidate.to_dict(),
         "seed": job.seed,
         "data": {"name": data.name, "digest": data.digest},
+        "class_names": list(data.class_names),
         "commit": environment()["commit"],
         **({"code": plan["code"]} if plan.get("code") else {}),
     }

@@ -33,7 +33,7 @@ from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import train
 from slimfront.evaluators.training.teacher import teacher_candidate, teacher_file
 from slimfront.evaluators.training.views import VIEWS
-from slimfront.models import build
+from slimfront.models.network import build_shape
 from slimfront.search.proposals.proposer import LENGTH
 from slimfront.search.supernet.plan import Work
 from slimfront.search.supernet.preparation import PhaseCircumstances
@@ -124,7 +124,7 @@ def _teacher(sharing: Sharing, given: PhaseCircumstances) -> float:
         return 0.0
     candidate = teacher_candidate(job)
     images = _few(given.data, min(candidate.recipe.batch_size, 64), given)
-    network = build(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
+    network = build_shape(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
     with _threads(given.threads):
         *_, last = train(network, _context(candidate, images, given))
     rounds = left * candidate.recipe.epochs + VIEWS * _FORWARD
@@ -135,7 +135,7 @@ def _supernet(sharing: Sharing, given: PhaseCircumstances) -> float:
     """Seconds for an image in the shared training."""
     images = _few(given.data, sharing.recipe.batch_size * sharing.shapes_a_step, given)
     recipe = dataclasses.replace(sharing.recipe, epochs=2, teacher=None, distillation=0.0)
-    network = build(sharing.shapes.largest, given.data.classes, channels=given.data.input_shape[0], seed=0)
+    network = build_shape(sharing.shapes.largest, given.data.classes, channels=given.data.input_shape[0], seed=0)
     align_shortcuts(network)
     short = dataclasses.replace(sharing, recipe=recipe, alone=0)
     *_, last = train_shared(network, short, _context(short.candidate, images, given), {}, given.threads)
@@ -146,7 +146,7 @@ def _cut(sharing: Sharing, given: PhaseCircumstances) -> float:
     """Seconds for a middling cut's batch norm and its measuring."""
     numbers = tuple(choices[len(choices) // 2] for choices in sharing.shapes.choices)
     shape = sharing.shapes.of_numbers(numbers)
-    network = build(shape, given.data.classes, channels=given.data.input_shape[0], seed=0).to(given.device)
+    network = build_shape(shape, given.data.classes, channels=given.data.input_shape[0], seed=0).to(given.device)
     norms = norm_batches(given.data.train, NORM_IMAGES // _PART, 0, given.device)
     with one_thread():
         start = time.perf_counter()
@@ -159,7 +159,7 @@ def _cut(sharing: Sharing, given: PhaseCircumstances) -> float:
 def _trial(candidate: Candidate, given: PhaseCircumstances) -> float:
     """Seconds of one core for an image in the training of a trial."""
     images = _few(given.data, candidate.recipe.batch_size, given)
-    network = build(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
+    network = build_shape(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
     context = _context(candidate, images, given)
     with _threads(1):
         if max(*candidate.bits.weights, *candidate.bits.activations) > 8:

@@ -26,9 +26,11 @@ from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, accuracy
-from slimfront.models import Network, build
+from slimfront.models import build
+from slimfront.models.layout import layout_of
 from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity, references, sparsity
 from slimfront.spaces.criteria import METHODS
+from torch import nn
 
 Row = dict[str, Any]
 
@@ -222,19 +224,19 @@ def run_task(task: Task) -> Generator[Epoch, None, list[Row]]:
     return (yield from task.run())
 
 
-def keep_dense(network: Network, setting: Setting, penalty: float) -> None:
+def keep_dense(network: nn.Module, setting: Setting, penalty: float) -> None:
     """Keep a trained dense network in the sweep's folder."""
     files.save(setting.dense_file(penalty), network.state_dict(), {"penalty": penalty})
 
 
-def dense_row(network: Network, setting: Setting, penalty: float) -> Row:
+def dense_row(network: nn.Module, setting: Setting, penalty: float) -> Row:
     """What a dense network reaches and costs."""
     data = load_data(setting)
     found = accuracy(network, data.validation, setting.device)
     return {"penalty": penalty, "accuracy": found, **_counts(score(network, data.input_shape))}
 
 
-def load_dense(setting: Setting, penalty: float) -> Network:
+def load_dense(setting: Setting, penalty: float) -> nn.Module:
     """The dense network that a sweep keeps. Raises FileNotFoundError where there is none, or a broken one."""
     path = setting.dense_file(penalty)
     found = files.load(path)
@@ -243,7 +245,7 @@ def load_dense(setting: Setting, penalty: float) -> Network:
     data = load_data(setting)
     network = _fresh(setting, data)
     network.load_state_dict(found[0])
-    network.to(device=torch.device(setting.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device=torch.device(setting.device), memory_format=layout_of(network))  # type: ignore[call-overload]
     return network
 
 
@@ -254,7 +256,7 @@ def _file_word(method: str) -> str:
     return f"{METHODS[method].name}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
 
 
-def _fresh(setting: Setting, data: SearchData) -> Network:
+def _fresh(setting: Setting, data: SearchData) -> nn.Module:
     return build(setting.candidate.architecture, data.classes, channels=data.input_shape[0], seed=setting.seed)
 
 

@@ -91,7 +91,7 @@ class Checks:
             axis = self.keys.axes.get(base)
             kind = _kind(self.keys.defaults[base]) if axis is None else axis.kind
             for value in self._tried(key):
-                if _kind(value) != kind:
+                if kind and _kind(value) != kind:
                     self.faults.add(key, f"{key} must be a {kind}, but got {shown(value)}.")
                 elif axis is not None and not axis.allows(value):
                     self.faults.add(key, f"{key} must be {axis.allowed}, but got {shown(value)}.")
@@ -162,10 +162,9 @@ class Checks:
         axis = self.keys.axes.get(base)
         if axis is None or axis.default is not None:
             return Domain.parse(base, _RIGHT.get(base, self.keys.defaults[base])).extremes[0]
-        if axis.among:
-            return axis.among[0]  # type: ignore[no-any-return]
-        number = axis.high if axis.positive or base.endswith(".stages") else axis.low
-        return int(number) if axis.whole else number
+        if base.endswith(".stages") and axis.whole:
+            return int(axis.high)
+        return axis.some  # type: ignore[no-any-return]
 
     def _refusal(self, key: str, value: Value, others: Callable[[str], Value]) -> str | None:
         """Why no candidate has this value beside the others.

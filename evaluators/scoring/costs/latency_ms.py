@@ -9,8 +9,9 @@ def _measure(subject: Subject) -> float:
     import torch
     from slimfront.evaluators.scoring.counting import one_thread
     from slimfront.evaluators.scoring.timing import median_seconds, some_images
+    from slimfront.models.layout import layout_of
 
-    network = subject.network.to(memory_format=torch.channels_last).eval()
+    network = subject.network.to(memory_format=layout_of(subject.network)).eval()
     image = some_images(subject.input_shape).contiguous(memory_format=torch.channels_last)
     with one_thread(), torch.inference_mode():
         return 1000 * median_seconds(lambda: network(image)).seconds

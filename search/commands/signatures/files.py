@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from slimfront.search.commands.failures import FAILED, say
+from slimfront.search.commands.failures import FAILED, WRONG_USAGE, say
 from slimfront.search.commands.signatures import options as given
 from slimfront.search.commands.signatures.options import Allow, AsJson, DataDir
 from slimfront.search.commands.signatures.output import print_json
@@ -21,16 +21,17 @@ def verify(
 ) -> None:
     """Recompute score, strict score and test accuracy from the file alone; exit code 1 where its claims are false."""
     from slimfront.evaluators.artifacts import files
-    from slimfront.search.commands.artifacts import print_verified
+    from slimfront.search.commands.artifacts import partly_verified, print_verified
 
     given.give(allow)
-    facts = files.verify(artifact, dataset, data_dir=data_dir, say=say).to_dict()
+    facts = partly_verified(artifact) or files.verify(artifact, dataset, data_dir=data_dir, say=say).to_dict()
     if as_json:
         print_json(facts)
     else:
         print_verified(facts)
     if not facts["ok"]:
-        raise typer.Exit(FAILED)
+        part = bool(facts.get("unchecked")) and not facts["problems"]  # --allow is missing
+        raise typer.Exit(WRONG_USAGE if part else FAILED)
 
 
 def export(

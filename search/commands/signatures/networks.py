@@ -14,6 +14,7 @@ from slimfront.search.commands.signatures.options import (
     DEFAULT_STORAGE,
     PRESETS,
     Allow,
+    Arguments,
     AsJson,
     DataDir,
     Device,
@@ -44,6 +45,7 @@ def score(
         typer.Option("--input", metavar="CxHxW", help="Instead of a data set: channels, height, width of an image."),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Instead of a data set: how many classes.")] = None,
+    arg: Arguments = None,
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
     allow: Allow = None,
@@ -55,7 +57,7 @@ def score(
     given.give(allow)
     with uncollected():
         images = images_of(dataset, image_size, input_size, classes)
-        chosen = read_candidate(candidate, storage, name)
+        chosen = read_candidate(candidate, storage, name, arg or ())
         result = score_of(chosen, weight_bits, activation_bits, structured, unstructured, images)
     if as_json:
         print_json(result)

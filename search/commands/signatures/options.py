@@ -42,6 +42,14 @@ Allow = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With [supernet]: print the plan of the hours, and end.")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="NAME=VALUE",
+        help="What the constructor of a network's class is told; may be given several times.",
+    ),
+]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]
@@ -57,7 +65,10 @@ class Device(StrEnum):
 
 PRESETS = "resnet18, resnet20, resnet8, small_residual, small_inverted, small_dense, wide_residual, digits"
 
-CANDIDATE = f"A candidate's JSON file, the first digits of a trial's digest, or a preset: {PRESETS}."
+CANDIDATE = (
+    f"A candidate's JSON file, the first digits of a trial's digest, FILE.py:NAME of a network's class, or a preset: "
+    f"{PRESETS}."
+)
 
 
 def fresh() -> contextlib.AbstractContextManager[None]:
