@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             raise StartingWeightsError(f"{path} is no safetensors file: {error}.") from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError):
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError):
         raise StartingWeightsError(
             f"{path} holds more than tensors (a pickled network, perhaps), which would be run to be read: save "
             "network.state_dict(), best as .safetensors."

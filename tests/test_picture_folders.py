@@ -137,7 +137,7 @@ def test_a_search_says_what_it_does_with_the_pictures(
     assert "folder:pictures: not used: [red], val;" in said
     assert "the middle square of each" in said
     assert run_search.main(["report", "--out", "page.html"]) == 0
-    assert "Of every picture the middle square" in (root.parent / "page.html").read_text()
+    assert "the middle square of a picture" in (root.parent / "page.html").read_text()
 
 
 def _shape(mode: str, colour: tuple[int, ...]) -> Image.Image:

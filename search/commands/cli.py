@@ -103,8 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
         say("slimfront: interrupted")
         return INTERRUPTED
     except Exception as error:
-        return report_error(error)
-    return result if isinstance(result, int) else DONE
+        code = report_error(error)
+    else:
+        return result if isinstance(result, int) else DONE
+    gc.collect()  # the error's traceback may hold a database open, in a circle
+    return code
 
 
 def command() -> NoReturn:

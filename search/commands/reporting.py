@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slimfront.evaluators import outputs
 from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.terminal import Console
+
+if TYPE_CHECKING:
+    from slimfront.studies.report.story import Story
 
 
 def write_report(
@@ -31,29 +34,35 @@ def write_report(
     from slimfront.studies.report.page import write_page
     from slimfront.studies.report.report import report
     from slimfront.studies.report.slides import slides as make_slides
-    from slimfront.studies.report.story import gather
-    from slimfront.studies.store.names import own_file_name
-    from slimfront.studies.store.read_only import open_for_reading
     from slimfront.studies.store.storage import storage_files
-    from slimfront.studies.store.study import find_study, snapshot
 
     summaries = [path / "summary.json" if path.is_dir() else path for path in retrained] or find_summaries()
     inputs = storage_files(storage) | {f"the summary {path}": path for path in summaries}
     outputs.check({"--out": out, "--slides": slides}, inputs)
     for option, path in (("--out", out), ("--slides", slides)):
         outputs.check_ending(option, path, (".html", ".htm"), "a page of HTML, which a browser prints as PDF")
-    opened = open_for_reading(storage)
-    study = snapshot(find_study(opened, name))
+    story, own_name = _gather(storage, name, bar, summaries)
     if out is None and slides is None:
-        out = Path(own_file_name(study.name, opened) + ".html")
+        out = Path(own_name + ".html")
         outputs.check({"the report": out}, inputs)
-    story = gather(study, bar, summaries)
     written = {}
     if out is not None:
         written["report"] = str(write_page(report(story), out))
     if slides is not None:
         written["slides"] = str(write_page(make_slides(story), slides))
     return {"study": story.name, "storage": story.storage, "retrained": len(story.retrained), **written}
+
+
+def _gather(storage: str, name: str | None, bar: float | None, summaries: list[Path]) -> tuple[Story, str]:
+    """A study's story, and what a file of its own is called. The storage is closed by then, whatever comes of them."""
+    from slimfront.studies.report.story import gather
+    from slimfront.studies.store.names import own_file_name
+    from slimfront.studies.store.read_only import open_for_reading
+    from slimfront.studies.store.study import find_study, snapshot
+
+    opened = open_for_reading(storage)
+    study = snapshot(find_study(opened, name))
+    return gather(study, bar, summaries), own_file_name(study.name, opened)
 
 
 def print_written(written: dict[str, Any], storage: str) -> None:

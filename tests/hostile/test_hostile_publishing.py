@@ -7,6 +7,7 @@ import json
 import random
 import re
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,7 +89,13 @@ def published(tmp_path_factory: pytest.TempPathFactory, honest_database: bytes) 
     (theirs / "s.db").write_bytes(honest_database)
     spoil(theirs / "s.db", (_texts(MARKUP), artifacts_attribute, _parameter, _files), 0, (secret,))
     with dashboard(theirs / "s.db", theirs) as server:
-        yield Published(server, theirs, secret)
+        found = Published(server, theirs, secret)
+        drawn = [0]  # pages are drawn while somebody looks, one after the other
+        while drawn[-1] == 0 or drawn[-1] != drawn[-2]:
+            assert len(drawn) < 120
+            time.sleep(0.5)
+            drawn.append(sum(bool(trial["note"]["body"]) for trial in found.trials()))
+        yield found
     assert secret.read_text() == CANARY
     assert "Traceback" not in server.errors.read_text()
 
