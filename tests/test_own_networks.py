@@ -107,6 +107,8 @@ def test_it_is_scored(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layers = {layer["name"]: layer for layer in json.loads(out)["layers"]}
     assert layers["conv1"]["weights"] == 4 * 9
     assert layers["linear"]["macs"] == 10 * 8 * 4
+    code, out, _ = _run(capsys, "score", NET, "--arg", "width=4", "--input", "1,12,12")
+    assert f"compress {NET} --arg width=4 " in out.splitlines()[-1]
 
 
 def test_its_file_is_verified_with_its_class_and_partly_without(

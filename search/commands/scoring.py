@@ -168,8 +168,8 @@ def score_of(
     return {"digest": chosen.digest, **measured.to_dict(), "formula": closed}
 
 
-def print_score(result: dict[str, Any], candidate: str) -> None:
-    """The score layer by layer, and what it adds up to; the next command for `candidate`, as it was typed."""
+def print_score(result: dict[str, Any], candidate: str, arguments: Sequence[str] = ()) -> None:
+    """The score layer by layer, and what it adds up to; the next command for `candidate`, as both were typed."""
     console = Console()
     console.print(layer_table(result["layers"]))
     console.print(
@@ -178,4 +178,10 @@ def print_score(result: dict[str, Any], candidate: str) -> None:
     params, ops = result["score_params"], result["score_ops"]
     console.print(f"score {result['score']:.6g} = params term {params:.6g} + ops term {ops:.6g}")
     console.print(f"strict score {result['strict_score']:.6g}; closed formula {result['formula']:.6g}")
+    if references.is_reference(candidate):  # a network's class
+        given = [word for argument in arguments for word in ("--arg", argument)]
+        say_next(
+            command("compress", candidate, *given, "--data", "cifar10", "--weight-bits", "4", "--out", "mine.slim")
+        )
+        return
     say_next(command("sweep", "--candidate", candidate), command("retrain", "--candidate", candidate, "--seeds", "5"))

@@ -62,7 +62,7 @@ def score(
     if as_json:
         print_json(result)
     else:
-        print_score(result, candidate)
+        print_score(result, candidate, arg or ())
 
 
 def retrain(
