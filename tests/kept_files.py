@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ IDENTITY = {"dataset": "digits", "bar": 0.9, "seed": 7, "data": "abc", "image_si
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, links included, by its name."""
+    """Every file below a folder, links included, by its name. No command that has ended keeps a database open."""
+    gc.collect()  # one in this process may, in a circle, with the files that SQLite has beside it
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

@@ -103,11 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
         say("slimfront: interrupted")
         return INTERRUPTED
     except Exception as error:
-        code = report_error(error)
-    else:
-        return result if isinstance(result, int) else DONE
-    gc.collect()  # the error's traceback may hold a database open, in a circle
-    return code
+        return report_error(error)
+    return result if isinstance(result, int) else DONE
 
 
 def command() -> NoReturn:
