@@ -8,12 +8,13 @@ study a name always means the same.
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import Architecture, Candidate
+from slimfront.spaces.candidate import Architecture, Candidate, CandidateError
 from slimfront.spaces.domain import Domain, Faults, SpaceError, Trial, Value
 from slimfront.spaces.walk import chosen_in, walk
 from slimfront.spaces.written.checks import Checks
@@ -46,14 +47,29 @@ class Space:
 
     def largest(self) -> dict[str, Architecture]:
         """By the names of the families, the network with the most of everything that may be chosen."""
-        found = {}
+        families = self._keys.opened["architecture"]
+        return {family.name: self._architecture(word) for word, family in families.items()}
+
+    def variants(self) -> Iterator[Architecture]:
+        """The largest networks, and those that differ from one in one choice: an entry of a list, an end of a range."""
         for word, family in self._keys.opened["architecture"].items():
+            yield self._architecture(word)
+            for key, domain in self.open_keys.items():
+                if key.startswith(f"architecture.{family.name}."):
+                    for value in domain.extremes:
+                        with contextlib.suppress(CandidateError):  # one that cannot be beside the most of all others
+                            yield self._architecture(word, domain, value)
 
-            def choose(key: str, _name: str, word: str = word) -> Value:
-                return word if key == FAMILY else self.domain(key).most
+    def _architecture(self, word: str, other: Domain | None = None, value: Value = "") -> Architecture:
+        """The network of a family with the most of everything, but for one domain that has a value of its own."""
 
-            found[family.name] = Architecture.from_dict(walk(choose)["architecture"])
-        return found
+        def choose(key: str, _name: str) -> Value:
+            if key == FAMILY:
+                return word
+            domain = self.domain(key)
+            return value if domain is other else domain.most
+
+        return Architecture.from_dict(walk(choose)["architecture"])
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:

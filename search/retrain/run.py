@@ -19,6 +19,7 @@ from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.launch import Options, resources
+from slimfront.search.own_code import check_networks, check_weights
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
@@ -75,7 +76,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
         the versions that trained, in OUT/requirements.txt.
 
     Raises:
-        RetrainError, DataError: Something is wrong that the user can mend; nothing is lost.
+        RetrainError, DataError, OwnNetworkError, StartingWeightsError: Something is wrong that the user can mend;
+            nothing is lost.
     """
     from slimfront.evaluators.data.splits import final_data
     from slimfront.search.terminal import Console
@@ -92,6 +94,10 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
             f"{plan.dataset} does not hold the images that {plan.study} was searched on; "
             f"to train on them all the same: --dataset {shlex.quote(plan.dataset)}."
         )
+    architectures = {choice.candidate.architecture for choice in plan.choices}
+    check_networks(architectures, data.input_shape, data.classes)
+    for path in plan.weights.values():
+        check_weights(architectures, path, data.input_shape, data.classes)
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)
@@ -132,6 +138,7 @@ def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: st
                 folder=folder,
                 costs=plan.costs,
                 supernet=supernet,
+                weights=plan.weights,
             )
             row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained, inherits=plan.inherit))
             found.append(Seed(job=job, row=row, choice=choice, result=finished(folder)))

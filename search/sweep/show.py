@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     from slimfront.search.sweep.results import FILES
     from slimfront.studies.store.storage import typed_command
 
+    inputs = {"the candidate": candidate_file(other["name"]), "the weights": other.get("weights")}
     outputs.check_outside_data("--out", other["out"], other["dataset"])
-    outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), {"the candidate": candidate_file(other["name"])})
+    outputs.check_folder("--out", other["out"], (*FILES, JOURNAL), inputs)
 
     references.give_all(references.named_in(methods), Path())  # named here, and so allowed
     try:
@@ -39,8 +41,11 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     return sweeps.sweep(candidate, methods=methods, ratios=numbers, command=typed_command(), **other)
 
 
-def print_sweep(summary: dict[str, Any], out: Path, candidate: str) -> None:
-    """Accuracy by method and ratio, after retraining where there was any; what may be done with `candidate` next."""
+def print_sweep(summary: dict[str, Any], out: Path, candidate: str, more: Sequence[str] = ()) -> None:
+    """Accuracy by method and ratio, after retraining where there was any; what may be done with `candidate` next.
+
+    `more` are the words that go with it on a command line.
+    """
     console = Console()
     points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
     ratios = sorted({point["ratio"] for point in points})
@@ -53,4 +58,4 @@ def print_sweep(summary: dict[str, Any], out: Path, candidate: str) -> None:
         table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
     console.print(f"tables and pictures: {out}", soft_wrap=True, highlight=False)
-    say_next(command("retrain", "--candidate", candidate, "--seeds", "5"))
+    say_next(command("retrain", "--candidate", candidate, *more, "--seeds", "5"))

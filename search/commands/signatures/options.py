@@ -50,6 +50,13 @@ Arguments = Annotated[
         help="What the constructor of a network's class is told; may be given several times.",
     ),
 ]
+StartingWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",  # as `slimfront.evaluators.starting.OPTION`, which takes a moment to import
+        help="Weights to begin with, which a candidate may name: a state dict, .safetensors or torch's own.",
+    ),
+]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]
