@@ -12,7 +12,7 @@ import pytest
 import torch
 from finished_networks import CLASSES, PADDED, SHAPE, finished
 from slimfront.evaluators.artifacts.artifact import save
-from slimfront.evaluators.scoring.cost import COSTS, Cost, CostError, Subject, excess, in_figures, measure, over
+from slimfront.evaluators.scoring.cost import COSTS, Cost, CostError, Subject, check, excess, in_figures, measure, over
 from slimfront.evaluators.scoring.costs.file_bytes import FILE_BYTES
 from slimfront.evaluators.scoring.costs.latency_ms import LATENCY_MS
 from slimfront.evaluators.scoring.costs.onnx_latency_ms import ONNX_LATENCY_MS
@@ -102,6 +102,13 @@ def test_a_function_that_fails_says_how(subject: Subject, monkeypatch: pytest.Mo
     monkeypatch.setitem(COSTS.__dict__, "own", {"made": broken})
     with pytest.raises(CostError, match=r"cannot be measured: AttributeError: .*no_such_part"):
         measure(["made"], subject)
+
+
+@pytest.mark.parametrize("package", ["not_there_at_all", "not_there_at_all.inside"])
+def test_a_package_that_is_missing_is_named_before_any_work(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COSTS.__dict__, "own", {"made": made(packages=("json", package))})
+    with pytest.raises(CostError, match=f"made needs the package {package}: "):
+        check("made")
 
 
 @pytest.mark.parametrize("changes", [{"corner": 0}, {"corner": math.nan}, {"corner": "1"}, {"title": "a\nb"}])
