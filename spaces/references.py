@@ -131,13 +131,12 @@ def given(reference: str) -> Any:
 
 def resolve(reference: str) -> Any:
     """What the user gave under that reference. Raises CodeReferenceError where nothing was."""
-    found = given(reference)
-    if found is None:
+    if _key(reference) not in _given:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
             f"add {OPTION} {reference[:LONGEST]}."
         )
-    return found
+    return given(reference)
 
 
 def check_given(among: object) -> None:
