@@ -193,10 +193,12 @@ W = torch.ones(12, 6)
         (lambda x, w: torch.einsum("nd,do->no", x.flatten(1), w), {"w": W}, 72, 72),
         (lambda x, w: F.linear(x.flatten(1), (w * 2).T.round()), {"w": W}, 72, 72),
         (lambda x, w: F.conv2d(x[:, None], w[:2, None, :3, None]), {"w": W}, 24, 72),
+        (lambda x, w: torch.mm(x.flatten(1), w, out=torch.empty(1, 6)), {"w": W}, 72, 72),
+        (lambda x, w: torch.mv(w, x.flatten(), out=torch.empty(6)), {"w": W.T.contiguous()}, 72, 72),
     ],
     ids=[
         *("buffer", "parameter", "vector", "mv", "addmv", "dot", "addbmm"),
-        *("bilinear", "cdist", "sparse", "einsum", "computed", "slice"),
+        *("bilinear", "cdist", "sparse", "einsum", "computed", "slice", "mm into", "mv into"),
     ],
 )
 def test_products_in_a_forward_pass(function: Any, tensors: dict[str, Tensor], macs: int, weights: int) -> None:
