@@ -18,6 +18,7 @@ from slimfront.models import build
 from slimfront.models.network import Network, weight_layers
 from slimfront.models.own import check_network
 from slimfront.models.quantization.precision import assign_bits
+from slimfront.models.tying import untie
 from slimfront.spaces.candidate import Architecture, Candidate, Sparsity
 from slimfront.spaces.family import FAMILIES, Family
 from torch import nn
@@ -78,6 +79,8 @@ def expected(
         positions = _output_positions(network, candidate.architecture, input_shape, classes)
     else:
         check_network(network, candidate.architecture.family, input_shape, classes)
+        if candidate.is_compressed:  # as compression does
+            untie(network)
     for step in (candidate.pruning.filters, candidate.pruning.weights):
         if step is not None:
             _prune(network, step, candidate, input_shape, classes)
