@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import math
 from pathlib import Path
@@ -135,22 +134,6 @@ def test_words() -> None:
     ]
 
 
-# Keys of JSON that are older than costs, those of `Score.to_dict`: numbers that every network has, whatever a study
-# keeps low. As strings they name the key.
-JSON_KEYS = {"score", "strict_score"}
-
-
-def test_nothing_else_names_a_cost() -> None:
-    """Who needs one has its constant; a string would be missed when a cost is renamed, or is another's file."""
-    found = []
-    for folder in ("spaces", "models", "evaluators", "studies", "search"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            own = {path.stem} if path.parent.name == "costs" else set()
-            names = set(COSTS.names) - JSON_KEYS - own
-            found += [
-                f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Constant) and node.value in names
-            ]
-    assert not found
+def test_every_cost_is_a_file_of_its_own() -> None:
+    """Nothing else names one: `tests/test_house.py`."""
     assert {path.stem for path in (ROOT / "evaluators/scoring/costs").glob("[a-z]*.py")} == set(COSTS.names)
