@@ -48,11 +48,13 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
+        folder: Where packages were looked for first.
     """
 
     reference: str
     file: str
     source: str
+    folder: str
 
 
 _given: dict[str, tuple[Given, Any]] = {}  # by `_key`
@@ -109,7 +111,8 @@ def give(reference: str, folder: Path) -> Given:
     file = Path(str(getattr(module, "__file__", "")))
     if not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), getattr(module, _SOURCE, None) or _hash(file.read_bytes()))
+    source = getattr(module, _SOURCE, None) or _hash(file.read_bytes())
+    given = Given(reference, str(file), source, str(folder.resolve()))
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
         raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
@@ -169,7 +172,7 @@ def take_in(handed: Iterable[Given]) -> None:
         if known is not None and known[0].source == entry.source:
             continue
         place, _, name = entry.reference.rpartition(":")
-        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path())
+        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path(entry.folder))
         found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
             raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
@@ -297,5 +300,6 @@ def _module_name(file: Path) -> str:
 def _why(error: BaseException, reference: str) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
-    place = "" if isinstance(error, SyntaxError) else f" ({os.path.basename(where.filename)}, line {where.lineno})"  # noqa: PTH119
+    is_hers = not isinstance(error, SyntaxError) and not where.filename.startswith("<")  # "<frozen importlib..."
+    place = f" ({os.path.basename(where.filename)}, line {where.lineno})" if is_hers else ""  # noqa: PTH119
     return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."
