@@ -108,10 +108,9 @@ def give(reference: str, folder: Path) -> Given:
         if not hasattr(found, part):
             raise CodeReferenceError(f"{reference}: {place} has no {name}.")
         found = getattr(found, part)
-    file = Path(str(getattr(module, "__file__", "")))
-    if not file.is_file():
+    file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
+    if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    source = getattr(module, _SOURCE, None) or _hash(file.read_bytes())
     given = Given(reference, str(file), source, str(folder.resolve()))
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
@@ -255,11 +254,23 @@ def _look_in(folder: Path) -> None:
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    """The module as its file stands now, too: one that was given before from another source is imported anew."""
     _look_in(folder)
     try:
-        return importlib.import_module(name)
+        known = sys.modules.get(name)
+        if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
+            del sys.modules[name]
+        module = importlib.import_module(name)
+        vars(module).setdefault(_SOURCE, _source_of(module))
+        return module
     except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
         raise CodeReferenceError(_why(error, reference)) from None
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Hash of a module's file as it stands; None where it has none."""
+    file = Path(str(getattr(module, "__file__", "")))
+    return _hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
