@@ -48,11 +48,13 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
+        folder: Where packages were looked for first.
     """
 
     reference: str
     file: str
     source: str
+    folder: str
 
 
 _given: dict[str, tuple[Given, Any]] = {}  # by `_key`
@@ -106,10 +108,10 @@ def give(reference: str, folder: Path) -> Given:
         if not hasattr(found, part):
             raise CodeReferenceError(f"{reference}: {place} has no {name}.")
         found = getattr(found, part)
-    file = Path(str(getattr(module, "__file__", "")))
-    if not file.is_file():
+    file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
+    if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), getattr(module, _SOURCE, None) or _hash(file.read_bytes()))
+    given = Given(reference, str(file), source, str(folder.resolve()))
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
         raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
@@ -131,13 +133,12 @@ def given(reference: str) -> Any:
 
 def resolve(reference: str) -> Any:
     """What the user gave under that reference. Raises CodeReferenceError where nothing was."""
-    found = given(reference)
-    if found is None:
+    if _key(reference) not in _given:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
             f"add {OPTION} {reference[:LONGEST]}."
         )
-    return found
+    return given(reference)
 
 
 def check_given(among: object) -> None:
@@ -170,7 +171,7 @@ def take_in(handed: Iterable[Given]) -> None:
         if known is not None and known[0].source == entry.source:
             continue
         place, _, name = entry.reference.rpartition(":")
-        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path())
+        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path(entry.folder))
         found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
             raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
@@ -253,11 +254,23 @@ def _look_in(folder: Path) -> None:
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    """The module as its file stands now, too: one that was given before from another source is imported anew."""
     _look_in(folder)
     try:
-        return importlib.import_module(name)
+        known = sys.modules.get(name)
+        if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
+            del sys.modules[name]
+        module = importlib.import_module(name)
+        vars(module).setdefault(_SOURCE, _source_of(module))
+        return module
     except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
         raise CodeReferenceError(_why(error, reference)) from None
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Hash of a module's file as it stands; None where it has none."""
+    file = Path(str(getattr(module, "__file__", "")))
+    return _hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
@@ -298,5 +311,6 @@ def _module_name(file: Path) -> str:
 def _why(error: BaseException, reference: str) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
-    place = "" if isinstance(error, SyntaxError) else f" ({os.path.basename(where.filename)}, line {where.lineno})"  # noqa: PTH119
+    is_hers = not isinstance(error, SyntaxError) and not where.filename.startswith("<")  # "<frozen importlib..."
+    place = f" ({os.path.basename(where.filename)}, line {where.lineno})" if is_hers else ""  # noqa: PTH119
     return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."
