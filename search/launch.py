@@ -39,6 +39,7 @@ from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, SpaceError, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
+from slimfront.studies.analysis.summary import summary
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -53,7 +54,6 @@ from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, read_details, snapshot, study_lock
-from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
 _LOOK_SECONDS = 1.0  # between two looks whether another search has ended
@@ -93,7 +93,7 @@ def launch(
     """Run or resume the study until its limits.
 
     Returns:
-        How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
+        How it ended, the summary of `studies.analysis.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
