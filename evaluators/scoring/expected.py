@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import torch
 from slimfront.evaluators.data.images import Images
@@ -18,11 +18,12 @@ from slimfront.models import build
 from slimfront.models.network import Network, weight_layers
 from slimfront.models.own import check_network
 from slimfront.models.quantization.precision import assign_bits
+from slimfront.spaces import references
 from slimfront.spaces.candidate import Architecture, Candidate, Sparsity
 from torch import nn
 
 _REMEMBERED = 1000  # architectures
-_positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
+_positions: dict[Hashable, dict[str, int]] = {}
 
 
 def rate(candidate: Candidate, input_shape: tuple[int, int, int], classes: int, names: Iterable[str] = ()) -> Rating:
@@ -97,7 +98,7 @@ def _output_positions(
     Pruning takes weights away, and with them their multiply-adds, but no positions: so whatever is made of an
     architecture needs one count, that of the whole network.
     """
-    key = (architecture.to_json(), input_shape, classes)
+    key = (architecture.to_json(), references.sources_key(architecture.family), input_shape, classes)
     if key not in _positions:
         if len(_positions) >= _REMEMBERED:
             _positions.clear()
