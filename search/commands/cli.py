@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
 from slimfront.search.commands.signatures import files, networks, options, own, searching, studies
+from slimfront.search.commands.signatures.output import results_alone
 from slimfront.search.status import STATUS
 from typer.core import TyperGroup
 
@@ -95,7 +96,8 @@ for _name, (_function, _example) in COMMANDS.items():
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
     try:
-        with options.fresh():
+        words = sys.argv[1:] if arguments is None else arguments
+        with options.fresh(), results_alone("--json" in words or (words[:1] == ["predict"] and "--csv" in words)):
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
