@@ -87,7 +87,7 @@ def check_network(
             numbers that are not finite or not float32.
     """
     _check_numbers(network, called)
-    trained = copy_of(network, called)
+    trained = copy_of(network, called) if trains else None
     buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     modes = [(module, module.training) for module in network.modules()]
     images = torch.zeros(2, *input_shape)
@@ -97,7 +97,7 @@ def check_network(
             for training in (False, True)[: 1 + trains]:
                 _check_logits(network.train(training)(images), called, classes, training)
             fit_layout(network, images)
-        if trains:
+        if trained is not None:
             _check_gradients(trained, images, called)
     except OwnNetworkError:
         raise
