@@ -124,7 +124,7 @@ class Registry(Generic[M]):
         text, known = str(name)[:SHOWN], tuple(self.own if allowed is None else allowed)
         close = difflib.get_close_matches(text, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
-        if ":" in text or text.endswith(".py"):
+        if (":" in text or text.endswith(".py")) and not references.is_reference(name):
             hint = "code of your own is FILE.py:NAME, with a path of letters, digits, spaces and . _ - / alone; "
         return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(known)}."
 

@@ -174,3 +174,23 @@ def test_a_member_is_known_by_what_it_is_now(tmp_path: Path) -> None:
             references.give("mine.py:IT", tmp_path / folder)
             with nullcontext() if folder == "strong" else pytest.raises(CandidateError, match=r"in \(0, 0.2\]"):
                 Candidate.from_dict(written)
+
+
+def test_compress_prunes_by_a_method_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET.format(init="", forward=""))
+    words = ["compress", "net.py:Net", "--data", "digits", "--epochs", "0", "--out", "o.slim", "--prune"]
+    for body, code in {
+        "return {g.name: torch.arange(g.channels) for g in groups}": 0,
+        "raise ValueError('none')": 2,
+    }.items():
+        Path("mine.py").write_text(METHOD + body + A_METHOD.format(more=""))
+        assert cli.main([*words, "mine.py:IT:0.5", "--json"]) == code
+        told = capsys.readouterr()
+        if code == 0:
+            assert json.loads(told.out)["weights"] == 38
+            Path("o.slim").unlink()
+    assert "mine.py:IT cannot be used: ValueError: none (mine.py, line 4)" in told.err
+    assert not Path("o.slim").exists()
