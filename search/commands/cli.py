@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "compress": (own.compress, "compress my_nets.py:MyNet --weights mine.safetensors --data digits --out mine.slim"),
     "predict": (own.predict, "predict mine.slim pictures --allow my_nets.py:MyNet"),
     "sweep": (networks.sweep, "sweep --candidate resnet8 --methods han,thinet --ratios 0.5,0.7"),
-    "import": (searching.import_trials, "import studies/cifar10.toml --source sqlite:///old.db"),
+    "import": (searching.import_trials, "import studies/cifar10_open.toml --source sqlite:///old.db"),
     "data": (files.data, "data cifar10 --data-dir ~/data"),
 }
 """All commands in the order of the help: what each takes, and an example."""

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -163,7 +163,9 @@ def start_forkserver() -> None:
     """
     multiprocessing.set_forkserver_preload(["slimfront.search.workers.preload"])
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    # Ctrl-C reaches it, too, and while it still imports it would end with a traceback.
+    # Ctrl-C reaches it, too, and while it still imports it would end with a traceback. It starts a tracker of shared
+    # memory, and that start lets all signals through again: so the tracker comes first.
+    resource_tracker.ensure_running()
     with _environment(PYTHONPATH=path, PYTHONSAFEPATH="1"), held_back():
         forkserver.ensure_running()
 

@@ -23,7 +23,7 @@ from slimfront.studies.store.storage import one_line
 from slimfront.studies.store.study import StudyStore, cost_of, snapshot
 
 MARK = "drawn"  # the study's attribute: {"trials": that had ended, "latest": with a page, "drawing": DRAWING}
-DRAWING = 1  # raised where panels or pages change
+DRAWING = 2  # raised where panels or pages change
 LATEST_PAGES = 20  # trials that get a page of their own when the dashboard opens, besides the front
 _PATIENCE = 10.0  # seconds that a panel which is being written is waited for
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

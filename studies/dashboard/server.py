@@ -30,7 +30,7 @@ from slimfront.studies.dashboard.panels import importance_figure, spending_figur
 from slimfront.studies.foreign.text import visible
 from slimfront.studies.pictures.figures import curves_figure, front_figure
 from slimfront.studies.store.read_only import open_existing
-from slimfront.studies.store.study import StudyStore, optuna_study, read_details
+from slimfront.studies.store.study import StudyStore, optuna_study, read_details, snapshot
 
 FRONT_PANEL = "slimfront-front"
 CURVES_PANEL = "slimfront-curves"
@@ -52,7 +52,7 @@ def update_panels(store: StudyStore, bar: float, axis: CostAxis = SCORE_AXIS) ->
     read_details(store)  # curves of every trial
     trials, study = store.trials, optuna_study(store)
     figures = {
-        FRONT_PANEL: front_figure(trials, bar, axis),
+        FRONT_PANEL: front_figure(trials, bar, axis, snapshot(store).cloud),
         CURVES_PANEL: curves_figure(trials, bar),
         SPENDING_PANEL: spending_figure(trials),
         IMPORTANCE_PANEL: importance_figure(trials, bar, axis),

@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 from slimfront.evaluators.scoring.cost import CostAxis, in_figures
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.studies.foreign.text import plotly_label
-from slimfront.studies.front import front
+from slimfront.studies.front import Point, front
 from slimfront.studies.pictures.plots import (
+    CUTS,
     GREY,
     LEAST_SPAN,
     ORANGE,
@@ -38,10 +39,13 @@ MOST_EPOCHS = 100  # points of a curve
 BRIGHT_BLUE = "#1f8ad0"  # 3.6 : 1 on white, 4.6 : 1 on dark
 
 
-def front_figure(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS) -> go.Figure:
+def front_figure(
+    trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCORE_AXIS, cloud: Sequence[Point] = ()
+) -> go.Figure:
     """Accuracy (%) against cost (log axis): the front joined, the bar, and all other finished trials by kind.
 
     The trace named "front" holds exactly the front's trials, in the front's order; `customdata` are trial numbers.
+    `cloud` are networks that are no trials, cuts of a supernet: small and grey, behind everything.
     """
     best, kinds = sort_kinds(trials, bar)
     styles: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,6 +54,10 @@ def front_figure(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCO
         "above": ("above the bar", {"symbol": "circle", "color": SKY, "size": 6, "opacity": 0.7}),
     }
     figure = go.Figure(layout=layout(plotly_label(finding(trials, bar, axis), most=200)))
+    if cloud:
+        hover = f"a cut of the supernet, untrained<br>{_at(axis)}"
+        marker = {"symbol": "circle", "color": GREY, "size": 3, "opacity": 0.5}
+        figure.add_trace(_scatter(CUTS, cloud, hovertemplate=hover, mode="markers", marker=marker))
     for kind, (name, marker) in styles.items():
         some = kinds[kind][-MOST_POINTS:]
         if some:
@@ -79,16 +87,20 @@ def front_figure(trials: Sequence[TrialRecord], bar: float, axis: CostAxis = SCO
 
 
 def _trace(name: str, trials: Sequence[TrialRecord], axis: CostAxis, **style: Any) -> go.Scatter:
+    numbers = [trial.number for trial in trials]
+    hover = f"trial %{{customdata}}<br>{_at(axis)}"
+    return _scatter(name, [trial.point for trial in trials], customdata=numbers, hovertemplate=hover, **style)
+
+
+def _at(axis: CostAxis) -> str:
+    """Where a point is, as the dashboard shows it under the pointer."""
     title, unit, figures = plotly_label(axis.title), plotly_label(axis.unit), ".4g" if axis.corner < 1e4 else ",.0f"
-    return go.Scatter(
-        name=name,
-        x=[float(f"{trial.point[1]:.4g}") for trial in trials],
-        y=[round(100 * trial.point[0], 3) for trial in trials],
-        customdata=[trial.number for trial in trials],
-        hovertemplate=f"trial %{{customdata}}<br>{title} %{{x:{figures}}} {unit}<br>"
-        "accuracy %{y:.2f} %<extra></extra>",
-        **style,
-    )
+    return f"{title} %{{x:{figures}}} {unit}<br>accuracy %{{y:.2f}} %<extra></extra>"
+
+
+def _scatter(name: str, points: Sequence[Point], **style: Any) -> go.Scatter:
+    costs = [float(f"{cost:.4g}") for _, cost in points]
+    return go.Scatter(name=name, x=costs, y=[round(100 * accuracy, 3) for accuracy, _ in points], **style)
 
 
 def _range(points: Sequence[tuple[float, float]], bar: float) -> list[float]:

@@ -229,9 +229,15 @@ def test_workers_do_not_hear_ctrl_c() -> None:
     from test_engine import Play, look
 
     workers = LocalProcesses(1, look)
-    for process in workers.process_ids:
-        os.kill(process, signal.SIGINT)
-    workers.submit(0, Play(()))
-    told: Any = workers.next(60)
-    workers.close()
+    try:
+        for process in workers.process_ids:
+            status = Path(f"/proc/{process}/status").read_text().splitlines()  # from its first moment, not only soon
+            blocked = int(next(line.split()[1] for line in status if line.startswith("SigBlk")), 16)
+            assert blocked & 1 << signal.SIGINT - 1
+            assert blocked & 1 << signal.SIGTERM - 1
+            os.kill(process, signal.SIGINT)
+        workers.submit(0, Play(()))
+        told: Any = workers.next(60)
+    finally:
+        workers.close()
     assert not isinstance(told[1], Failure)

@@ -1,7 +1,7 @@
 """Digests are for good: published results, caches and storages are found by them.
 
 `digests.json` holds 50 candidates with the digests that the first published version gave them: all presets, and
-candidates drawn from the space of studies/cifar10.toml.
+candidates drawn from the space of studies/cifar10_open.toml.
 """
 
 from __future__ import annotations

@@ -37,6 +37,15 @@ def test_a_figure_stays_small_however_many_trials() -> None:
     assert "bdata" not in figure.to_json()
 
 
+def test_cuts_of_a_supernet_lie_behind_the_trials() -> None:
+    drawn = json.loads(front_figure(many(5), 0.9, cloud=[(0.912345, 0.0123456), (0.5, 0.02)]).to_json())["data"]
+    assert drawn[0]["name"] == "cuts of the supernet"
+    assert (drawn[0]["x"], drawn[0]["y"]) == ([0.01235, 0.02], [91.234, 50.0])
+    assert "cuts of the supernet" not in {
+        trace["name"] for trace in json.loads(front_figure(many(5), 0.9).to_json())["data"]
+    }
+
+
 def test_it_can_be_read_on_light_and_on_dark() -> None:
     layout = json.loads(front_figure(many(5), 0.9).to_json())["layout"]
     assert layout["paper_bgcolor"].endswith(", 0)")
