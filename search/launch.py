@@ -125,7 +125,7 @@ def launch(
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
-        check_code(store, options.changed_code)
+        check_code(store, settings, options.changed_code)
         enqueue_presets(store, settings)
         make_job = partial(
             Job,

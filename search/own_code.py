@@ -14,17 +14,18 @@ CODE = "code"  # the study's attribute: {reference: hash of its source}
 FLAG = "--changed-code"
 
 
-def check_code(store: StudyStore, accepted: bool) -> None:
-    """Note the sources of what the user has given, and refuse those that have changed since the study began.
+def check_code(store: StudyStore, settings: Settings, accepted: bool) -> None:
+    """Note the sources of the user's own code that a study names, and refuse those that have changed since it began.
 
     Args:
         store: Of the study.
+        settings: Of the study; what else was given to this process is another's.
         accepted: The user knows, and goes on with what the code is now.
 
     Raises:
         StudyError: One has changed, and it is not accepted.
     """
-    now = references.sources()
+    now = references.sources(settings.model_dump())
     if not now:
         return
     with study_lock(store):
@@ -42,11 +43,9 @@ def check_code(store: StudyStore, accepted: bool) -> None:
 def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
     """Hash of the source of each reference that a trial uses: those of its candidate, and those of the whole study.
 
-    Of the whole study is what was given beside the space, which is a choice of every trial's own.
+    Of the whole study is what its settings name beside the space, which is a choice of every trial's own.
     """
-    chosen = references.named_in(settings.space)
-    whole = {name: source for name, source in references.sources().items() if name not in chosen}
-    return whole | references.sources(candidate.to_dict())
+    return references.sources(settings.model_dump(exclude={"space"})) | references.sources(candidate.to_dict())
 
 
 def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

@@ -48,11 +48,13 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
+        folder: Where packages were looked for first.
     """
 
     reference: str
     file: str
     source: str
+    folder: str
 
 
 _given: dict[str, tuple[Given, Any]] = {}  # by `_key`
@@ -109,10 +111,10 @@ def give(reference: str, folder: Path) -> Given:
             raise CodeReferenceError(f"{reference}: {place} has no {name}.") from None
         except Exception as error:  # whatever a module's own __getattr__ raises
             raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
-    file = Path(str(getattr(module, "__file__", "")))
-    if not file.is_file():
+    file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
+    if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), getattr(module, _SOURCE, None) or _hash(file.read_bytes()))
+    given = Given(reference, str(file), source, str(folder.resolve()))
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
         raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
@@ -134,13 +136,12 @@ def given(reference: str) -> Any:
 
 def resolve(reference: str) -> Any:
     """What the user gave under that reference. Raises CodeReferenceError where nothing was."""
-    found = given(reference)
-    if found is None:
+    if _key(reference) not in _given:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
             f"add {OPTION} {reference[:LONGEST]}."
         )
-    return found
+    return given(reference)
 
 
 def check_given(among: object) -> None:
@@ -179,7 +180,7 @@ def take_in(handed: Iterable[Given]) -> None:
         if known is not None and known[0].source == entry.source:
             continue
         place, _, name = entry.reference.rpartition(":")
-        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path())
+        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path(entry.folder))
         found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
             raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
@@ -262,13 +263,25 @@ def _look_in(folder: Path) -> None:
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    """The module as its file stands now, too: one that was given before from another source is imported anew."""
     _look_in(folder)
     try:
-        return importlib.import_module(name)
+        known = sys.modules.get(name)
+        if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
+            del sys.modules[name]
+        module = importlib.import_module(name)
+        vars(module).setdefault(_SOURCE, _source_of(module))
+        return module
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a user's module raises while it runs
         raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Hash of a module's file as it stands; None where it has none."""
+    file = Path(str(getattr(module, "__file__", "")))
+    return _hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
@@ -315,6 +328,7 @@ def why(error: BaseException) -> str:
     """What a user's code has raised, and where, in one line: "TypeError: no such width (my_nets.py, line 12)"."""
     text = (" ".join(str(error).split()) or "no reason given")[:LONGEST]
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, SyntaxError) or not frames:  # its text says where
+    # A syntax error's text says where, and "<frozen importlib...>" is none of hers.
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename.startswith("<"):
         return f"{type(error).__name__}: {text}"
     return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

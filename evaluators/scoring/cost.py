@@ -172,8 +172,16 @@ def check(name: str) -> None:
         CostError: A package is missing.
     """
     for package in COSTS[name].packages:
-        if importlib.util.find_spec(package) is None:
-            raise CostError(f"{name} needs the package {package}: pip install 'slimfront[onnx]'.")
+        if not _is_installed(package):
+            hint = "pip install 'slimfront[onnx]'" if name in COSTS.own else "install it"
+            raise CostError(f"{name} needs the package {package}: {hint}.")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # of "a.b" where there is no a
+        return False
 
 
 def named(name: str) -> str:
