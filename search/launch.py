@@ -25,7 +25,7 @@ from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
-from slimfront.search.own_code import check_code, check_networks
+from slimfront.search.own_code import check_code, try_out
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -120,7 +120,7 @@ def launch(
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
         )
-        check_networks(settings.make_space(), data.input_shape, data.classes)
+        try_out(settings, data.input_shape, data.classes)
         if options.out is None:
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name, settings.axis)

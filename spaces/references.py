@@ -105,9 +105,12 @@ def give(reference: str, folder: Path) -> Given:
         module = _import_package(place, folder.resolve(), reference)
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            raise CodeReferenceError(f"{reference}: {place} has no {name}.")
-        found = getattr(found, part)
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise CodeReferenceError(f"{reference}: {place} has no {name}.") from None
+        except Exception as error:  # whatever a module's own __getattr__ raises
+            raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
     file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
     if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
@@ -157,6 +160,12 @@ def sources(among: object = None) -> dict[str, str]:
         return {entry[0].reference: entry[0].source for _, entry in sorted(_given.items())}
     named = sorted(named_in(among))
     return {name: _given[_key(name)][0].source for name in named if _key(name) in _given}
+
+
+def sources_key(among: object) -> tuple[str | None, ...]:
+    """What else a value depends on that is kept under its words: of each reference named, what it leads to now."""
+    given_now = (_given.get(_key(name)) for name in named_in(among))
+    return tuple(None if entry is None else entry[0].file + entry[0].source for entry in given_now)
 
 
 def handed_out() -> tuple[Given, ...]:
@@ -263,8 +272,10 @@ def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
         module = importlib.import_module(name)
         vars(module).setdefault(_SOURCE, _source_of(module))
         return module
-    except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
-        raise CodeReferenceError(_why(error, reference)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's module raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
 
 
 def _source_of(module: ModuleType) -> str | None:
@@ -290,11 +301,16 @@ def _import_file(file: Path, reference: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         setattr(module, _SOURCE, _hash(source))
         sys.modules[name] = module  # before it runs, as dataclasses in it look themselves up
-        exec(compile(source, str(file), "exec"), module.__dict__)
+        try:
+            exec(compile(source, str(file), "exec"), module.__dict__)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
         return module
-    except (Exception, SystemExit) as error:  # whatever a user's file raises while it runs
-        sys.modules.pop(name, None)
-        raise CodeReferenceError(_why(error, reference)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's file raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
 
 
 def _module_name(file: Path) -> str:
@@ -308,9 +324,11 @@ def _module_name(file: Path) -> str:
     return file.stem if free else f"{file.stem}_{_hash(os.fsencode(file))[:8]}"
 
 
-def _why(error: BaseException, reference: str) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    is_hers = not isinstance(error, SyntaxError) and not where.filename.startswith("<")  # "<frozen importlib..."
-    place = f" ({os.path.basename(where.filename)}, line {where.lineno})" if is_hers else ""  # noqa: PTH119
-    return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."
+def why(error: BaseException) -> str:
+    """What a user's code has raised, and where, in one line: "TypeError: no such width (my_nets.py, line 12)"."""
+    text = (" ".join(str(error).split()) or "no reason given")[:LONGEST]
+    frames = traceback.extract_tb(error.__traceback__)
+    # A syntax error's text says where, and "<frozen importlib...>" is none of hers.
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename.startswith("<"):
+        return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -228,10 +228,12 @@ def test_weights_that_do_not_fit_are_named(inside: Path, capsys: pytest.CaptureF
     words = ["compress", NET, "--data", "digits", "--out", "w.slim", "--epochs", "0", "--weights"]
     save_file({"conv1.weight": torch.zeros(9, 1, 3, 3), "head.weight": torch.zeros(2)}, "wrong.safetensors")
     torch.save(nn.Linear(2, 2), "pickled.pt")
+    Path("text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n")
     torch.save({"conv1.weight": torch.full((8, 1, 3, 3), torch.nan)}, "nan.pt")
     for file, said in {
         "wrong.safetensors": "conv1.weight has 9x1x3x3, the network 8x1x3x3",
         "pickled.pt": "save network.state_dict()",
+        "text.pt": "no file of torch's",
         "nan.pt": "not finite",
         "absent.pt": "No such file",
     }.items():

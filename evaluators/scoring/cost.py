@@ -156,7 +156,7 @@ def _measured(name: str, cost: Cost, subject: Subject) -> float:
     try:
         value = cost.measure(subject)
         found = float(value)
-    except Exception as error:  # whatever a user's function raises
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
         text = " ".join(str(error).split()) or type(error).__name__
         raise CostError(f"the cost {name} cannot be measured: {type(error).__name__}: {text}") from None
     if not SMALLEST <= found <= LARGEST:  # NaN is not

@@ -96,6 +96,7 @@ def _serve(connection: Connection, evaluate: Evaluate[Any, Any], handed: tuple[r
     # Ctrl-C reaches the whole group, and so does the end that a service manager sends; the engine decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # what a user's own code prints is no result of the command
     refused = _refused(handed)
     while True:
         try:
