@@ -25,7 +25,7 @@ from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.job import evaluate_job
-from slimfront.search.own_code import check_code, check_space
+from slimfront.search.own_code import check_code, check_weights, try_out
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -39,6 +39,7 @@ from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, SpaceError, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
+from slimfront.studies.analysis.summary import summary
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -53,7 +54,6 @@ from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, read_details, snapshot, study_lock
-from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
 _LOOK_SECONDS = 1.0  # between two looks whether another search has ended
@@ -93,7 +93,7 @@ def launch(
     """Run or resume the study until its limits.
 
     Returns:
-        How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
+        How it ended, the summary of `studies.analysis.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
@@ -120,12 +120,14 @@ def launch(
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
         )
-        check_space(settings.make_space(), settings.weights, data.input_shape, data.classes)
+        try_out(settings, data.input_shape, data.classes)
+        for path in settings.weights.values():
+            check_weights(settings.make_space().variants(), path, data.input_shape, data.classes)
         if options.out is None:
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
-        check_code(store, options.changed_code)
+        check_code(store, settings, options.changed_code)
         enqueue_presets(store, settings)
         make_job = partial(
             Job,

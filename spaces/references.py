@@ -47,7 +47,7 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
-        folder: In which the user's other modules were looked for.
+        folder: Where packages, and the user's other modules, were looked for first.
         modules: (path from that folder, hash) of those that the file imports, itself or through others.
     """
 
@@ -112,15 +112,17 @@ def give(reference: str, folder: Path) -> Given:
         module = _import_package(place, folder.resolve(), reference)
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            raise CodeReferenceError(f"{reference}: {place} has no {name}.")
-        found = getattr(found, part)
-    file = Path(str(getattr(module, "__file__", "")))
-    if not file.is_file():
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise CodeReferenceError(f"{reference}: {place} has no {name}.") from None
+        except Exception as error:  # whatever a module's own __getattr__ raises
+            raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
+    file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
+    if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
     hers = file.parent if place.endswith(".py") else folder.resolve()
     modules = tuple(imported(file, hers).items()) if file.is_relative_to(hers) else ()
-    source = getattr(module, _SOURCE, None) or source_hash(file.read_bytes())
     given = Given(reference, str(file), source, str(hers), modules)
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
@@ -143,13 +145,12 @@ def given(reference: str) -> Any:
 
 def resolve(reference: str) -> Any:
     """What the user gave under that reference. Raises CodeReferenceError where nothing was."""
-    found = given(reference)
-    if found is None:
+    if _key(reference) not in _given:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
             f"add {OPTION} {reference[:LONGEST]}."
         )
-    return found
+    return given(reference)
 
 
 def check_given(among: object) -> None:
@@ -172,6 +173,12 @@ def sources(among: object = None) -> dict[str, str]:
         named = [name for name in sorted(named_in(among)) if _key(name) in _given]
         entries = [replace(_given[_key(name)][0], reference=name) for name in named]
     return {name: source for entry in entries for name, source in entry.sources.items()}
+
+
+def sources_key(among: object) -> tuple[str | None, ...]:
+    """What else a value depends on that is kept under its words: of each reference named, what it leads to now."""
+    given_now = (_given.get(_key(name)) for name in named_in(among))
+    return tuple(None if entry is None else f"{entry[0].file} {entry[0].sources}" for entry in given_now)
 
 
 def handed_out() -> tuple[Given, ...]:
@@ -220,11 +227,25 @@ def _key(reference: str) -> str:
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    """The module as its file stands now, too: one that was given before from another source is imported anew."""
     look_in(folder)
     try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
-        raise CodeReferenceError(_why(error, reference)) from None
+        known = sys.modules.get(name)
+        if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
+            del sys.modules[name]
+        module = importlib.import_module(name)
+        vars(module).setdefault(_SOURCE, _source_of(module))
+        return module
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's module raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Hash of a module's file as it stands; None where it has none."""
+    file = Path(str(getattr(module, "__file__", "")))
+    return source_hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
@@ -244,11 +265,16 @@ def _import_file(file: Path, reference: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         setattr(module, _SOURCE, source_hash(source))
         sys.modules[name] = module  # before it runs, as dataclasses in it look themselves up
-        exec(compile(source, str(file), "exec"), module.__dict__)
+        try:
+            exec(compile(source, str(file), "exec"), module.__dict__)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
         return module
-    except (Exception, SystemExit) as error:  # whatever a user's file raises while it runs
-        sys.modules.pop(name, None)
-        raise CodeReferenceError(_why(error, reference)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's file raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
 
 
 def _module_name(file: Path) -> str:
@@ -262,8 +288,11 @@ def _module_name(file: Path) -> str:
     return file.stem if free else f"{file.stem}_{source_hash(os.fsencode(file))[:8]}"
 
 
-def _why(error: BaseException, reference: str) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    place = "" if isinstance(error, SyntaxError) else f" ({os.path.basename(where.filename)}, line {where.lineno})"  # noqa: PTH119
-    return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."
+def why(error: BaseException) -> str:
+    """What a user's code has raised, and where, in one line: "TypeError: no such width (my_nets.py, line 12)"."""
+    text = (" ".join(str(error).split()) or "no reason given")[:LONGEST]
+    frames = traceback.extract_tb(error.__traceback__)
+    # A syntax error's text says where, and "<frozen importlib...>" is none of hers.
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename.startswith("<"):
+        return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +47,34 @@ class Space:
 
     def largest(self) -> dict[str, Architecture]:
         """By the names of the families, the network with the most of everything that may be chosen."""
+        return self._extreme(lambda domain: domain.most)
+
+    def smallest(self) -> dict[str, Architecture]:
+        """The same with the least of everything."""
+        return self._extreme(lambda domain: domain.least)
+
+    def _extreme(self, of: Callable[[Domain], Value]) -> dict[str, Architecture]:
         families = self._keys.opened["architecture"]
-        return {family.name: self._architecture(word) for word, family in families.items()}
+        return {family.name: self._architecture(word, of) for word, family in families.items()}
 
     def variants(self) -> Iterator[Architecture]:
         """The largest networks, and those that differ from one in one choice: an entry of a list, an end of a range."""
         for word, family in self._keys.opened["architecture"].items():
-            yield self._architecture(word)
-            for key, domain in self.open_keys.items():
-                if key.startswith(f"architecture.{family.name}."):
-                    for value in domain.extremes:
-                        with contextlib.suppress(CandidateError):  # one that cannot be beside the most of all others
-                            yield self._architecture(word, domain, value)
+            yield self._architecture(word, lambda domain: domain.most)
+            for key, other in self.open_keys.items():
+                for value in other.extremes if key.startswith(f"architecture.{family.name}.") else ():
 
-    def _architecture(self, word: str, other: Domain | None = None, value: Value = "") -> Architecture:
-        """The network of a family with the most of everything, but for one domain that has a value of its own."""
+                    def of(domain: Domain, other: Domain = other, value: Value = value) -> Value:
+                        return value if domain is other else domain.most
+
+                    with contextlib.suppress(CandidateError):  # one that cannot be beside the most of all others
+                        yield self._architecture(word, of)
+
+    def _architecture(self, word: str, of: Callable[[Domain], Value]) -> Architecture:
+        """The network of a family that has the value `of` every domain."""
 
         def choose(key: str, _name: str) -> Value:
-            if key == FAMILY:
-                return word
-            domain = self.domain(key)
-            return value if domain is other else domain.most
+            return word if key == FAMILY else of(self.domain(key))
 
         return Architecture.from_dict(walk(choose)["architecture"])
 

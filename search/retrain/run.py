@@ -19,7 +19,7 @@ from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.launch import Options, resources
-from slimfront.search.own_code import check_networks, check_weights
+from slimfront.search.own_code import check_weights, try_candidate
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
@@ -94,10 +94,11 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
             f"{plan.dataset} does not hold the images that {plan.study} was searched on; "
             f"to train on them all the same: --dataset {shlex.quote(plan.dataset)}."
         )
-    architectures = {choice.candidate.architecture for choice in plan.choices}
-    check_networks(architectures, data.input_shape, data.classes)
+    for choice in plan.choices:
+        try_candidate(choice.candidate, plan.costs, data.input_shape, data.classes)
+    begun = [choice.candidate.architecture for choice in plan.choices if choice.candidate.recipe.starting_weights]
     for path in plan.weights.values():
-        check_weights(architectures, path, data.input_shape, data.classes)
+        check_weights(begun, path, data.input_shape, data.classes)
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)

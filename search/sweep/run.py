@@ -23,7 +23,7 @@ from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.display import Row as ShownRow
 from slimfront.search.display import make_display
 from slimfront.search.engine import Engine
-from slimfront.search.own_code import check_networks, check_weights
+from slimfront.search.own_code import check_weights, try_candidate
 from slimfront.search.sweep.journal import Journal, SweepError
 from slimfront.search.sweep.methods import default_methods
 from slimfront.search.sweep.results import summarise, write
@@ -164,7 +164,7 @@ def sweep(
     files = {} if weights is None else {candidate.recipe.starting_weights: weights}
     setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device, weights=files)
     data = load_data(setting)
-    check_networks([candidate.architecture], data.input_shape, data.classes)
+    try_candidate(candidate, methods, data.input_shape, data.classes)
     if weights is not None:
         check_weights([candidate.architecture], weights, data.input_shape, data.classes)
     journal = Journal(setting, data.digest, taken=dense is not None)
