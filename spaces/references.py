@@ -158,6 +158,19 @@ def sources(among: object = None) -> dict[str, str]:
     return {name: _given[_key(name)][0].source for name in named if _key(name) in _given}
 
 
+def typed() -> list[str]:
+    """Every reference that was given, as it is typed in the current folder: a study file's are relative to its own."""
+    found = []
+    for entry, _ in _given.values():
+        place, _, name = entry.reference.rpartition(":")
+        file = Path(entry.file)
+        if place.endswith(".py") and Path(place).expanduser().resolve() != file:
+            here = Path().resolve()
+            place = str(file.relative_to(here) if file.is_relative_to(here) else file)
+        found.append(f"{place}:{name}")
+    return found
+
+
 def handed_out() -> tuple[Given, ...]:
     """What was given, for a worker in another process."""
     return tuple(entry[0] for entry in _given.values())

@@ -12,7 +12,6 @@ from slimfront.search.commands.signatures.collection import uncollected
 from slimfront.search.commands.signatures.options import (
     CANDIDATE,
     DEFAULT_STORAGE,
-    PRESETS,
     Allow,
     Arguments,
     AsJson,
@@ -62,7 +61,7 @@ def score(
     if as_json:
         print_json(result)
     else:
-        print_score(result, candidate, arg or ())
+        print_score(result, candidate, arg or (), dataset=dataset, image_size=image_size, storage=storage, name=name)
 
 
 def retrain(
@@ -72,7 +71,7 @@ def retrain(
     ] = None,
     front: Annotated[bool, typer.Option("--front", help="All networks on the study's front.")] = False,
     candidate: Annotated[
-        str | None, typer.Option(help=f"A candidate's JSON file, or a preset, instead of a trial: {PRESETS}.")
+        str | None, typer.Option(metavar="FILE|DIGEST|PRESET", help=f"Instead of a trial: {CANDIDATE}")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
@@ -168,7 +167,7 @@ def sweep(
     if as_json:
         print_json(summary)
     else:
-        print_sweep(summary, out, candidate)
+        print_sweep(summary, out, candidate, dataset, storage, name)
     if not summary["complete"]:
         say(f"not complete; what is finished is kept, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

@@ -44,7 +44,7 @@ def search(
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
     from slimfront.search.commands.front import print_front
-    from slimfront.search.commands.next_steps import repeated
+    from slimfront.search.commands.next_steps import repeated, say_next
     from slimfront.search.launch import Options, launch
     from slimfront.studies.settings import Settings
 
@@ -56,6 +56,8 @@ def search(
         from slimfront.search.supernet.planning import print_plan
 
         print_plan(settings, options, as_json)
+        if not as_json:
+            say_next(repeated(without="--dry-run"))
         return
     outcome, summary, files = launch(settings, options)
     if as_json:
