@@ -270,8 +270,9 @@ def shape(architecture: Architecture, times: str = "x") -> str:
         more = ", ".join(f"{key} {value}" for key, value in choices.items())
     if not architecture.widths:
         return f"{name} {more}".strip()
-    words = [name, *filter(None, [family and family.widths]), joined(architecture.widths), times]
-    return ", ".join(filter(None, [" ".join([*words, joined(architecture.depths)]), more]))
+    named = name if family is None or not family.widths else f"{name} {family.widths}"
+    sizes = f"{joined(architecture.widths)} {times} {joined(architecture.depths)}"
+    return ", ".join(filter(None, [f"{named} {sizes}", more]))
 
 
 def _own_choices(architecture: Architecture) -> dict[str, str]:
