@@ -90,6 +90,7 @@ def retrain(
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     allow: Allow = None,
     changed_code: given.ChangedCode = False,
+    tensorboard: given.EventFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
@@ -103,7 +104,14 @@ def retrain(
     chosen = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
     chosen["inherit"] = inherit
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
-    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
+    options = Options(
+        storage=storage,
+        workers=workers,
+        data_dir=data_dir,
+        device=device.value,
+        out=folder,
+        tensorboard=tensorboard,
+    )
     how, summary = run(plan, options)
     if as_json:
         print_json(summary)

@@ -50,6 +50,12 @@ Arguments = Annotated[
         help="What the constructor of a network's class is told; may be given several times.",
     ),
 ]
+EventFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard", metavar="FOLDER", help="Write event files for TensorBoard here, a curve for each training."
+    ),
+]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]

@@ -38,6 +38,7 @@ def search(
         bool, typer.Option("--wait", help="Wait where another search is using the same SQLite file, until it ends.")
     ] = False,
     changed_code: given.ChangedCode = False,
+    tensorboard: given.EventFiles = None,
     dry_run: given.DryRun = False,
     verbose: given.Verbose = False,
     as_json: AsJson = False,
@@ -50,7 +51,16 @@ def search(
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
     options = Options(
-        storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code, wait=wait
+        storage,
+        workers,
+        data_dir,
+        device.value,
+        out=out,
+        ray=ray,
+        settings=study,
+        changed_code=changed_code,
+        wait=wait,
+        tensorboard=tensorboard,
     )
     if dry_run:
         from slimfront.search.supernet.planning import print_plan
