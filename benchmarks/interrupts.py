@@ -197,6 +197,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/chaos"))
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A shell starts what runs in its background deaf to Ctrl-C, and what we start would be, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         found = campaign(Path(folder), chosen.kills, chosen.seed, chosen.epochs)

@@ -21,6 +21,7 @@ from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, TrainingError
 from slimfront.models.quantization.conversion import deploy
 from slimfront.models.quantization.precision import layer_bits, unquantizable
+from slimfront.models.tying import untie
 from slimfront.spaces.candidate import Bits, Pruning
 from torch import nn
 
@@ -67,6 +68,11 @@ class Compression:
             TrainingError: Pruning that cannot be done, or a loss that is not finite.
         """
         steps = [step for step in (self.pruning.filters, self.pruning.weights) if step is not None]
+        if steps or not self.bits.is_float:
+            self.notes += [
+                f"{name} is a tensor of its own from here on: it was {owner}, and every layer is compressed by itself."
+                for name, owner in untie(network).items()
+            ]
         shape = context.images.shape
         if steps:
             before = score(network, shape)

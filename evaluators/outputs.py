@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _FORMATS = mimetypes.MimeTypes()  # of the language alone: a machine's own list may call study-1.2 a manual page
+for _ending in (".toml", ".slim", ".onnx", ".db", ".sqlite", ".sqlite3", ".safetensors", ".pt", ".pth"):
+    _FORMATS.add_type("application/octet-stream", _ending)  # files that people write for slimfront, or keep from it
 
 
 class OutputError(ValueError):

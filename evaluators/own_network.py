@@ -18,11 +18,11 @@ import torch
 from slimfront.evaluators.artifacts.artifact import save
 from slimfront.evaluators.compression import Compression
 from slimfront.evaluators.data.splits import SearchData, search_data
-from slimfront.evaluators.pruning.masks import copy_network
+from slimfront.evaluators.pruning.masks import apply_masks
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, accuracy
-from slimfront.models.own import Origin, check_network, set_origin
+from slimfront.models.own import Origin, check_network, copy_of, set_origin
 from slimfront.spaces.candidate import Architecture, Augmentation, Bits, CandidateError, Pruning, Recipe
 from slimfront.spaces.criteria import METHODS
 from slimfront.spaces.family import FIXED_OF_WHOLE
@@ -205,7 +205,8 @@ def compressed(
     """`compress`, of wishes that are checked and data that are open."""
     start = time.perf_counter()
     called = type(network).__name__ if origin is None else origin.architecture.family
-    small = copy_network(network).cpu()
+    apply_masks(network)  # without which a masked network that was trained cannot be copied
+    small = copy_of(network, called).cpu()
     if origin is not None:
         set_origin(small, origin)
     check_network(small, called, data.input_shape, data.classes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -67,10 +66,12 @@ def _read(path: Path) -> Mapping[str, Any]:
             raise StartingWeightsError(f"{path} is no safetensors file: {error}.") from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError):
+    except OSError:
+        raise
+    except Exception:  # of any kind, where a file that is none of torch's is taken for a pickle
         raise StartingWeightsError(
-            f"{path} holds more than tensors (a pickled network, perhaps), which would be run to be read: save "
-            "network.state_dict(), best as .safetensors."
+            f"{path} is no file of torch's, or holds more than tensors (a pickled network, perhaps), which would be "
+            "run to be read: save network.state_dict(), best as .safetensors."
         ) from None
     if not isinstance(found, Mapping):
         raise StartingWeightsError(

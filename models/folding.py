@@ -30,11 +30,13 @@ def foldable_pairs(network: nn.Module) -> dict[str, str]:
     """Names of the convolutions that a batch norm directly follows: {convolution: batch norm}.
 
     Blocks say so in their attribute `foldable`; in an `nn.Sequential` it is the next module, unless one of the two
-    stands elsewhere, too. A norm that is folded already, or that keeps no running statistics, is not among them.
+    stands elsewhere, too. A norm that is folded already, or that keeps no running statistics, is not among them, and
+    neither is a convolution whose weight another layer has, too: it would be scaled for both.
     """
     modules = dict(network.named_modules())
     places = Counter(module for _, module in network.named_modules(remove_duplicate=False))
     shared: set[nn.Module | None] = {module for module, count in places.items() if count > 1}
+    held = Counter(id(parameter) for module in modules.values() for parameter in module._parameters.values())
     pairs = {}
     for name, module in modules.items():
         declared = list(getattr(module, "foldable", ()))
@@ -44,7 +46,8 @@ def foldable_pairs(network: nn.Module) -> dict[str, str]:
             ]
         for first, second in declared:
             conv, norm = (f"{name}.{child}" if name else child for child in (first, second))
-            if isinstance(modules.get(conv), nn.Conv2d) and _is_foldable(modules.get(norm)):
+            layer = modules.get(conv)
+            if isinstance(layer, nn.Conv2d) and _is_foldable(modules.get(norm)) and held[id(layer.weight)] < 2:
                 pairs[conv] = norm
     return pairs
 

@@ -5,8 +5,7 @@ What a class raises, and what it makes that no classifier is, is told in one lin
 
 from __future__ import annotations
 
-import os
-import traceback
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from slimfront.models.layout import fit_layout
 from slimfront.spaces.candidate import Architecture
 from slimfront.spaces.own.network_class import NetworkClass
+from slimfront.spaces.references import why
 from torch import Tensor, nn
 
 _ORIGIN = "slimfront_origin"  # attribute of a network: what it was built from
@@ -57,7 +57,7 @@ def make(family: NetworkClass, architecture: Architecture, classes: int, channel
     try:
         network = _called(family, told)
     except (Exception, SystemExit) as error:  # whatever a user's class raises
-        raise OwnNetworkError(f"{family.reference} cannot be built: {_why(error)}") from error
+        raise OwnNetworkError(f"{family.reference} cannot be built: {why(error)}.") from error
     if not isinstance(network, nn.Module):
         raise OwnNetworkError(f"{family.reference} gives a {type(network).__name__}, but must give a torch.nn.Module.")
     set_origin(network, Origin(architecture, classes, channels))
@@ -83,11 +83,11 @@ def check_network(
     Its numbers stay as they are; it is told the order in memory that it runs in.
 
     Raises:
-        OwnNetworkError: It raises, gives no (N, classes) tensor, or holds numbers that are not finite.
+        OwnNetworkError: It raises, forwards or backwards, gives no (N, classes) tensor, cannot be copied, or holds
+            numbers that are not finite or not float32.
     """
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise OwnNetworkError(f"{called}: {name} holds numbers that are not finite (NaN or infinity).")
+    _check_numbers(network, called)
+    trained = copy_of(network, called) if trains else None
     buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     modes = [(module, module.training) for module in network.modules()]
     images = torch.zeros(2, *input_shape)
@@ -97,17 +97,49 @@ def check_network(
             for training in (False, True)[: 1 + trains]:
                 _check_logits(network.train(training)(images), called, classes, training)
             fit_layout(network, images)
+        if trained is not None:
+            _check_gradients(trained, images, called)
     except OwnNetworkError:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's network raises
         shape = "x".join(map(str, input_shape))
-        raise OwnNetworkError(f"{called} cannot take images of {shape}: {_why(error)}") from error
+        raise OwnNetworkError(f"{called} cannot take images of {shape}: {why(error)}.") from error
     finally:
         for module, training in modes:
             module.training = training
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
+
+
+def copy_of(network: nn.Module, called: str) -> nn.Module:
+    """A deep copy. Raises OwnNetworkError where there cannot be one."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # of a lock, or a tensor that is computed
+        raise OwnNetworkError(f"{called} cannot be copied (copy.deepcopy): {why(error)}.") from error
+
+
+def _check_numbers(network: nn.Module, called: str) -> None:
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise OwnNetworkError(f"{called}: {name} holds numbers that are not finite (NaN or infinity).")
+    for name, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise OwnNetworkError(f"{called}: {name} is {kind}, but must be float32: call .float() on the network.")
+
+
+def _check_gradients(network: nn.Module, images: Tensor, called: str) -> None:
+    """Make sure that a network can be trained, on a copy of it: what it changes in place may be needed backwards."""
+    wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not wanted:
+        return
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        logits = network.train()(images)
+        if not logits.requires_grad:
+            raise OwnNetworkError(f"{called} gives logits without gradients (no_grad or detach): it cannot be trained.")
+        logits.sum().backward()
 
 
 def check_same_names(network: nn.Module, again: nn.Module, called: str) -> None:
@@ -131,10 +163,3 @@ def _check_logits(logits: object, called: str, classes: int, training: bool) -> 
             f"{called} gives a tensor of shape {tuple(logits.shape)} for 2 images {mode}, but there are {classes} "
             f"classes: it must be (2, {classes})."
         )
-
-
-def _why(error: BaseException) -> str:
-    """ "TypeError: ... (my_nets.py, line 12)"."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = (" ".join(str(error).split()) or "no reason given")[:300]
-    return f"{type(error).__name__}: {text} ({os.path.basename(where.filename)}, line {where.lineno})."  # noqa: PTH119

@@ -26,7 +26,7 @@ from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.job import evaluate_job
-from slimfront.search.own_code import check_code, check_networks
+from slimfront.search.own_code import check_code, try_out
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -40,6 +40,7 @@ from slimfront.search.workers.cores import usable_cores
 from slimfront.search.workers.local import local_workers, refuse_second_run
 from slimfront.spaces import Candidate, SpaceError, presets
 from slimfront.spaces.candidate import UNCOMPRESSED
+from slimfront.studies.analysis.summary import summary
 from slimfront.studies.dashboard.files import artifacts_folder, check_folder
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign.text import LONGEST, visible
@@ -54,7 +55,6 @@ from slimfront.studies.store.names import file_name, own_file_name
 from slimfront.studies.store.ownership import Ownership
 from slimfront.studies.store.retries import DatabaseGoneError
 from slimfront.studies.store.study import StudyStore, enqueue, open_study, read_details, snapshot, study_lock
-from slimfront.studies.summary import summary
 from threadpoolctl import threadpool_limits
 
 _LOOK_SECONDS = 1.0  # between two looks whether another search has ended
@@ -96,7 +96,7 @@ def launch(
     """Run or resume the study until its limits.
 
     Returns:
-        How it ended, the summary as in `studies.summary.summary`, and where things lie: "plot", "csv", "storage".
+        How it ended, the summary of `studies.analysis.summary`, and where things lie: "plot", "csv", "storage".
 
     Raises:
         StudyError, DataError, SettingsError, OutputError: Something is wrong that the user can mend; nothing is lost.
@@ -124,12 +124,12 @@ def launch(
         data = search_data(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
         )
-        check_networks(settings.make_space(), data.input_shape, data.classes)
+        try_out(settings, data.input_shape, data.classes)
         if options.out is None:
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
-        check_code(store, options.changed_code)
+        check_code(store, settings, options.changed_code)
         enqueue_presets(store, settings)
         make_job = partial(
             Job,

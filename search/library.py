@@ -15,11 +15,11 @@ from typing import Any
 
 from slimfront.search.launch import Options, launch
 from slimfront.spaces import Candidate
+from slimfront.studies.analysis.summary import summary
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.identity import bar_of
 from slimfront.studies.store.read_only import open_for_reading
 from slimfront.studies.store.study import find_study, snapshot
-from slimfront.studies.summary import summary
 
 DEFAULT_STORAGE = "sqlite:///slimfront.db"
 AnyPath = str | os.PathLike[str]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from slimfront.spaces import Candidate, Space, references
+from slimfront.spaces import Architecture, Candidate, references
 from slimfront.studies.errors import StudyError
 from slimfront.studies.foreign import values
 from slimfront.studies.settings import Settings
@@ -14,17 +14,18 @@ CODE = "code"  # the study's attribute: {reference: hash of its source}
 FLAG = "--changed-code"
 
 
-def check_code(store: StudyStore, accepted: bool) -> None:
-    """Note the sources of what the user has given, and refuse those that have changed since the study began.
+def check_code(store: StudyStore, settings: Settings, accepted: bool) -> None:
+    """Note the sources of the user's own code that a study names, and refuse those that have changed since it began.
 
     Args:
         store: Of the study.
+        settings: Of the study; what else was given to this process is another's.
         accepted: The user knows, and goes on with what the code is now.
 
     Raises:
         StudyError: One has changed, and it is not accepted.
     """
-    now = references.sources()
+    now = references.sources(settings.model_dump())
     if not now:
         return
     with study_lock(store):
@@ -42,11 +43,9 @@ def check_code(store: StudyStore, accepted: bool) -> None:
 def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
     """Hash of the source of each reference that a trial uses: those of its candidate, and those of the whole study.
 
-    Of the whole study is what was given beside the space, which is a choice of every trial's own.
+    Of the whole study is what its settings name beside the space, which is a choice of every trial's own.
     """
-    chosen = references.named_in(settings.space)
-    whole = {name: source for name, source in references.sources().items() if name not in chosen}
-    return whole | references.sources(candidate.to_dict())
+    return references.sources(settings.model_dump(exclude={"space"})) | references.sources(candidate.to_dict())
 
 
 def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
@@ -54,18 +53,42 @@ def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     return [name for name, source in now.items() if kept.get(name, source) != source]
 
 
-def check_networks(space: Space, input_shape: tuple[int, int, int], classes: int) -> None:
-    """Make sure that the classes of the user's own that a space names make networks for these images.
+def try_out(settings: Settings, input_shape: tuple[int, int, int], classes: int) -> None:
+    """Make sure that the code of the user's own that a study names works on its images, before any long work.
 
-    Before any long work, of each class the largest network. Raises OwnNetworkError.
+    Of each family and class the largest network, and all else once, on a small network.
+
+    Raises:
+        OwnNetworkError: A network cannot be used.
+        CodeReferenceError: Something else cannot.
     """
+    space = settings.make_space()
+    for architecture in space.largest().values():
+        _try_network(architecture, input_shape, classes)
+    small = next(iter(space.smallest().values()))
+    _try_members([settings.space, list(settings.asked)], small, input_shape, classes)
+
+
+def try_candidate(candidate: Candidate, others: Sequence[str], input_shape: tuple[int, int, int], classes: int) -> None:
+    """The same of what one candidate names, and of `others`, by their references."""
+    _try_network(candidate.architecture, input_shape, classes)
+    _try_members([candidate.to_dict(), list(others)], candidate.architecture, input_shape, classes)
+
+
+def _try_members(among: object, architecture: Architecture, input_shape: tuple[int, int, int], classes: int) -> None:
+    if references.named_in(among):  # torch-pruning takes a moment to import
+        from slimfront.evaluators.trying import try_members
+
+        try_members(among, architecture, input_shape, classes)
+
+
+def _try_network(architecture: Architecture, input_shape: tuple[int, int, int], classes: int) -> None:
+    """Make sure that a family or class of the user's own makes a network for these images. Raises OwnNetworkError."""
+    if not references.is_reference(architecture.family):
+        return
     from slimfront.models import build
-    from slimfront.models.network import Network
     from slimfront.models.own import check_network, check_same_names
 
-    for architecture in space.largest().values():
-        if references.is_reference(architecture.family):
-            network, again = (build(architecture, classes, input_shape[0], seed=seed) for seed in (0, 1))
-            if not isinstance(network, Network):
-                check_network(network, architecture.family, input_shape, classes)
-                check_same_names(network, again, architecture.family)
+    network, again = (build(architecture, classes, input_shape[0], seed=seed) for seed in (0, 1))
+    check_network(network, architecture.family, input_shape, classes)
+    check_same_names(network, again, architecture.family)

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from slimfront.search.terminal import Console
+from slimfront.studies.analysis.summary import to_csv
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.storage import one_line
 from slimfront.studies.store.study import StudyStore, snapshot, study_lock
-from slimfront.studies.summary import to_csv
 
 PLOT, TABLE = "front.png", "trials.csv"  # in the folder of the results
 PANEL_SECONDS = 20.0  # the dashboard's panels are drawn anew at most this often,

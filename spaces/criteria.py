@@ -85,6 +85,10 @@ class Method:
     colour: str = ""
     marker: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.criterion, Criterion):
+            raise TypeError(f"the criterion of the method {self.name} must be a Criterion, but is {self.criterion!r}")
+
     @property
     def axes(self) -> dict[str, Any]:
         """The fields of a `Sparsity` that it decides, but for the criterion."""

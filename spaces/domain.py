@@ -218,7 +218,15 @@ class Domain:
         return tuple(dict.fromkeys((*self.extremes, *range(int(self.low), int(self.high) + 1, step))))
 
     @property
+    def least(self) -> Value:
+        """The smallest number; of words the first."""
+        return min(self._numbers, default=self.extremes[0])
+
+    @property
     def most(self) -> Value:
         """The largest number; of words the last."""
-        numbers = [item for item in self.extremes if isinstance(item, int | float) and not isinstance(item, bool)]
-        return max(numbers, default=self.extremes[-1])
+        return max(self._numbers, default=self.extremes[-1])
+
+    @property
+    def _numbers(self) -> list[int | float]:
+        return [item for item in self.extremes if isinstance(item, int | float) and not isinstance(item, bool)]

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from typing import Any, Self
 
+from slimfront.spaces import references
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")  # of a layer or a preset: the only text that is not one of a few words
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]-]{1,100}")
 _LONGEST = 200  # characters of a refused value that are shown
@@ -230,13 +232,16 @@ class Part:
 def _read_part(part: type[Part], value: Any) -> Part:
     kind: Any = part
     try:
-        return _same_part(kind, json.dumps(value))
+        return _same_part(kind, json.dumps(value), references.sources_key(value))
     except (TypeError, ValueError, RecursionError):  # not JSON, or no such part: its own words, about what was given
         return part.from_dict(value)
 
 
 @functools.lru_cache(maxsize=4096)
-def _same_part(part: Any, written: str) -> Part:
-    """One object for parts that are written alike: thousands of candidates have a few hundred of them."""
+def _same_part(part: Any, written: str, _sources: tuple[str | None, ...]) -> Part:
+    """One object for parts that are written alike: thousands of candidates have a few hundred of them.
+
+    What a user's own code makes of it is another one where that code is given, is not given, or has changed.
+    """
     found: Part = part.from_dict(json.loads(written))
     return found

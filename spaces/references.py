@@ -48,11 +48,13 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
+        folder: Where packages were looked for first.
     """
 
     reference: str
     file: str
     source: str
+    folder: str
 
 
 _given: dict[str, tuple[Given, Any]] = {}  # by `_key`
@@ -103,13 +105,16 @@ def give(reference: str, folder: Path) -> Given:
         module = _import_package(place, folder.resolve(), reference)
     found: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            raise CodeReferenceError(f"{reference}: {place} has no {name}.")
-        found = getattr(found, part)
-    file = Path(str(getattr(module, "__file__", "")))
-    if not file.is_file():
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise CodeReferenceError(f"{reference}: {place} has no {name}.") from None
+        except Exception as error:  # whatever a module's own __getattr__ raises
+            raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
+    file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
+    if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), getattr(module, _SOURCE, None) or _hash(file.read_bytes()))
+    given = Given(reference, str(file), source, str(folder.resolve()))
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
         raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
@@ -131,13 +136,12 @@ def given(reference: str) -> Any:
 
 def resolve(reference: str) -> Any:
     """What the user gave under that reference. Raises CodeReferenceError where nothing was."""
-    found = given(reference)
-    if found is None:
+    if _key(reference) not in _given:
         raise CodeReferenceError(
             f"{reference[:LONGEST]} is code of a user's own, which is imported only where you name it: "
             f"add {OPTION} {reference[:LONGEST]}."
         )
-    return found
+    return given(reference)
 
 
 def check_given(among: object) -> None:
@@ -171,6 +175,12 @@ def typed() -> list[str]:
     return found
 
 
+def sources_key(among: object) -> tuple[str | None, ...]:
+    """What else a value depends on that is kept under its words: of each reference named, what it leads to now."""
+    given_now = (_given.get(_key(name)) for name in named_in(among))
+    return tuple(None if entry is None else entry[0].file + entry[0].source for entry in given_now)
+
+
 def handed_out() -> tuple[Given, ...]:
     """What was given, for a worker in another process."""
     return tuple(entry[0] for entry in _given.values())
@@ -183,7 +193,7 @@ def take_in(handed: Iterable[Given]) -> None:
         if known is not None and known[0].source == entry.source:
             continue
         place, _, name = entry.reference.rpartition(":")
-        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path())
+        again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path(entry.folder))
         found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
             raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
@@ -266,11 +276,25 @@ def _look_in(folder: Path) -> None:
 
 
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
+    """The module as its file stands now, too: one that was given before from another source is imported anew."""
     _look_in(folder)
     try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # whatever a user's module raises while it runs
-        raise CodeReferenceError(_why(error, reference)) from None
+        known = sys.modules.get(name)
+        if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
+            del sys.modules[name]
+        module = importlib.import_module(name)
+        vars(module).setdefault(_SOURCE, _source_of(module))
+        return module
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's module raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
+
+
+def _source_of(module: ModuleType) -> str | None:
+    """Hash of a module's file as it stands; None where it has none."""
+    file = Path(str(getattr(module, "__file__", "")))
+    return _hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
@@ -290,11 +314,16 @@ def _import_file(file: Path, reference: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         setattr(module, _SOURCE, _hash(source))
         sys.modules[name] = module  # before it runs, as dataclasses in it look themselves up
-        exec(compile(source, str(file), "exec"), module.__dict__)
+        try:
+            exec(compile(source, str(file), "exec"), module.__dict__)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
         return module
-    except (Exception, SystemExit) as error:  # whatever a user's file raises while it runs
-        sys.modules.pop(name, None)
-        raise CodeReferenceError(_why(error, reference)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's file raises while it runs
+        raise CodeReferenceError(f"{reference} cannot be imported: {why(error)}.") from None
 
 
 def _module_name(file: Path) -> str:
@@ -308,8 +337,11 @@ def _module_name(file: Path) -> str:
     return file.stem if free else f"{file.stem}_{_hash(os.fsencode(file))[:8]}"
 
 
-def _why(error: BaseException, reference: str) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    place = "" if isinstance(error, SyntaxError) else f" ({os.path.basename(where.filename)}, line {where.lineno})"  # noqa: PTH119
-    return f"{reference} cannot be imported: {type(error).__name__}: {text}{place}."
+def why(error: BaseException) -> str:
+    """What a user's code has raised, and where, in one line: "TypeError: no such width (my_nets.py, line 12)"."""
+    text = (" ".join(str(error).split()) or "no reason given")[:LONGEST]
+    frames = traceback.extract_tb(error.__traceback__)
+    # A syntax error's text says where, and "<frozen importlib...>" is none of hers.
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename.startswith("<"):
+        return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

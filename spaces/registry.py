@@ -11,9 +11,11 @@ for by `--help`, `front` and `report`, which train nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import importlib
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -122,6 +124,8 @@ class Registry(Generic[M]):
         text, known = str(name)[:SHOWN], tuple(self.own if allowed is None else allowed)
         close = difflib.get_close_matches(text, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
+        if (":" in text or text.endswith(".py")) and not references.is_reference(name):
+            hint = "code of your own is FILE.py:NAME, with a path of letters, digits, spaces and . _ - / alone; "
         return f"There is no {self.kind} {text!r}: {hint}known are {', '.join(known)}."
 
     def _checked(self, name: str, found: Any) -> M:
@@ -136,5 +140,35 @@ class Registry(Generic[M]):
         if not isinstance(found.name, str) or not _PLAIN.fullmatch(found.name):
             raise references.CodeReferenceError(f"{name}: its name must be small letters, but is {found.name!r}.")
         if found.name in self.own:
-            raise references.CodeReferenceError(f"{name}: the product has a {self.kind} {found.name}; rename it.")
+            raise references.CodeReferenceError(f"{name}: {found.name} is a {self.kind} of the product: rename yours.")
+        for fault in _faults(found):
+            raise references.CodeReferenceError(f"{name}: {fault}.")
         return found  # type: ignore[no-any-return]
+
+
+def _faults(member: Any) -> Iterator[str]:
+    """What stands in a member's fields that is of another type than the field says, as far as that is a plain one.
+
+    Nothing else looks at them: words that are none would end a report, and a number that is none a night's search.
+    """
+    for field in dataclasses.fields(member) if dataclasses.is_dataclass(member) else ():
+        value, wanted = getattr(member, field.name), str(field.type)
+        if wanted.startswith("Callable["):
+            right, allowed = callable(value) or ("| None" in wanted and value is None), "a function"
+        elif wanted not in _PLAIN_TYPES:
+            continue
+        else:
+            kinds, allowed = _PLAIN_TYPES[wanted]
+            right = isinstance(value, kinds) and (wanted == "bool" or not isinstance(value, bool))
+            right = right and not (isinstance(value, float) and not math.isfinite(value))
+            right = right and not (isinstance(value, str) and not value.isprintable())
+        if not right:
+            yield f"its {field.name} must be {allowed}, but is {str(value)[:SHOWN]!r}"
+
+
+_PLAIN_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "str": (str, "text of one line"),
+    "float": ((int, float), "a finite number"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "True or False"),
+}

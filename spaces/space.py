@@ -9,7 +9,7 @@ study a name always means the same.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,18 @@ class Space:
 
     def largest(self) -> dict[str, Architecture]:
         """By the names of the families, the network with the most of everything that may be chosen."""
+        return self._extreme(lambda domain: domain.most)
+
+    def smallest(self) -> dict[str, Architecture]:
+        """The same with the least of everything."""
+        return self._extreme(lambda domain: domain.least)
+
+    def _extreme(self, of: Callable[[Domain], Value]) -> dict[str, Architecture]:
         found = {}
         for word, family in self._keys.opened["architecture"].items():
 
             def choose(key: str, _name: str, word: str = word) -> Value:
-                return word if key == FAMILY else self.domain(key).most
+                return word if key == FAMILY else of(self.domain(key))
 
             found[family.name] = Architecture.from_dict(walk(choose)["architecture"])
         return found

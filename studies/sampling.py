@@ -5,11 +5,13 @@ The product's own are the files of `slimfront.studies.samplers`.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slimfront.spaces import references
 from slimfront.spaces.registry import Registry
 from slimfront.studies.errors import StudyError
 
@@ -86,7 +88,24 @@ def make_sampler(name: str, seed: int, *, startup: int | None = None, known_tria
     with warnings.catch_warnings():
         # multivariate, group, QMC and GP are called experimental; they are what this project chose, knowingly.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return sampler.make(Seeds(seed, seed_of(seed, known_trials)), startup)
+        with told(name):
+            made = sampler.make(Seeds(seed, seed_of(seed, known_trials)), startup)
+    from optuna.samplers import BaseSampler
+
+    if not isinstance(made, BaseSampler):
+        raise StudyError(f"{name} gives a {type(made).__name__}, but must give a sampler of Optuna.")
+    return made
+
+
+@contextlib.contextmanager
+def told(name: str) -> Iterator[None]:
+    """Within it a sampler works: whatever a user's own raises is told in one line. Raises StudyError."""
+    try:
+        yield
+    except Exception as error:
+        if not references.is_reference(name):
+            raise
+        raise StudyError(f"{name} cannot choose a trial: {references.why(error)}.") from None
 
 
 def seed_of(seed: int, known_trials: int) -> int:

@@ -19,6 +19,11 @@ from test_docs import named_files
 
 PLAIN = "plain.py:PLAIN"
 ALLOW = ["--allow", PLAIN]
+CALLED_BITS = """
+from dataclasses import replace
+from slimfront.models.families.dense import DENSE
+PLAIN = replace(DENSE, name="bits")
+"""
 MARKING = "from pathlib import Path\nPath(__file__).with_name('mark').touch()\nPLAIN = 1\n"
 
 
@@ -146,6 +151,8 @@ def test_changed_code_goes_on_only_where_that_is_said(folder: Path, capsys: pyte
     ("text", "said"),
     [
         ("PLAIN = 1\n", "must be a Family"),
+        ("PLAIN = None\n", "must be a Family"),
+        (CALLED_BITS, "is called bits, which a space has already; rename it"),
         ("raise RuntimeError('no')\n", "plain.py, line 1"),
         ("from slimfront.models.families.dense import DENSE as PLAIN\n", "rename it"),
         ("OTHER = 1\n", "has no PLAIN"),

@@ -231,10 +231,12 @@ def test_weights_that_do_not_fit_are_named(inside: Path, capsys: pytest.CaptureF
     words = ["compress", NET, "--data", "digits", "--out", "w.slim", "--epochs", "0", "--weights"]
     save_file({"conv1.weight": torch.zeros(9, 1, 3, 3), "head.weight": torch.zeros(2)}, "wrong.safetensors")
     torch.save(nn.Linear(2, 2), "pickled.pt")
+    Path("text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n")
     torch.save({"conv1.weight": torch.full((8, 1, 3, 3), torch.nan)}, "nan.pt")
     for file, said in {
         "wrong.safetensors": "conv1.weight has 9x1x3x3, the network 8x1x3x3",
         "pickled.pt": "save network.state_dict()",
+        "text.pt": "no file of torch's",
         "nan.pt": "not finite",
         "absent.pt": "No such file",
     }.items():
@@ -256,6 +258,45 @@ def test_torchs_own_modules_need_no_code(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(slimfront.load(tmp_path / "row.slim").network(images), compressed.network(images))
     assert compressed.score.score < compressed.before[1].score / 4
+
+
+TIED = """
+import torch
+from torch import nn
+class Tied(nn.Module):
+    def __init__(self, num_classes, in_channels, width=4):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.again, self.once_more = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.once_more.weight = self.again.weight
+        self.linear = nn.Linear(width, num_classes)
+    def forward(self, x):
+        for layer in (self.first, self.again, self.once_more):
+            x = torch.relu(layer(x))
+        return self.linear(x.mean((2, 3)))
+"""
+
+
+def test_tied_weights_are_stored_once_until_they_are_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tied.py").write_text(TIED)
+    monkeypatch.chdir(tmp_path)
+    outer, tied = 4 * 9 + 4 * 10, 4 * 4 * 9
+    for name, words, layers in (
+        ("whole", [], 1),
+        ("rounded", ["--weight-bits", "4"], 2),
+        ("cut", ["--prune", "li_filters:0.5"], 1),  # half the filters, which each are half as long
+    ):
+        base = ["compress", "tied.py:Tied", "--data", "digits", "--epochs", "0", "--out", f"{name}.slim", "--json"]
+        code, out, err = _run(capsys, *base, *words)
+        assert code == 0, err
+        facts = json.loads(out)
+        assert facts["weights"] == (outer + layers * tied if name != "cut" else outer // 2 + 2 * tied // 4), name
+        assert bool(facts["notes"]) == (name != "whole")
+        code, out, err = _run(capsys, "verify", f"{name}.slim", "--allow", "tied.py:Tied", "--json")
+        assert (code, json.loads(out)["weights"]) == (0, facts["weights"]), err
+        assert json.loads(_run(capsys, "verify", f"{name}.slim", "--json")[1])["problems"] == []
 
 
 def test_an_unknown_class_cannot_be_saved(tmp_path: Path) -> None:

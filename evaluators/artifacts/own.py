@@ -5,6 +5,7 @@
     layers         name, shape and row of every convolution and linear layer
     norms, beside, buffers     names and shapes of what else it keeps, in the order of the tensors
     folded         batch norms that the convolution before them has taken up
+    tied           parameters that are another's tensor, which is stored once; absent where there is none
 
 A class is code: it is called only where the user gave it, under its reference or as itself.
 """
@@ -36,6 +37,7 @@ from slimfront.models.network import weight_layers, without_memory
 from slimfront.models.own import OwnNetworkError, check_network, origin_of
 from slimfront.models.quantization.conversion import exchange, parameters_beside, running_norms
 from slimfront.models.quantization.quantizers import QuantizedLayer
+from slimfront.models.tying import tie, ties, untie
 from slimfront.spaces.candidate import Architecture, CandidateError
 from torch import Tensor, nn
 
@@ -59,6 +61,7 @@ class Table:
         beside: Shapes of the other parameters, by name.
         buffers: (type, shape) of every buffer, by name.
         folded: Names of the batch norms that are folded.
+        tied: Names of parameters that are another's tensor, with the name of that.
         macs: (multiply-adds, bits of weights, bits of activations) of whatever multiplies, by name: a claim.
     """
 
@@ -68,6 +71,7 @@ class Table:
     beside: dict[str, tuple[int, ...]]
     buffers: dict[str, tuple[str, tuple[int, ...]]]
     folded: tuple[str, ...]
+    tied: dict[str, str]
     macs: dict[str, tuple[int, int, int]]
 
 
@@ -91,6 +95,8 @@ def described(
         "folded": _folded(network),
         "macs": [[one.name, one.macs, one.weight_bits, one.activation_bits] for one in counted.layers],
     }
+    if tied := ties(network):
+        table["tied"] = [list(pair) for pair in tied.items()]
     return {
         "own": type(network).__name__[:_LONGEST_NAME],
         **made,
@@ -126,6 +132,7 @@ def table_of(facts: Mapping[str, Any]) -> tuple[Table, object]:
     layers = _entries(found, "layers", 7)
     buffers = _entries(found, "buffers", 3)
     macs = _entries(found, "macs", 4)
+    tied = _entries(found, "tied", 2) if "tied" in found else {}
     folded = found.get("folded")
     if not isinstance(folded, list) or not all(isinstance(name, str) for name in folded):
         raise TamperedError("it does not say which norms are folded.")
@@ -134,6 +141,8 @@ def table_of(facts: Mapping[str, Any]) -> tuple[Table, object]:
     for entry in macs.values():
         if not all(type(n) is int and n >= 0 for n in entry):
             raise TamperedError("its multiply-adds are no numbers.")
+    if not all(isinstance(owner, str) and owner not in tied for owner, *_ in tied.values()):
+        raise TamperedError("its table of tied parameters is not as it is written.")
     table = Table(
         shapes={name: _shape(name, entry[0], (2, 4)) for name, entry in layers.items()},
         rows={name: entry[1:] for name, entry in layers.items()},
@@ -141,6 +150,7 @@ def table_of(facts: Mapping[str, Any]) -> tuple[Table, object]:
         beside={name: _shape(name, entry[0]) for name, entry in _entries(found, "beside", 2).items()},
         buffers={name: (entry[0], _shape(name, entry[1])) for name, entry in buffers.items()},
         folded=tuple(folded),
+        tied={name: entry[0] for name, entry in tied.items()},
         macs={name: (entry[0], entry[1], entry[2]) for name, entry in macs.items()},
     )
     return table, found.get("structure")
@@ -160,6 +170,7 @@ def empty_network(facts: Mapping[str, Any], given: OwnNetwork | None) -> tuple[n
         raise ArtifactError(f"its number of classes must be in 2..{LARGEST_CLASSES}.")
     table, structure = table_of(facts)
     network = _made(facts, given, structure, classes, shape[0]).eval()
+    untie(network)  # what was tied to the end, the file says
     _fold(network, table.folded)
     full = weight_layers(network)
     if [*full] != [*table.shapes]:
@@ -183,6 +194,10 @@ def empty_network(facts: Mapping[str, Any], given: OwnNetwork | None) -> tuple[n
     beside = parameters_beside(network)
     if {name: tuple(found.shape) for name, found in beside.items()} != table.beside:
         raise TamperedError(_other_names("parameters", beside, table.beside))
+    try:
+        tie(network, table.tied)
+    except ValueError as error:
+        raise TamperedError(f"it ties what cannot be tied: {error}") from None
     return network, rows
 
 

@@ -23,6 +23,7 @@ from slimfront.evaluators.scoring.strict import side_bits
 from slimfront.models.network import Network, WeightLayer, weight_layers
 from slimfront.models.quantization.conversion import exchange, norms_are_half, parameters_beside, set_plain_norm
 from slimfront.models.quantization.quantizers import INTEGER_WIDTHS, QuantConv2d, QuantizedLayer, QuantLinear
+from slimfront.models.tying import ties
 from torch import Tensor, nn
 
 
@@ -31,11 +32,12 @@ def written(network: nn.Module) -> tuple[dict[str, Row], dict[str, Array]]:
     """The rows of a finished network's layers, and all its numbers but buffers. Raises ArtifactError."""
     streams: list[bytes] = []
     numbers: dict[int, list[Tensor]] = {16: [], 32: []}
-    rows = {}
+    rows, tied = {}, ties(network)
     for name, layer in weight_layers(network).items():
         there = _there(layer)
         rows[name] = row = row_of(layer, int(there.sum()))
-        streams.append(encode(_codes(layer), there, row.weight_bits, zero_code(row.weight_bits)))
+        if _weight_of(name) not in tied:  # which is stored once
+            streams.append(encode(_codes(layer), there, row.weight_bits, zero_code(row.weight_bits)))
         beside = [layer.bias]
         if isinstance(layer, QuantizedLayer):
             beside += [layer.weight_step(), layer.input_step()]
@@ -44,7 +46,7 @@ def written(network: nn.Module) -> tuple[dict[str, Row], dict[str, Array]]:
     for norm in remaining_norms(network).values():
         between += [norm.weight, norm.bias]
     if not isinstance(network, Network):
-        between += [parameter.reshape(-1) for parameter in parameters_beside(network).values()]
+        between += [one.reshape(-1) for name, one in parameters_beside(network).items() if name not in tied]
     arrays: dict[str, Array] = {"weights": np.frombuffer(b"".join(streams), dtype=np.uint8)}
     for bits, dtype in ((16, np.dtype("<f2")), (32, np.dtype("<f4"))):
         if numbers[bits]:
@@ -81,14 +83,19 @@ class Numbers:
 
 
 def lengths_of(network: nn.Module, rows: Mapping[str, Row], arrays: Mapping[str, Array]) -> dict[str, int]:
-    """Bytes of each layer's stream. Raises TamperedError where they are not those that the file has."""
+    """Bytes of each layer's stream, of which a layer whose weight is another's has none.
+
+    Raises TamperedError where they are not those that the file has.
+    """
     weights = arrays.get("weights")
     allowed = {"weights", "numbers16", "numbers32"} | (set() if isinstance(network, Network) else {"buffers"})
     if weights is None or weights.dtype != np.uint8 or not set(arrays) <= allowed:
         raise TamperedError("it has other tensors than artifacts have.")
-    layers = weight_layers(network)
+    layers, tied = weight_layers(network), ties(network)
     lengths = {
-        name: stored_bytes(layers[name].weight.numel(), row.stored, row.weight_bits) for name, row in rows.items()
+        name: stored_bytes(layers[name].weight.numel(), row.stored, row.weight_bits)
+        for name, row in rows.items()
+        if _weight_of(name) not in tied
     }
     if sum(lengths.values()) != weights.size:
         raise TamperedError(f"its layers take {sum(lengths.values()):,} bytes, but it has {weights.size:,}.")
@@ -97,10 +104,13 @@ def lengths_of(network: nn.Module, rows: Mapping[str, Row], arrays: Mapping[str,
 
 def fill(network: nn.Module, rows: Mapping[str, Row], lengths: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
     """Read every number of the network from the tensors; no more and no fewer than are there."""
-    weights, layers = arrays["weights"], weight_layers(network)
+    weights, layers, tied = arrays["weights"], weight_layers(network), ties(network)
     numbers = Numbers(arrays)
     start = 0
     for name, row in rows.items():
+        if name not in lengths:
+            _fill_tied(name, layers[name], row, numbers)
+            continue
         stream = weights[start : start + lengths[name]].tobytes()
         start += lengths[name]
         try:
@@ -116,10 +126,27 @@ def fill(network: nn.Module, rows: Mapping[str, Row], lengths: Mapping[str, int]
         set_plain_norm(norm, factor, summand)
     if not isinstance(network, Network):
         with torch.no_grad():
-            for parameter in parameters_beside(network).values():
+            for name, parameter in parameters_beside(network).items():
+                if name in tied:
+                    continue
                 found = numbers.take(16 if half else 32, parameter.numel())
                 parameter.copy_(found.view(parameter.shape))
     numbers.finish()
+
+
+def _fill_tied(name: str, layer: WeightLayer, row: Row, numbers: Numbers) -> None:
+    """What a layer has beside a weight that is another's: only networks that are not compressed have such."""
+    if (row.weight_bits, row.activation_bits, row.stored) != (32, 32, layer.weight.numel()):
+        raise TamperedError(f"{name} has the weight of another layer, and bits or a mask of its own.")
+    layer.weight_bits, layer.activation_bits = 32, 32  # type: ignore[assignment]
+    if row.bias:
+        assert layer.bias is not None
+        layer.bias.copy_(numbers.take(side_bits(32), row.outputs))
+
+
+def _weight_of(name: str) -> str:
+    """Name of a layer's weight; "" is the network itself."""
+    return f"{name}.weight" if name else "weight"
 
 
 def _fill_layer(

@@ -22,6 +22,7 @@ from slimfront.evaluators.scoring.strict import layer_storage_bits
 from slimfront.models.network import Network, WeightLayer, weight_layers
 from slimfront.models.quantization.conversion import parameters_beside, running_norms
 from slimfront.models.quantization.quantizers import QuantizedLayer
+from slimfront.models.tying import ties
 from torch import Tensor, nn
 
 TOLERANCE = 2e-4  # of accuracy: two of 10,000 images, which another processor's rounding may turn
@@ -112,13 +113,14 @@ def verify(path: Path, test: Images | None = None) -> Verification:
 def _counts(artifact: Artifact) -> dict[str, Any]:
     """Counts and scores by this module's own arithmetic."""
     network = artifact.network
-    layers = weight_layers(network)
+    layers, tied = weight_layers(network), ties(network)
     macs = _macs(artifact, layers)
     params = operations = weights = stored = strict = 0
     for name, layer in layers.items():
         weight_bits, activation_bits = (int(getattr(layer, key, 32)) for key in ("weight_bits", "activation_bits"))
-        numbers = layer.weight.numel()
-        there = int(getattr(layer, "stored_weights", numbers))
+        is_anothers = f"{name}.weight" in tied  # and stored there
+        numbers = 0 if is_anothers else layer.weight.numel()
+        there = 0 if is_anothers else int(getattr(layer, "stored_weights", numbers))
         weights, stored = weights + numbers, stored + there
         params += there * weight_bits
         operations += macs[name] * max(weight_bits, activation_bits)
@@ -133,7 +135,7 @@ def _counts(artifact: Artifact) -> dict[str, Any]:
     widest = max(int(getattr(layer, "weight_bits", 32)) for layer in layers.values())
     beside = sum(2 * norm.num_features for norm in running_norms(network).values())
     if not isinstance(network, Network):
-        beside += sum(parameter.numel() for parameter in parameters_beside(network).values())
+        beside += sum(one.numel() for name, one in parameters_beside(network).items() if name not in tied)
         products = {one.name or "(network)": one.macs for one in count(network, artifact.input_shape).products}
         macs |= products
         operations += sum(products.values()) * 32

@@ -76,21 +76,22 @@ def _counted(
     widest, problems = 0, []
     for name, shape in table.shapes.items():
         row = Row.from_list(name, table.rows[name], _Shaped(shape))  # type: ignore[arg-type]
-        count = math.prod(shape)
-        length = stored_bytes(count, row.stored, row.weight_bits)
+        count = 0 if f"{name}.weight" in table.tied else math.prod(shape)
+        there = row.stored if count else 0
+        length = stored_bytes(count, there, row.weight_bits)
         try:
             part = stream[start : start + length].tobytes()
-            decode(part, count, row.stored, row.weight_bits, zero_code(row.weight_bits))
+            decode(part, count, there, row.weight_bits, zero_code(row.weight_bits))
         except PackingError as error:
             problems.append(f"the weights of {name} are not as they are packed: {error}")
-        start, weights, stored = start + length, weights + count, stored + row.stored
-        params_bits += row.stored * row.weight_bits
+        start, weights, stored = start + length, weights + count, stored + there
+        params_bits += there * row.weight_bits
         widest = max(widest, row.weight_bits)
         scales = (row.outputs if row.weight_bits <= 8 else 0) + (row.activation_bits <= 8)
         parameters += count + (row.outputs if row.bias else 0) + scales
         strict += layer_storage_bits(
             weights=count,
-            stored=row.stored,
+            stored=there,
             outputs=row.outputs,
             weight_bits=row.weight_bits,
             activation_bits=row.activation_bits,
@@ -98,7 +99,8 @@ def _counted(
         )
     if start != stream.size:
         problems.append(f"its layers take {start:,} bytes, but it has {stream.size:,}.")
-    beside = 2 * sum(table.norms.values()) + sum(math.prod(shape) for shape in table.beside.values())
+    others = (math.prod(shape) for name, shape in table.beside.items() if name not in table.tied)
+    beside = 2 * sum(table.norms.values()) + sum(others)
     strict += beside * side_bits(widest)
     macs = sum(entry[0] for entry in table.macs.values())
     ops = sum(entry[0] * max(entry[1:]) for entry in table.macs.values()) / 32 / REFERENCE_MACS

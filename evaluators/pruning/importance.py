@@ -123,12 +123,16 @@ def gradients(network: nn.Module, sample: Sample) -> Iterator[None]:
 
 
 def _checked(criterion: str, found: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    if not isinstance(found, Mapping):
+        raise PruningError(f"Criterion {criterion} must give numbers by name, but gave a {type(found).__name__}.")
     for name, shape in shapes.items():
         if name not in found or found[name].shape != shape:
             got = tuple(found[name].shape) if name in found else "nothing"
             raise PruningError(
                 f"Criterion {criterion} must give {name!r} numbers of shape {tuple(shape)}, but gave {got}."
             )
+        if bool(found[name].isnan().any()):
+            raise PruningError(f"Criterion {criterion} gives {name!r} numbers that are none (NaN).")
     return dict(found)
 
 

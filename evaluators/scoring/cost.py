@@ -156,7 +156,7 @@ def _measured(name: str, cost: Cost, subject: Subject) -> float:
     try:
         value = cost.measure(subject)
         found = float(value)
-    except Exception as error:  # whatever a user's function raises
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
         text = " ".join(str(error).split()) or type(error).__name__
         raise CostError(f"the cost {name} cannot be measured: {type(error).__name__}: {text}") from None
     if not SMALLEST <= found <= LARGEST:  # NaN is not
@@ -172,8 +172,16 @@ def check(name: str) -> None:
         CostError: A package is missing.
     """
     for package in COSTS[name].packages:
-        if importlib.util.find_spec(package) is None:
-            raise CostError(f"{name} needs the package {package}: pip install 'slimfront[onnx]'.")
+        if not _is_installed(package):
+            hint = "pip install 'slimfront[onnx]'" if name in COSTS.own else "install it"
+            raise CostError(f"{name} needs the package {package}: {hint}.")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # of "a.b" where there is no a
+        return False
 
 
 def named(name: str) -> str:

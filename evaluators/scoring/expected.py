@@ -11,18 +11,21 @@ from slimfront.evaluators.pruning.criteria.magnitude import L1
 from slimfront.evaluators.pruning.phase import PruningPhase
 from slimfront.evaluators.scoring.cost import Rating, Subject, known_before, measure
 from slimfront.evaluators.scoring.costs.score import SCORE
-from slimfront.evaluators.scoring.counting import count_macs, one_thread
+from slimfront.evaluators.scoring.counting import count, one_thread
 from slimfront.evaluators.scoring.score import Score, score
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.models import build
 from slimfront.models.network import Network, weight_layers
 from slimfront.models.own import check_network
 from slimfront.models.quantization.precision import assign_bits
+from slimfront.models.tying import untie
 from slimfront.spaces.candidate import Architecture, Candidate, Sparsity
+from slimfront.spaces.family import FAMILIES, Family
 from torch import nn
 
 _REMEMBERED = 1000  # architectures
-_positions: dict[tuple[str, tuple[int, int, int], int], dict[str, int]] = {}
+# Of the family itself, too: a user's own may be another one by now under the same name.
+_positions: dict[tuple[Family, str, tuple[int, int, int], int], dict[str, int] | None] = {}
 
 
 def rate(candidate: Candidate, input_shape: tuple[int, int, int], classes: int, names: Iterable[str] = ()) -> Rating:
@@ -71,10 +74,13 @@ def expected(
         OwnNetworkError: A network of the user's own cannot be used.
     """
     network = build(candidate.architecture, classes, channels=input_shape[0], seed=0)
-    own = not isinstance(network, Network)  # which may multiply elsewhere than in layers, or run one several times
-    if own:
+    positions = None
+    if isinstance(network, Network):
+        positions = _output_positions(network, candidate.architecture, input_shape, classes)
+    else:
         check_network(network, candidate.architecture.family, input_shape, classes)
-    positions = {} if own else _output_positions(network, candidate.architecture, input_shape, classes)
+        if candidate.is_compressed:  # as compression does
+            untie(network)
     for step in (candidate.pruning.filters, candidate.pruning.weights):
         if step is not None:
             _prune(network, step, candidate, input_shape, classes)
@@ -83,7 +89,7 @@ def expected(
     else:
         for layer in weight_layers(network).values():
             layer.weight_bits, layer.activation_bits = uniform_bits  # type: ignore[assignment]
-    if own:
+    if positions is None:
         return Subject(network.eval(), input_shape, score(network, input_shape))
     macs = {name: layer.weight.numel() * positions[name] for name, layer in weight_layers(network).items()}
     return Subject(network.eval(), input_shape, score(network, input_shape, macs=macs))
@@ -91,18 +97,22 @@ def expected(
 
 def _output_positions(
     network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], classes: int
-) -> dict[str, int]:
+) -> dict[str, int] | None:
     """How often each layer applies every one of its weights to an image: its multiply-adds by weight.
 
     Pruning takes weights away, and with them their multiply-adds, but no positions: so whatever is made of an
-    architecture needs one count, that of the whole network.
+    architecture needs one count, that of the whole network. None: blocks of a user's own multiply beside layers, too.
     """
-    key = (architecture.to_json(), input_shape, classes)
+    key = (FAMILIES[architecture.family], architecture.to_json(), input_shape, classes)
     if key not in _positions:
         if len(_positions) >= _REMEMBERED:
             _positions.clear()
-        macs = count_macs(network, input_shape)
-        _positions[key] = {name: macs[name] // layer.weight.numel() for name, layer in weight_layers(network).items()}
+        counts = count(network, input_shape)
+        _positions[key] = (
+            None
+            if counts.products
+            else {name: counts.layers[name] // layer.weight.numel() for name, layer in weight_layers(network).items()}
+        )
     return _positions[key]
 
 

@@ -76,7 +76,7 @@ class _Watching:
         given = list(_tensors((args, kwargs)))
         if rule is not None:
             done = self.work.setdefault(self.running[-1] if self.running else None, Work())
-            done.macs += rule(*args, **kwargs, out=out)
+            done.macs += rule(*args, **{**kwargs, "out": out})  # also where that was given, to be written into
             done.weights |= self._weights(list(_tensors(operations.factors(func, args))))
         self._note(given, list(_tensors(out)))
         return out

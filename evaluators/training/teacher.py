@@ -115,23 +115,34 @@ def teacher_for(job: Job, data: TrainingData) -> Generator[Epoch, None, Teacher]
     return network
 
 
+def views_file(teacher: Path) -> Path:
+    """Where the answers of the teacher in that file lie, or will lie."""
+    return teacher.with_name(f"{teacher.stem}-views{views.VIEWS}{teacher.suffix}")
+
+
 def _answers(
     network: nn.Module, candidate: Candidate, data: TrainingData, device: str, teacher: Path, rounds: int
 ) -> Generator[Epoch, None, Views]:
-    """The trained teacher's views, from the file beside its own, or asked now: a round of the same count each."""
-    path = teacher.with_name(f"{teacher.stem}-views{views.VIEWS}{teacher.suffix}")
+    """The trained teacher's views, from the file beside its own, or asked now: a round of the same count each.
+
+    What was answered when somebody stopped lies in a file of its own, so that no reader takes it for the whole.
+    """
+    path = views_file(teacher)
     found = files.load(path)
     if found is not None:
         return Views(found[0]["moves"], found[0]["logits"])
-    asked = views.ask(
-        network, data.train.to(device), candidate.augmentation, data.classes, half_precision(torch.device(device))
-    )
-    moves, logits, start = [], [], time.perf_counter()
-    for view, (moved, answered) in enumerate(asked, 1):
-        moves.append(moved)
-        logits.append(answered)
-        yield Epoch(TEACHER, candidate.recipe.epochs + view, rounds, None, None, time.perf_counter() - start)
+    so_far = path.with_stem(f"{path.stem}-so-far")
+    found = files.load(so_far)
+    moves, logits = ([*found[0][key]] if found is not None else [] for key in ("moves", "logits"))
+    precision = half_precision(torch.device(device))
+    asked = views.ask(network, data.train.to(device), candidate.augmentation, data.classes, precision, len(moves))
+    start = time.perf_counter()
+    for moved, answered in asked:
+        moves.append(moved.cpu())
+        logits.append(answered.cpu())
+        last = len(moves) == views.VIEWS
+        files.save(path if last else so_far, {"moves": torch.stack(moves), "logits": torch.stack(logits)}, {})
+        yield Epoch(TEACHER, candidate.recipe.epochs + len(moves), rounds, None, None, time.perf_counter() - start)
         start = time.perf_counter()
-    result = Views(torch.stack(moves), torch.stack(logits))
-    files.save(path, {"moves": result.moves, "logits": result.logits}, {})
-    return result
+    so_far.unlink(missing_ok=True)
+    return Views(torch.stack(moves), torch.stack(logits))

@@ -53,7 +53,12 @@ def can_be_asked_before(augmentation: Augmentation, images: int, classes: int) -
 
 @torch.no_grad()
 def ask(
-    teacher: nn.Module, images: Images, augmentation: Augmentation, classes: int, autocast: torch.dtype | None
+    teacher: nn.Module,
+    images: Images,
+    augmentation: Augmentation,
+    classes: int,
+    autocast: torch.dtype | None,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Moves (N, 3), uint8, and logits (N, classes), float16, view by view; each view is the same whenever it is drawn.
 
@@ -63,10 +68,11 @@ def ask(
         augmentation: Its crop and flip are used.
         classes: Number of classes.
         autocast: The precision that it answers in; None: its own.
+        first: Number of the view to begin with.
     """
     device = images.images.device
     batch = BATCH if autocast is not None else BATCH // 2
-    for view in range(VIEWS):
+    for view in range(first, VIEWS):
         generator = torch.Generator(device).manual_seed(view)
         moves = draw_moves(len(images), augmentation, generator)
         logits = torch.empty(len(images), classes, dtype=torch.float16, device=device)

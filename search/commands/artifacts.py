@@ -58,8 +58,7 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
     from slimfront.evaluators.artifacts.onnx_export import export, latency
 
     outputs.check({"--onnx": target}, {"the artifact": path})
-    if target.suffix == ".slim":
-        raise outputs.OutputError(f"--onnx {target} is named like an artifact: let its name end in .onnx.")
+    outputs.check_ending("--onnx", target, (".onnx",), "ONNX")
     artifact = load(path)
     names = class_names_of(artifact.provenance, artifact.classes)
     size = export(artifact.network, target, artifact.input_shape, names)

@@ -10,8 +10,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from slimfront.search.commands.failures import DONE, INTERRUPTED, fail, interrupted_once, report_error, say
-from slimfront.search.commands.signatures import files, networks, options, own, searching, studies
+from slimfront.search.commands.signatures import files, networks, own, searching, studies
+from slimfront.search.commands.signatures.output import results_alone
 from slimfront.search.status import STATUS
+from slimfront.spaces import references
 from typer.core import TyperGroup
 
 import slimfront
@@ -95,7 +97,10 @@ for _name, (_function, _example) in COMMANDS.items():
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors that a user can cause end in one line, without a traceback."""
     try:
-        with options.fresh():
+        words = sys.argv[1:] if arguments is None else arguments
+        for_programs = "--json" in words or (words[:1] == ["predict"] and "--csv" in words)
+        # What was given to another command of this process is not known to this one.
+        with references.only_here(), results_alone(for_programs):
             result = app(args=arguments, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)

@@ -61,7 +61,10 @@ def report_error(error: Exception) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         say("slimfront: " + " ".join(what.split()))
         return FAILED
-    if _is_of_a_database(error):
+    if _is_known(error, _TRAINING_ERRORS):
+        say("slimfront: " + " ".join(str(error).split()))
+        return FAILED
+    if _is_known(error, _DATABASE_ERRORS):
         from slimfront.studies.store.urls import one_line
 
         say(f"slimfront: the storage cannot be used: {one_line(error)}.")
@@ -69,12 +72,13 @@ def report_error(error: Exception) -> int:
     raise error
 
 
-def _is_of_a_database(error: Exception) -> bool:
-    """Whether it is SQLAlchemy's, or Optuna's about one; neither is imported where no storage was opened."""
-    known = [getattr(sys.modules.get(module), name, ()) for module, name in _DATABASE_ERRORS]
+def _is_known(error: Exception, kinds: tuple[tuple[str, str], ...]) -> bool:
+    """Whether it is one of these, (module, name); modules that nobody has needed are not imported for that."""
+    known = [getattr(sys.modules.get(module), name, ()) for module, name in kinds]
     return any(isinstance(error, kind) for kind in known)
 
 
+_TRAINING_ERRORS = (("slimfront.evaluators.training.loop", "TrainingError"),)
 _DATABASE_ERRORS = (("sqlalchemy.exc", "SQLAlchemyError"), ("optuna.exceptions", "StorageInternalError"))
 
 

@@ -20,12 +20,12 @@ def front_of(
     storage: str, name: str | None, bar: float | None, csv: Path | None, plot: Path | None, importance: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Summary of a study, and the files that were asked for; with `importance` also which parameters matter."""
+    from slimfront.studies.analysis.summary import summary, to_csv
     from slimfront.studies.pictures.files import check_picture
     from slimfront.studies.store.identity import bar_of
     from slimfront.studies.store.read_only import open_for_reading
     from slimfront.studies.store.storage import storage_files
     from slimfront.studies.store.study import find_study, snapshot
-    from slimfront.studies.summary import summary, to_csv
 
     outputs.check({"--csv": csv, "--plot": plot}, storage_files(storage))
     outputs.check_ending("--csv", csv, (".csv", ".txt"), "comma-separated values")
@@ -60,7 +60,7 @@ def print_front(summary: dict[str, Any], files: dict[str, str], storage: str, ve
     """The front as a table, or where it is empty the nearest trials; what there is to say; the next command.
 
     Args:
-        summary: As `slimfront.studies.summary.summary` makes it.
+        summary: As `slimfront.studies.analysis.summary.summary` makes it.
         files: What lies where, by what it is.
         storage: URL of the study's storage, as typed.
         verbose: Also what the score is made of, the strict score, the hypervolume, and how early stopping fared.

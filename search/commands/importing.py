@@ -81,7 +81,7 @@ def import_finished(
     with only_coordinator(storage) as (opened, _):
         store = open_study(opened, settings.name, settings.axis)
         check_identity(store, settings, data.digest)
-        check_code(store, accepted=False)
+        check_code(store, settings, accepted=False)
         known = {trial.digest for trial in store.trials}
         fresh = [trial for digest, trial in fitting.items() if digest not in known]
         for trial in fresh:

@@ -80,6 +80,7 @@ def compress_file(options: CompressOptions) -> dict[str, Any]:
     from slimfront.evaluators.data.splits import check_name, search_data
     from slimfront.evaluators.own_network import RECIPE, Wishes, compressed
     from slimfront.evaluators.starting import load_into, read
+    from slimfront.evaluators.trying import try_members
     from slimfront.models import build
     from slimfront.models.own import Origin, check_same_names
     from slimfront.search.launch import Options, resources
@@ -90,6 +91,8 @@ def compress_file(options: CompressOptions) -> dict[str, Any]:
         raise outputs.OutputError(f"--out {options.out} must end in .slim.")
     architecture = candidate_of(options.reference, options.arguments).architecture
     bits = tuple(_layer_bits(text) for text in options.layer_bits)
+    method = references.named_in(options.prune.rpartition(":")[0])
+    references.give_all(method, Path())  # named here, and so allowed
     wishes = Wishes(options.prune, options.weight_bits, options.activation_bits, bits, options.epochs)
     compression = wishes.compression()
     recipe = RECIPE
@@ -104,6 +107,7 @@ def compress_file(options: CompressOptions) -> dict[str, Any]:
     channels = data.input_shape[0]
     network = build(architecture, data.classes, channels=channels, seed=options.seed)
     check_same_names(network, build(architecture, data.classes, channels=channels, seed=1), options.reference)
+    try_members(method, architecture, data.input_shape, data.classes)
     if options.weights is not None:
         load_into(network, options.weights)
     found = compressed(

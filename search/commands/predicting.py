@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slimfront.search.commands.artifacts import class_names_of
 from slimfront.search.commands.next_steps import command, say_next
+from slimfront.search.commands.signatures.output import results
 from slimfront.search.terminal import Console
 from slimfront.studies.foreign.text import visible
 
@@ -53,7 +53,7 @@ def predict_files(path: Path, pictures: Sequence[Path], top: int) -> dict[str, A
 def print_predicted(facts: dict[str, Any], *, as_csv: bool) -> None:
     """A line a picture, or comma-separated values."""
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(results(), lineterminator="\n")
         writer.writerow(("picture", "class", "probability"))
         writer.writerows((row["picture"], row["class"], row["probability"]) for row in facts["predictions"])
         return

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 from slimfront.search.proposals.drafts import Draft, Drafts
 from slimfront.studies.record import State, TrialRecord
-from slimfront.studies.sampling import SAMPLERS, make_sampler
+from slimfront.studies.sampling import SAMPLERS, make_sampler, told
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.storage import DIRECTIONS
 
@@ -70,7 +70,7 @@ class Sampling:
         if SAMPLERS[settings.sampler].in_sequence:  # the sequence is counted by the study, and this copy may be new
             while self._asked < number - 1:
                 self._draft()
-        with self._running(open_trials):
+        with self._running(open_trials), told(settings.sampler):
             return self._draft()
 
     def _draft(self) -> Draft | None:

@@ -20,6 +20,7 @@ from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.launch import Options, resources
+from slimfront.search.own_code import try_candidate
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
@@ -94,6 +95,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
             f"{plan.dataset} does not hold the images that {plan.study} was searched on; "
             f"to train on them all the same: --dataset {shlex.quote(plan.dataset)}."
         )
+    for choice in plan.choices:
+        try_candidate(choice.candidate, plan.costs, data.input_shape, data.classes)
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)

@@ -31,8 +31,8 @@ from slimfront.evaluators.supernet.training import train_shared
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import train
-from slimfront.evaluators.training.teacher import teacher_candidate, teacher_file
-from slimfront.evaluators.training.views import VIEWS
+from slimfront.evaluators.training.teacher import teacher_candidate, teacher_file, views_file
+from slimfront.evaluators.training.views import VIEWS, can_be_asked_before
 from slimfront.models.network import build_shape
 from slimfront.search.proposals.proposer import LENGTH
 from slimfront.search.supernet.plan import Work
@@ -53,13 +53,8 @@ def work_of(settings: Settings, sharing: Sharing, given: PhaseCircumstances, wor
     path = supernet_file(sharing, given.data, given.seed, device=given.device)
     left = _left(path)
     images = left * sharing.recipe.epochs * len(given.data.train)
-    before = {
-        "teacher": _teacher(sharing, given),
-        "supernet": images * _supernet(sharing, given) if left else 0.0,
-        "screening": 0.0,
-    }
-    if sharing.recipe.distillation == 0:
-        del before["teacher"]
+    before = {"teacher": _teacher(sharing, given)} if sharing.recipe.distillation > 0 else {}
+    before |= {"supernet": images * _supernet(sharing, given) if left else 0.0, "screening": 0.0}
     count = len(chosen(sharing.shapes, settings.supernet.screened))
     if count and (left or not screening_file(path).exists()):
         before["screening"] = count * _cut(sharing, given)
@@ -117,17 +112,20 @@ def _context(candidate: Candidate, images: Images, given: PhaseCircumstances) ->
 
 
 def _teacher(sharing: Sharing, given: PhaseCircumstances) -> float:
-    """Seconds of the teacher's training and of its views; 0 where it is there, or where there is none."""
+    """Seconds of the teacher's training and of its views, as far as they are not there."""
     job = Job(candidate=sharing.candidate, dataset=given.data.name, seed=given.seed, device=given.device)
-    left = _left(teacher_file(job, given.data)) if sharing.recipe.distillation > 0 else 0.0
-    if not left:
+    path = teacher_file(job, given.data)
+    asks = can_be_asked_before(sharing.augmentation, len(given.data.train), given.data.classes)
+    views = VIEWS if asks and not views_file(path).exists() else 0
+    left = _left(path)
+    if not left and not views:
         return 0.0
     candidate = teacher_candidate(job)
     images = _few(given.data, min(candidate.recipe.batch_size, 64), given)
     network = build_shape(candidate.architecture, given.data.classes, channels=given.data.input_shape[0], seed=0)
     with _threads(given.threads):
         *_, last = train(network, _context(candidate, images, given))
-    rounds = left * candidate.recipe.epochs + VIEWS * _FORWARD
+    rounds = left * candidate.recipe.epochs + views * _FORWARD
     return rounds * len(given.data.train) * last.seconds / len(images)
 
 

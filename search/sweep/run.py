@@ -23,6 +23,7 @@ from slimfront.models import build
 from slimfront.search.display import Row as ShownRow
 from slimfront.search.display import make_display
 from slimfront.search.engine import Engine
+from slimfront.search.own_code import try_candidate
 from slimfront.search.sweep.journal import Journal, SweepError
 from slimfront.search.sweep.methods import default_methods
 from slimfront.search.sweep.results import summarise, write
@@ -156,7 +157,9 @@ def sweep(
     _check(methods, ratios, epochs, retrain_epochs, workers)
     epochs = candidate.recipe.epochs if epochs is None else epochs
     setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device)
-    journal = Journal(setting, load_data(setting).digest, taken=dense is not None)
+    data = load_data(setting)
+    try_candidate(candidate, methods, data.input_shape, data.classes)
+    journal = Journal(setting, data.digest, taken=dense is not None)
     journal.check_sources()
     if dense is not None:
         _take(dense, setting, journal)

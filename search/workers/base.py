@@ -86,11 +86,11 @@ def advance(generator: Generator[Epoch, None, Result]) -> Message[Result]:
     except StopIteration as finished:
         result: Result = finished.value
         return result
-    except Exception as error:  # a bug in one candidate must not end the night
+    except (Exception, SystemExit) as error:  # a bug in one candidate, or in a user's own code, must not end the night
         return failure_of(error)
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """An exception as a Failure, with a reason from the fixed set."""
     from slimfront.evaluators.training.loop import TrainingError
 

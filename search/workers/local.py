@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -95,6 +96,7 @@ def _serve(connection: Connection, evaluate: Evaluate[Any, Any], handed: tuple[r
     # Ctrl-C reaches the whole group, and so does the end that a service manager sends; the engine decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # what a user's own code prints is no result of the command
     refused = _refused(handed)
     while True:
         try:
@@ -169,6 +171,20 @@ def start_forkserver() -> None:
         forkserver.ensure_running()
 
 
+_NAME = "slimfront worker"
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End workers that nobody closed, because an interrupt came while they were started.
+
+    Python asks them to end when it does, by a signal to which they do not listen, and waits for them.
+    """
+    for process in multiprocessing.active_children():
+        if process.name == _NAME:
+            process.kill()
+
+
 def _context() -> Any:
     """How worker processes are made.
 
@@ -210,7 +226,8 @@ class LocalProcesses(Generic[Task, Result]):
     def _start(self) -> _Slot:
         context = _context()  # whose helper may have died since
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._evaluate, references.handed_out()), daemon=True)
+        given = (theirs, self._evaluate, references.handed_out())
+        process = context.Process(target=_serve, args=given, name=_NAME, daemon=True)
         process.start()
         theirs.close()
         return _Slot(process, ours)

@@ -166,10 +166,19 @@ def _opened(table: str, words: Mapping[str, Domain], faults: Faults) -> dict[str
     key, registry, others = OPENED[table]
     found = named(key, words[key], registry, (*others, *registry.names), faults)
     names = [member.name for member in found.values()]
-    for name in names:
-        if names.count(name) > 1:
-            faults.add(key, f"{key}: two are called {name}; rename one.")
+    taken = {part for known in DEFAULTS for part in _names_in(known, table)}
+    for word, member in found.items():
+        if names.count(member.name) > 1:
+            faults.add(key, f"{key}: two are called {member.name}; rename one.")
+        if member.name in taken:  # there would be two keys, or two parameters, of one name
+            faults.add(key, f"{key}: {word} is called {member.name}, which a space has already; rename it.")
     return found
+
+
+def _names_in(key: str, table: str) -> tuple[str, ...]:
+    """The key's table, and what it is called there where that is `table`."""
+    inside, name, *_ = key.split(".")
+    return (inside, name) if inside == table else (inside,)
 
 
 def named(key: str, chosen: Domain, registry: Registry[Any], known: Iterable[str], faults: Faults) -> dict[str, Any]:

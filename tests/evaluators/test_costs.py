@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import math
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import torch
 from finished_networks import CLASSES, PADDED, SHAPE, finished
 from slimfront.evaluators.artifacts.artifact import save
-from slimfront.evaluators.scoring.cost import COSTS, Cost, CostError, Subject, excess, in_figures, measure, over
+from slimfront.evaluators.scoring.cost import COSTS, Cost, CostError, Subject, check, excess, in_figures, measure, over
 from slimfront.evaluators.scoring.costs.file_bytes import FILE_BYTES
 from slimfront.evaluators.scoring.costs.latency_ms import LATENCY_MS
 from slimfront.evaluators.scoring.costs.onnx_latency_ms import ONNX_LATENCY_MS
@@ -104,6 +103,13 @@ def test_a_function_that_fails_says_how(subject: Subject, monkeypatch: pytest.Mo
         measure(["made"], subject)
 
 
+@pytest.mark.parametrize("package", ["not_there_at_all", "not_there_at_all.inside"])
+def test_a_package_that_is_missing_is_named_before_any_work(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COSTS.__dict__, "own", {"made": made(packages=("json", package))})
+    with pytest.raises(CostError, match=f"made needs the package {package}: "):
+        check("made")
+
+
 @pytest.mark.parametrize("changes", [{"corner": 0}, {"corner": math.nan}, {"corner": "1"}, {"title": "a\nb"}])
 def test_a_cost_that_cannot_be_is_refused_where_it_is_made(changes: dict[str, Any]) -> None:
     with pytest.raises(CostError, match=next(iter(changes))):
@@ -128,22 +134,6 @@ def test_words() -> None:
     ]
 
 
-# Keys of JSON that are older than costs, those of `Score.to_dict`: numbers that every network has, whatever a study
-# keeps low. As strings they name the key.
-JSON_KEYS = {"score", "strict_score"}
-
-
-def test_nothing_else_names_a_cost() -> None:
-    """Who needs one has its constant; a string would be missed when a cost is renamed, or is another's file."""
-    found = []
-    for folder in ("spaces", "models", "evaluators", "studies", "search"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            own = {path.stem} if path.parent.name == "costs" else set()
-            names = set(COSTS.names) - JSON_KEYS - own
-            found += [
-                f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Constant) and node.value in names
-            ]
-    assert not found
+def test_every_cost_is_a_file_of_its_own() -> None:
+    """Nothing else names one: `tests/test_house.py`."""
     assert {path.stem for path in (ROOT / "evaluators/scoring/costs").glob("[a-z]*.py")} == set(COSTS.names)

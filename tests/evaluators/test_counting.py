@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.ops
+from slimfront.evaluators.scoring.expected import expected_score
 from slimfront.evaluators.scoring.score import Score, ScoreError, score
+from slimfront.models import build
+from slimfront.spaces import Candidate, references
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
@@ -189,10 +193,12 @@ W = torch.ones(12, 6)
         (lambda x, w: torch.einsum("nd,do->no", x.flatten(1), w), {"w": W}, 72, 72),
         (lambda x, w: F.linear(x.flatten(1), (w * 2).T.round()), {"w": W}, 72, 72),
         (lambda x, w: F.conv2d(x[:, None], w[:2, None, :3, None]), {"w": W}, 24, 72),
+        (lambda x, w: torch.mm(x.flatten(1), w, out=torch.empty(1, 6)), {"w": W}, 72, 72),
+        (lambda x, w: torch.mv(w, x.flatten(), out=torch.empty(6)), {"w": W.T.contiguous()}, 72, 72),
     ],
     ids=[
         *("buffer", "parameter", "vector", "mv", "addmv", "dot", "addbmm"),
-        *("bilinear", "cdist", "sparse", "einsum", "computed", "slice"),
+        *("bilinear", "cdist", "sparse", "einsum", "computed", "slice", "mm into", "mv into"),
     ],
 )
 def test_products_in_a_forward_pass(function: Any, tensors: dict[str, Tensor], macs: int, weights: int) -> None:
@@ -324,3 +330,41 @@ def test_a_head_that_never_runs_is_stored_and_does_nothing() -> None:
     network[0].auxiliary = nn.Linear(4, 10)
     result = score(network, (3, 8, 8))
     assert [(row.weights, row.macs) for row in result.layers] == [(108, 36 * 108), (40, 0)]
+
+
+FAMILY = """
+from slimfront.spaces.family import Family
+
+
+def build(architecture):
+    import torch.nn.functional as F
+    from slimfront.models.blocks import ConvNorm
+    from torch import nn
+
+    class Attention(nn.Module):
+        def forward(self, x):
+            tokens = x.flatten(2).mT
+            return F.scaled_dot_product_attention(tokens, tokens, tokens).mT.reshape(x.shape)
+
+    return [[ConvNorm(architecture.stem_width, 8, 3, stride={stride}), Attention()]], 8
+
+
+NET = Family(name="net", build=build, title="Net", words="a convolution, and attention", staged=False)
+"""
+
+
+def test_before_training_a_users_own_family_costs_what_it_costs_after_it(tmp_path: Path) -> None:
+    """Its products, too; and its blocks as they stand now, whatever the same name has meant before."""
+    architecture = {"family": "net.py:NET", "stem_width": 4, "stem_stride": 1, "head_width": 0}
+    architecture |= {"widths": [], "depths": [], "strides": []}
+    found = []
+    for stride in (1, 2):
+        (tmp_path / "net.py").write_text(FAMILY.format(stride=stride))
+        with references.only_here():
+            references.give("net.py:NET", tmp_path)
+            candidate = Candidate.from_dict({"architecture": architecture})
+            network = build(candidate.architecture, 10, channels=1, seed=0)
+            found.append(expected_score(candidate, (1, 8, 8), 10).macs)
+            assert found[-1] == score(network, (1, 8, 8)).macs
+    tokens = (64, 16)  # each by every other one: query by key, then by value, of 8 channels
+    assert found == [64 * 36 + n * (4 * 9 * 8) + n * n * 8 * 2 + 80 for n in tokens]

@@ -93,6 +93,17 @@ def test_plain_sequences_fold_with_the_bias_that_they_have() -> None:
     assert torch.allclose(network(x), expected)
 
 
+def test_a_weight_that_two_convolutions_share_is_scaled_for_neither() -> None:
+    first, second = (nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in range(2))
+    second.weight = first.weight
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), first, nn.BatchNorm2d(3), second, nn.BatchNorm2d(3))
+    trained(network)
+    x = torch.randn(2, 2, 6, 6, dtype=torch.float64)
+    expected = network(x)
+    assert norms(fold_batch_norm(network)) == ["3", "5"]
+    assert torch.allclose(network(x), expected)
+
+
 def test_a_norm_without_statistics_or_factors() -> None:
     kept = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, track_running_stats=False))
     assert norms(fold_batch_norm(kept)) == ["1"]

@@ -241,3 +241,17 @@ def test_workers_do_not_hear_ctrl_c() -> None:
     finally:
         workers.close()
     assert not isinstance(told[1], Failure)
+
+
+def test_a_program_that_closes_no_workers_ends(tmp_path: Path) -> None:
+    script = tmp_path / "left.py"
+    script.write_text(
+        "from slimfront.search.workers.local import LocalProcesses\n"
+        "if __name__ == '__main__':\n"
+        "    workers = LocalProcesses(1, iter)\n"
+        "    print(*workers.process_ids)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, env=environment, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().isdecimal()

@@ -17,8 +17,10 @@ from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.evaluators.scoring.costs.strict_score import STRICT_SCORE
 from slimfront.search.commands.cli import main
 from slimfront.search.launch import Options, launch
+from slimfront.spaces import references
 from slimfront.studies.settings import Settings, SettingsError
 from slimfront.studies.store.identity import METRIC_NAMES
+from slimfront.studies.store.records import read_trials
 from slimfront.studies.store.storage import load_study, open_storage
 
 OWN = "mine.py:KILO"
@@ -168,6 +170,17 @@ def test_a_cost_that_is_known_before_training_spares_it(tmp_path: Path) -> None:
         if trial.values is not None:
             assert trial.values[1] == trial.user_attrs["score"]["strict_score"]
     assert all(row["cost"] == row["strict_score"] > row["score"] for row in summary["front"])
+
+
+def test_what_another_study_of_the_process_was_given_is_none_of_this_ones_code(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    options = Options(storage=f"sqlite:///{tmp_path}/a.db", workers=1, out=tmp_path / "out")
+    with references.only_here():
+        references.give(OWN, tmp_path)
+        launch(settings(trials=1), options, stub_evaluator.evaluate)
+    study = load_study(open_storage(options.storage, must_exist=True))
+    assert not any(trial.code for trial in read_trials(study))
+    assert "code" not in study.user_attrs
 
 
 def test_what_a_study_asks_for_is_checked_where_it_is_read() -> None:

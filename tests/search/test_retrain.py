@@ -373,6 +373,7 @@ def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: 
     from slimfront.evaluators.data.splits import search_data
     from slimfront.evaluators.training import teacher
 
+    views_ask = views.ask
     small = dataclasses.replace(DIGITS, recipe=dataclasses.replace(DIGITS.recipe, epochs=2))
     monkeypatch.setattr(teacher, "presets", {"small": small})
     recipe = dataclasses.replace(DIGITS.recipe, teacher="small", distillation=0.5)
@@ -385,7 +386,15 @@ def test_a_teacher_is_trained_once_and_only_on_the_students_images(monkeypatch: 
     assert isinstance(network, torch.nn.Module)
     assert not any(parameter.requires_grad for parameter in network.parameters())
     modified = teacher.teacher_file(job, data).stat().st_mtime_ns
+    stopped = teacher.teacher_for(job, data)
+    for epoch in stopped:
+        if epoch.epoch == 2 + 5:  # while it answers
+            stopped.close()
+    asked: list[int] = []
+    monkeypatch.setattr(views, "ask", lambda *a: asked.append(a[-1]) or views_ask(*a))
     first = _last(teacher.teacher_for(job, data))
+    assert asked == [5]
+    assert [file.name for file in teacher.teacher_file(job, data).parent.glob("*so-far*")] == []
     assert teacher.teacher_file(job, data).stat().st_mtime_ns == modified, "trained twice"
     monkeypatch.setattr(views, "ask", lambda *a: pytest.fail("asked twice"))
     again = _last(teacher.teacher_for(job, data))

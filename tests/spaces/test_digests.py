@@ -1,7 +1,6 @@
 """Digests are for good: published results, caches and storages are found by them.
 
-`digests.json` holds 50 candidates with the digests that the first published version gave them: all presets, and
-candidates drawn from the space of studies/cifar10_open.toml.
+`stored/digests.json` holds 50 candidates with the digests that the first published version gave them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,12 @@ import pytest
 from slimfront.spaces import Architecture, Augmentation, Bits, Candidate, Pruning, Recipe, Sparsity
 from slimfront.spaces.part import Part, added
 
-STORED: list[dict[str, Any]] = json.loads(Path(__file__).with_name("digests.json").read_text())
+STORED: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "stored" / "digests.json").read_text())[
+    "candidates"
+]
+_PRUNED = next(
+    c for c in map(Candidate.from_dict, (one["candidate"] for one in STORED)) if c.pruning.filters is not None
+)
 PARTS = (Architecture, Augmentation, Sparsity, Pruning, Bits, Recipe, Candidate)
 
 
@@ -39,7 +43,7 @@ def test_the_digests_of_published_candidates_stay() -> None:
     for stored in STORED:
         candidate = Candidate.from_dict(stored["candidate"])
         assert candidate.to_dict() == stored["candidate"]
-        assert (candidate.digest, candidate.uncompressed_digest) == (stored["digest"], stored["uncompressed_digest"])
+        assert (candidate.digest, candidate.uncompressed_digest) == (stored["digest"], stored["dense_digest"])
 
 
 def test_a_new_field_in_every_part_changes_no_digest_until_it_is_used() -> None:
@@ -48,13 +52,13 @@ def test_a_new_field_in_every_part_changes_no_digest_until_it_is_used() -> None:
         grown = _grown(candidate)
         assert isinstance(grown, Candidate)
         assert grown.to_json() == candidate.to_json()
-        assert (grown.digest, grown.uncompressed_digest) == (stored["digest"], stored["uncompressed_digest"])
+        assert (grown.digest, grown.uncompressed_digest) == (stored["digest"], stored["dense_digest"])
         assert _grown(candidate, novelty=4).digest != stored["digest"]
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_what_was_written_before_a_field_was_added_is_read_with_its_default(part: type[Part]) -> None:
-    candidate = Candidate.from_dict(STORED[-1]["candidate"])
+    candidate = _PRUNED
     pruning = next(step for step in (candidate.pruning.filters, candidate.pruning.weights) if step is not None)
     parts = (candidate, candidate.architecture, candidate.augmentation, candidate.pruning, candidate.bits)
     before = next(one for one in (*parts, candidate.recipe, pruning) if type(one) is part)

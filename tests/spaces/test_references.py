@@ -107,6 +107,18 @@ def test_a_worker_takes_what_was_handed_out_and_refuses_another_source(tmp_path:
         take_in(handed)
 
 
+def test_a_worker_finds_a_package_where_its_coordinator_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "hers_alone").mkdir(parents=True)
+    _write(tmp_path / "mine" / "hers_alone", "thing = 1\n", "inside.py")
+    monkeypatch.chdir(tmp_path)
+    with only_here():
+        give("hers_alone.inside:thing", Path("mine"))
+        handed = handed_out()
+    assert not {"hers_alone", "hers_alone.inside"} & sys.modules.keys()
+    take_in(handed)
+    assert resolve("hers_alone.inside:thing") == 1
+
+
 @pytest.mark.parametrize("written", ["mine/mine_alone.py:thing", "mine_alone.py:thing", "../x/mine_alone.py:thing"])
 def test_a_file_is_known_by_its_own_name_wherever_it_is_named_from(tmp_path: Path, written: str) -> None:
     (tmp_path / "mine").mkdir()
@@ -125,12 +137,14 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         give("b/mine_alone.py:thing", tmp_path)
 
 
-def test_what_is_hashed_is_what_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reference", ["mine_alone.py:thing", "mine_alone:thing"])
+def test_what_is_hashed_is_what_runs(tmp_path: Path, reference: str) -> None:
     path = _write(tmp_path, "thing = 1\n")
-    first = give("mine_alone.py:thing", tmp_path)
-    path.write_text("thing = 2\n")  # as long, and within the same second: bytecode in a cache would pass for it
-    second = give("mine_alone.py:thing", tmp_path)
-    assert resolve("mine_alone.py:thing") == 2
+    first = give(reference, tmp_path)
+    # As long, and within the same second: bytecode in a cache would pass for the file (of a package it may).
+    path.write_text("thing = 2\n" if ".py" in reference else "thing = 1 + 1\n")
+    second = give(reference, tmp_path)
+    assert resolve(reference) == 2
     assert first.source != second.source
 
 

@@ -10,6 +10,7 @@ import pandas
 import pytest
 from made_trials import BAR, add_trials, made_study, made_trial
 from slimfront.evaluators.scoring.costs.score import SCORE, SCORE_AXIS
+from slimfront.studies.analysis.summary import COLUMNS, summary, table, to_csv
 from slimfront.studies.errors import StudyError
 from slimfront.studies.front import counts, hypervolume, nearest
 from slimfront.studies.front import row as row_of
@@ -18,7 +19,6 @@ from slimfront.studies.store.identity import axis_of
 from slimfront.studies.store.records import StudyRecord, read_trials
 from slimfront.studies.store.storage import create_or_load, open_storage
 from slimfront.studies.store.study import StudyStore, snapshot
-from slimfront.studies.summary import COLUMNS, summary, table, to_csv
 
 
 def test_summary_has_the_keys_that_scripts_rely_on(tmp_path: Path) -> None:

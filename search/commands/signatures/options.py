@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from slimfront.search.sweep.methods import default_methods
+from slimfront.spaces import references
 from slimfront.spaces.criteria import METHODS
 
 DEFAULT_STORAGE = "sqlite:///slimfront.db"
@@ -36,7 +35,7 @@ Methods = Annotated[
 Allow = Annotated[
     list[str] | None,
     typer.Option(
-        "--allow",  # as `slimfront.spaces.references.OPTION`, which takes a moment to import
+        references.OPTION,
         metavar="FILE.py:NAME",
         help="Import this code of your own, which a candidate names; may be given several times.",
     ),
@@ -77,14 +76,6 @@ CANDIDATE = (
 )
 
 
-def fresh() -> contextlib.AbstractContextManager[None]:
-    """Within it nothing is known that was given to another command of this process."""
-    references: Any = sys.modules.get("slimfront.spaces.references")  # which takes a moment to import
-    return contextlib.nullcontext() if references is None else references.only_here()
-
-
 def give(allowed: list[str] | None) -> None:
     """Import what the user names with --allow. Raises CodeReferenceError."""
-    from slimfront.spaces import references
-
     references.give_all(allowed or (), Path())
