@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -85,6 +86,19 @@ class Client(Protocol[T, R_in]):
         """Nothing is running any more, and nothing will be."""
 
 
+class Listener(Protocol):
+    """Who is told how tasks go on, and decides nothing."""
+
+    def started(self, task: Any) -> None:
+        """It begins, or begins again."""
+
+    def epoch(self, task: Any, epoch: Epoch) -> None:
+        """An epoch has ended, whatever is decided after it."""
+
+    def ended(self, task: Any, result: Any) -> None:
+        """It has left its slot, with its result; None: it has none, now or ever."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: "done", "interrupted" or "failures", with the last failure's text."""
@@ -100,8 +114,10 @@ class Engine(Generic[T, R]):
         interrupt: What the user has asked for while it runs.
     """
 
-    def __init__(self, client: Client[T, R], workers: Workers[Any, R], display: Display) -> None:
-        self._client, self._workers, self._display = client, workers, display
+    def __init__(
+        self, client: Client[T, R], workers: Workers[Any, R], display: Display, listeners: Sequence[Listener] = ()
+    ) -> None:
+        self._client, self._workers, self._display, self._listeners = client, workers, display, listeners
         self.interrupt = Interrupt(display.notify)
         workers.listen(display.progress)
         self._running: dict[int, T] = {}  # by slot
@@ -185,11 +201,15 @@ class Engine(Generic[T, R]):
         self._running[slot] = task  # before it is noted: whatever ends the run from here on takes the start back
         self._client.started(task)
         self._display.started(slot, task.row)
+        for listener in self._listeners:
+            listener.started(task)
         self._workers.submit(slot, task.job)
 
     def _handle(self, slot: int, message: Message[R], *, ending: bool) -> None:
-        task = self._running[slot]
+        task, result = self._running[slot], None
         if isinstance(message, Epoch):
+            for listener in self._listeners:
+                listener.epoch(task, message)
             text = self._after(slot, task, message, ending=ending)
             if text is None:
                 self._display.epoch(slot, message, self._client.totals())
@@ -198,8 +218,11 @@ class Engine(Generic[T, R]):
             text = self._failed(task, message, ending=ending)
         else:
             self._failures = 0
-            text = self._client.result(task, message)
+            result = message
+            text = self._client.result(task, result)
         del self._running[slot]
+        for listener in self._listeners:
+            listener.ended(task, result)
         self._asked_ahead = False
         self._display.ended(slot, text, self._client.totals())
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -24,6 +25,32 @@ def write(text: str) -> None:
     """A line on standard error by a plain write: whatever prints may hold a lock, or raise where nobody reads."""
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())
+
+
+class Once:
+    """A handler of Ctrl-C for a process of its own: it raises KeyboardInterrupt, pressed several times in a row once.
+
+    What a process does on its way out takes a moment, and would end in a traceback. Python loses an exception that
+    comes while it drops an object, so Ctrl-C pressed again later ends the process at once, with exit code 130.
+    """
+
+    _IN_A_ROW = 1.0  # seconds
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Raises KeyboardInterrupt for the first signal; ends the process for one that comes a while later."""
+        if self._first is None:
+            self.heard()
+            raise KeyboardInterrupt
+        if time.monotonic() - self._first > self._IN_A_ROW:
+            os.write(2, b"slimfront: interrupted\n")
+            os._exit(130)
+
+    def heard(self) -> None:
+        """Whoever had the signals in the meantime has ended the process's work."""
+        self._first = time.monotonic()
 
 
 class Interrupt:
@@ -60,6 +87,9 @@ class Interrupt:
         if self.asked:
             self._at_once = True
             self._tell(AT_ONCE)
+            for handler in self._before.values():
+                if isinstance(handler, Once):
+                    handler.heard()
             raise AtOnce
         self.asked = True
         self._tell(STOPPING)

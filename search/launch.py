@@ -24,6 +24,7 @@ from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.search.display import make_display
 from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
+from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.job import evaluate_job
 from slimfront.search.own_code import check_code, check_weights, try_out
 from slimfront.search.refresh import PLOT, TABLE, Refresh
@@ -74,6 +75,7 @@ class Options:
         settings: The study's file, which nothing may overwrite; None: there is none.
         changed_code: Go on although code of the user's own has changed since the study began.
         wait: Where another search is using the storage's file, wait for its end.
+        tensorboard: Folder of event files; None: none are written.
     """
 
     storage: str
@@ -85,6 +87,7 @@ class Options:
     settings: Path | None = None
     changed_code: bool = False
     wait: bool = False
+    tensorboard: Path | None = None
 
 
 def launch(
@@ -107,6 +110,7 @@ def launch(
         check_cost(cost)
     out = options.out or Path("runs") / file_name(settings.name)
     _check_folder(out, settings, options)
+    check_event_files(options.tensorboard, settings.dataset)
     cluster = None
     if options.ray is None:
         device, workers, threads = resources(options)
@@ -164,8 +168,9 @@ def launch(
             with closing(chosen) as pool, make_display(console) as display, desk.ownership:
                 store.retries.say = display.say
                 # Its small matrices gain nothing from threads, and wait for every one of them while the cores train.
-                with threadpool_limits(1, user_api="blas"):
-                    ended = _run(Engine(scheduler, pool, display), store)
+                written = event_files(options.tensorboard, file_name(settings.name), display.say)
+                with threadpool_limits(1, user_api="blas"), written as listeners:
+                    ended = _run(Engine(scheduler, pool, display, listeners), store)
             outcome = Outcome(ended.how, ended.failure or desk.intake.last_problem)
         files = refresh.now()
     return outcome, summary(snapshot(store), settings.bar), files

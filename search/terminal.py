@@ -6,6 +6,7 @@ of what slimfront prints has names in it that came out of a database or a file.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import rich.console
@@ -17,11 +18,15 @@ from slimfront.studies.foreign.text import visible
 class Console(rich.console.Console):
     """rich's console with markup and emoji names switched off, and control characters spelt out.
 
+    A notebook gets the plain lines of a pipe: rich would make a display of its own of each.
+
     Strings in tables are covered, too: all of them are rendered by `render_str`.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, **options)
+        if type(sys.stderr).__module__.startswith("ipykernel."):  # which says that it is a terminal
+            options = {"force_terminal": False, "color_system": None} | options
+        super().__init__(markup=False, emoji=False, force_jupyter=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """See rich.console.Console; the line that says what the command is doing makes room."""

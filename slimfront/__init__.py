@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slimfront.evaluators.own_network import compress
     from slimfront.evaluators.scoring.score import formula, score
     from slimfront.models import build
-    from slimfront.search.library import Front, front, run
+    from slimfront.search.library import FinalNumbers, Front, front, retrain, run
     from slimfront.spaces import Candidate, Space, presets
 
 # In a checkout the five packages stand beside this folder, at the top of the repository; installed, they lie in it.
@@ -26,6 +26,7 @@ if (_ROOT / "search" / "__init__.py").is_file() and (_ROOT / "run_search.py").is
 
 _PUBLIC = {
     "Candidate": "spaces",
+    "FinalNumbers": "search.library",
     "Front": "search.library",
     "Space": "spaces",
     "presets": "spaces",
@@ -34,6 +35,7 @@ _PUBLIC = {
     "formula": "evaluators.scoring.score",
     "front": "search.library",
     "load": "evaluators.artifacts.files",
+    "retrain": "search.library",
     "run": "search.library",
     "score": "evaluators.scoring.score",
     "verify": "evaluators.artifacts.files",
@@ -41,6 +43,7 @@ _PUBLIC = {
 
 __all__ = [
     "Candidate",
+    "FinalNumbers",
     "Front",
     "Space",
     "build",
@@ -49,6 +52,7 @@ __all__ = [
     "front",
     "load",
     "presets",
+    "retrain",
     "run",
     "score",
     "verify",

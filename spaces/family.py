@@ -121,7 +121,8 @@ class Family:
         axes: Its choices beyond the common ones, in the order in which they are made.
         staged: Whether it has stages of `depths` blocks with `widths` channels; otherwise these lists are empty, and
             all that it is told are its axes.
-        told: What tells its networks apart beyond widths and depths, in a few words; None: nothing.
+        widths: What its widths are, in a word, where they are not the channels of the stages.
+        told: What tells its networks apart beyond widths and depths, in a few words; None: its own axes' values.
         check: Raises CandidateError for an architecture whose fields do not fit each other; None: there is nothing.
     """
 
@@ -132,6 +133,7 @@ class Family:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     staged: bool = True
+    widths: str = ""
     told: Callable[[Architecture], str] | None = None
     check: Callable[[Architecture], None] | None = None
 
@@ -253,31 +255,44 @@ def validate_unknown(architecture: Architecture) -> None:
 
 
 def shape(architecture: Architecture, times: str = "x") -> str:
-    """An architecture in a few words: "residual 16-32-64 x 3-3-3"; without stages what its family was told.
+    """An architecture in a few words: "residual 16-32-64 x 3-3-3"; a network's class as it is called.
 
     The words of a user's own family are asked for where it was given; it is not imported for them.
     """
-    lists = [joined(values) for values in (architecture.widths, architecture.depths) if values]
-    found = FAMILIES.find(architecture.family)
-    if found is not None and found.told is not None:
-        more = found.told(architecture)
-    else:
-        options = () if lists else architecture.options.items()
-        more = ", ".join(f"{name} {joined(value)}" for name, value in options)
     name = architecture.family.rpartition(":")[2]  # of a user's own, without its file
-    sizes = f" {times} ".join(lists)
-    return ", ".join(filter(None, [f"{name} {sizes}".strip(), more])) if lists else f"{name} {more}".strip()
+    choices = _own_choices(architecture)
+    if architecture.stem_width == 0:  # a network's class
+        return f"{name}({', '.join(f'{key}={value}' for key, value in choices.items())})"
+    family = FAMILIES.find(architecture.family)
+    if family is not None and family.told is not None:
+        more = family.told(architecture)
+    else:
+        more = ", ".join(f"{key} {value}" for key, value in choices.items())
+    if not architecture.widths:
+        return f"{name} {more}".strip()
+    named = name if family is None or not family.widths else f"{name} {family.widths}"
+    sizes = f"{joined(architecture.widths)} {times} {joined(architecture.depths)}"
+    return ", ".join(filter(None, [f"{named} {sizes}", more]))
+
+
+def _own_choices(architecture: Architecture) -> dict[str, str]:
+    """What a family's own axes were set to, by where the value stands."""
+    special = {name: getattr(architecture, name) for name in SPECIAL}
+    chosen = {name: value for name, value in special.items() if value != SPECIAL[name]} | dict(architecture.options)
+    return {name: joined(value, once=True) for name, value in chosen.items()}
 
 
 def joined(values: Any, *, once: bool = False) -> str:
     """Values a stage in a few words; with `once` a single one where all are the same.
 
-    >>> joined((16, 32)), joined((3, 3)), joined((3, 3), once=True), joined(0.5)
-    ('16-32', '3-3', '3', '0.5')
+    >>> joined((16, 32)), joined((3, 3)), joined((3, 3), once=True), joined(0.5), joined(0.123456)
+    ('16-32', '3-3', '3', '0.5', '0.123')
     """
+    if isinstance(values, float):
+        return f"{values:.3g}"
     if not isinstance(values, tuple):
         return str(values)
-    return "-".join(map(str, set(values) if once and len(set(values)) == 1 else values))
+    return "-".join(map(joined, set(values) if once and len(set(values)) == 1 else values))
 
 
 def _as_float(value: Any) -> Any:

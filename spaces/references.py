@@ -175,6 +175,19 @@ def sources(among: object = None) -> dict[str, str]:
     return {name: source for entry in entries for name, source in entry.sources.items()}
 
 
+def typed() -> list[str]:
+    """Every reference that was given, as it is typed in the current folder: a study file's are relative to its own."""
+    found = []
+    for entry, _ in _given.values():
+        place, _, name = entry.reference.rpartition(":")
+        file = Path(entry.file)
+        if place.endswith(".py") and Path(place).expanduser().resolve() != file:
+            here = Path().resolve()
+            place = str(file.relative_to(here) if file.is_relative_to(here) else file)
+        found.append(f"{place}:{name}")
+    return found
+
+
 def sources_key(among: object) -> tuple[str | None, ...]:
     """What else a value depends on that is kept under its words: of each reference named, what it leads to now."""
     given_now = (_given.get(_key(name)) for name in named_in(among))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -36,6 +38,12 @@ def named_files(page: str) -> dict[str, str]:
 def commands() -> list[tuple[str, str]]:
     lines = [(page, line) for page, text in blocks("sh") for line in text.replace("\\\n", " ").splitlines()]
     return [(page, line) for page, line in lines if "run_search.py" in line or line.startswith("slimfront ")]
+
+
+def cells() -> list[dict[str, Any]]:
+    """Cells of the notebook, with their sources as one text."""
+    found = json.loads((ROOT / "docs" / "first_search.ipynb").read_text())["cells"]
+    return [cell | {"source": "".join(cell["source"])} for cell in found]
 
 
 def test_there_is_something_to_test() -> None:
@@ -88,8 +96,17 @@ def test_every_family_is_in_the_methods() -> None:
         assert all(number in page for number in re.findall(r"arXiv:[\d.]+", family.paper)), family.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("docs/*.ipynb")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_notebook_was_run_from_its_beginning_and_shows_its_pictures() -> None:
+    code = [cell for cell in cells() if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert all(output["output_type"] != "error" for output in outputs)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert not re.search(r"/(home|root|tmp)/", json.dumps(outputs))

@@ -15,12 +15,13 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 from slimfront.spaces import references
-from test_docs import ROOT, blocks, commands, named_files
+from test_docs import ROOT, blocks, cells, commands, named_files
 
 sys.path.insert(0, str(ROOT / "tests" / "search"))
 from postgresql_server import Server, binaries
@@ -145,6 +146,20 @@ def test_the_commands_of_the_docs_run(folder: Path) -> None:
             server.remove()
     for name in ("trials.csv", "front.png", "quick.html", "quick-slides.html", "network.onnx"):
         assert (folder / name).stat().st_size > 1000, name
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells, one after the other in one namespace, as a kernel runs them."""
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("Agg")
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(cell for cell in cells() if cell["cell_type"] == "code"):
+        exec(compile(cell["source"], f"cell {number}", "exec"), names)
+    plt.close("all")
+    assert len(names["found"]) >= 1
+    assert names["numbers"].mean > 0.5
 
 
 def test_every_page_with_commands_is_run() -> None:

@@ -119,6 +119,8 @@ def test_its_file_is_verified_with_its_class_and_partly_without(
     facts = json.loads(out)
     assert (code, facts["ok"]) == (0, True), err
     assert facts["accuracy"] > 0.6
+    *_, last = _run(capsys, "verify", "mine.slim", *ALLOW)[1].splitlines()
+    assert last.endswith(f"export mine.slim --onnx mine.onnx --allow {NET}")
     code, out, _ = _run(capsys, "verify", "mine.slim", "--json")
     partly = json.loads(out)
     assert (code, partly["ok"], partly["problems"]) == (2, False, [])
@@ -131,8 +133,9 @@ def test_it_agrees_in_onnxruntime(inside: Path, capsys: pytest.CaptureFixture[st
     onnx_export = pytest.importorskip("slimfront.evaluators.artifacts.onnx_export")
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    code, _, err = _run(capsys, "export", "mine.slim", "--onnx", "mine.onnx", *ALLOW)
+    code, out, err = _run(capsys, "export", "mine.slim", "--onnx", "mine.onnx", *ALLOW)
     assert code == 0, err
+    assert f"next: python run_search.py verify mine.slim --allow {NET}" in out.splitlines()
     with slimfront_given():
         network = slimfront.load(Path("mine.slim")).network
     images = normalise(search_data("digits").validation.images)

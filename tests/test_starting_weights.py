@@ -97,7 +97,7 @@ def test_a_study_begins_with_weights_of_hers(inside: Path, weights: Path, capsys
         (
             "small.width = 4",
             "small.width = [4, 6]",
-            "Small width 6 for 10 classes: shapes differ: conv1.weight has 4x1",
+            "Small(width=6) for 10 classes: shapes differ: conv1.weight has 4x1",
         ),
         ("trained.safetensors", "absent.pt", "space.recipe.starting_weights: "),
         ('"trained.safetensors"', "3", "recipe.starting_weights must be a word, but got 3"),
@@ -119,7 +119,7 @@ def test_weights_that_do_not_fit_a_class_are_told_before_it_is_trained(
     words = ["--candidate", NET, "--arg", "width=6", "--dataset", "digits", "--weights", weights.name]
     for command in (["retrain", *words], ["sweep", *words, "--methods", "global_l1", "--out", "unfit"]):
         code, _, err = _run(capsys, *command)
-        assert (code, "Small width 6 for 10 classes: shapes differ" in err) == (2, True), err
+        assert (code, "Small(width=6) for 10 classes: shapes differ" in err) == (2, True), err
 
 
 def test_a_sweep_takes_her_class(inside: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

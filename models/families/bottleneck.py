@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slimfront.spaces.family import Axis, Blocks, Family
+from slimfront.spaces.family import Axis, Blocks, Family, joined
 
 if TYPE_CHECKING:
     from slimfront.spaces.candidate import Architecture
@@ -44,12 +44,18 @@ def _build(architecture: Architecture) -> Blocks:
     return stages, width
 
 
+def _told(architecture: Architecture) -> str:
+    reductions, groups = (joined(architecture.options[key], once=True) for key in ("reduction", "groups"))
+    return f"reduction {reductions}" + ("" if groups == "1" else f", groups {groups}")
+
+
 BOTTLENECK = Family(
     name="bottleneck",
     build=_build,
     title="Pre-activation bottlenecks",
     words="1×1 reduction, 3×3 convolution in groups, 1×1 expansion",
     paper="He et al. 2016, arXiv:1603.05027; Xie et al. 2016, arXiv:1611.05431",
+    told=_told,
     axes=(
         Axis(key="reduction", default=4, per_stage=True, among=(1, 2, 4, 8)),
         Axis(key="groups", default=1, per_stage=True, among=(1, 2, 4, 8, 16, 32)),

@@ -42,5 +42,6 @@ DENSE = Family(
     title="Densely connected networks",
     words="bottlenecked convolutions whose outputs are concatenated",
     paper="Huang et al. 2016, arXiv:1608.06993",
+    widths="growth",
     axes=(Axis(key="compression", default=0.5, low=0, high=1, whole=False, positive=True),),
 )

@@ -26,11 +26,16 @@ def _build(architecture: Architecture) -> Blocks:
     return stages, width
 
 
+def _told(architecture: Architecture) -> str:
+    return "" if architecture.shortcut == SHORTCUT.default else f"{architecture.shortcut} shortcuts"
+
+
 RESIDUAL = Family(
     name="residual",
     build=_build,
     title="Residual networks",
     words="two 3×3 convolutions and a shortcut",
     paper="He et al. 2015, arXiv:1512.03385",
+    told=_told,
     axes=(SHORTCUT,),
 )

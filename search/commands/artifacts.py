@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.search.commands.next_steps import command, say_next
+from slimfront.search.commands.next_steps import classifying, command, say_next
 from slimfront.search.terminal import Console
 from slimfront.spaces import references
 
@@ -70,7 +70,15 @@ def export_file(path: Path, target: Path, *, measure: bool = True) -> dict[str, 
         "onnx": str(target),
         "bytes": size,
         "latency": timed,
+        "dataset": _dataset_of(artifact.provenance),
     }
+
+
+def _dataset_of(provenance: Mapping[str, Any]) -> str | None:
+    """Name of the data set that a file says its network was trained on."""
+    data = provenance.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def class_names_of(provenance: Mapping[str, Any], classes: int) -> list[str]:
@@ -88,4 +96,7 @@ def print_exported(facts: dict[str, Any]) -> None:
     for row in facts["latency"]:
         milliseconds = 1000 * row["seconds_per_image"]
         console.print(f"batch {row['batch']}: {milliseconds:.3f} ms an image, median of {row['runs']} runs, one thread")
-    say_next(command("verify", facts["artifact"]))
+    found = classifying(facts["artifact"], facts["dataset"])
+    say_next(*found, command("verify", facts["artifact"]))
+    if not found:  # no picture of its data lies here as a file
+        console.say(f"with pictures of your own: {command('predict', facts['artifact'], 'PICTURES')}")

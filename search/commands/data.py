@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from slimfront.search.commands.next_steps import command, say_next
+from slimfront.search.commands.next_steps import command, free, say_next
 from slimfront.search.terminal import Console
 
 _STUDIES = {"digits": ["search"], "cifar10": ["search", "studies/cifar10.toml", "--hours", "10"]}
@@ -35,4 +35,4 @@ def print_source(found: dict[str, Any]) -> None:
     for key, value in found.items():
         for line in value if key == "notes" else [value]:
             console.print(f"{key.replace('_', ' ')}: {line}", highlight=False, soft_wrap=True)
-    say_next(command(*_STUDIES.get(found["name"], ["init", "mine.toml", "--dataset", found["name"]])))
+    say_next(command(*_STUDIES.get(found["name"], ["init", free("mine.toml"), "--dataset", found["name"]])))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import logging
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
+from slimfront.search.interrupt import Once
 from slimfront.search.status import STATUS
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
-
-_IN_A_ROW = 1.0  # seconds
 
 
 def say(text: str) -> None:
@@ -84,23 +82,11 @@ _DATABASE_ERRORS = (("sqlalchemy.exc", "SQLAlchemyError"), ("optuna.exceptions",
 
 @contextlib.contextmanager
 def interrupted_once() -> Iterator[None]:
-    """For a process of its own: Ctrl-C raises KeyboardInterrupt, and pressed several times in a row does so once.
-
-    What a process does on its way out takes a moment, and would end in a traceback. Python loses an exception that
-    comes while it drops an object, so Ctrl-C pressed again later ends the process at once.
-    """
-    first: list[float] = []
-
-    def end(number: int, frame: object) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() - first[0] > _IN_A_ROW:
-            os.write(2, b"slimfront: interrupted\n")
-            os._exit(INTERRUPTED)
-
+    """For a process of its own: Ctrl-C ends it in one line, however often it is pressed."""
+    # A connection that is being closed when Ctrl-C comes would be told of with a traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
-        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGINT, Once())
         yield
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:

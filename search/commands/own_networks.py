@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slimfront.search.commands.next_steps import classifying, command, say_next
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, references
 from slimfront.spaces.own.arguments import parse
@@ -125,8 +126,8 @@ def compress_file(options: CompressOptions) -> dict[str, Any]:
     return {"artifact": str(options.out), "bytes": size, **found.to_dict(), "problems": list(problems)}
 
 
-def print_compressed(facts: dict[str, Any]) -> None:
-    """What was gained, before and after."""
+def print_compressed(facts: dict[str, Any], dataset: str) -> None:
+    """What was gained on that data set, before and after; the next command."""
     console = Console()
     was = facts["before"]
     console.print(f"accuracy {was['accuracy']:.2%} -> {facts['accuracy']:.2%} of the validation images")
@@ -138,6 +139,7 @@ def print_compressed(facts: dict[str, Any]) -> None:
     for note in (*facts["notes"], *facts["problems"]):
         console.print(note, soft_wrap=True, highlight=False)
     console.print(f"{facts['artifact']}: {facts['bytes']:,} bytes", soft_wrap=True, highlight=False)
+    say_next(*classifying(facts["artifact"], dataset), command("verify", facts["artifact"]))
 
 
 def _told(epoch: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slimfront.search.commands.artifacts import class_names_of
+from slimfront.search.commands.next_steps import command, say_next
 from slimfront.search.commands.signatures.output import results
 from slimfront.search.terminal import Console
 from slimfront.studies.foreign.text import visible
@@ -60,6 +61,7 @@ def print_predicted(facts: dict[str, Any], *, as_csv: bool) -> None:
     for row in facts["predictions"]:
         others = ", ".join(f"{visible(one['class'])} {one['probability']:.1%}" for one in row["classes"])
         console.print(f"{visible(row['picture'])}: {others}", soft_wrap=True, highlight=False, markup=False)
+    say_next(command("verify", facts["artifact"]))
 
 
 def _listed(pictures: Sequence[Path]) -> list[Path]:

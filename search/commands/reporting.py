@@ -41,7 +41,7 @@ def write_report(
     outputs.check({"--out": out, "--slides": slides}, inputs)
     for option, path in (("--out", out), ("--slides", slides)):
         outputs.check_ending(option, path, (".html", ".htm"), "a page of HTML, which a browser prints as PDF")
-    story, own_name = _gather(storage, name, bar, summaries)
+    story, own_name, networks = _gather(storage, name, bar, summaries)
     if out is None and slides is None:
         out = Path(own_name + ".html")
         outputs.check({"the report": out}, inputs)
@@ -50,11 +50,16 @@ def write_report(
         written["report"] = str(write_page(report(story), out))
     if slides is not None:
         written["slides"] = str(write_page(make_slides(story), slides))
-    return {"study": story.name, "storage": story.storage, "retrained": len(story.retrained), **written}
+    told = {"study": story.name, "storage": story.storage, "front": networks, "retrained": len(story.retrained)}
+    return {**told, **written}
 
 
-def _gather(storage: str, name: str | None, bar: float | None, summaries: list[Path]) -> tuple[Story, str]:
-    """A study's story, and what a file of its own is called. The storage is closed by then, whatever comes of them."""
+def _gather(storage: str, name: str | None, bar: float | None, summaries: list[Path]) -> tuple[Story, str, int]:
+    """A study's story, what a file of its own is called, and how many networks are on its front by its own bar.
+
+    The storage is closed by then, whatever comes of them.
+    """
+    from slimfront.studies.front import front
     from slimfront.studies.report.story import gather
     from slimfront.studies.store.names import own_file_name
     from slimfront.studies.store.read_only import open_for_reading
@@ -62,7 +67,7 @@ def _gather(storage: str, name: str | None, bar: float | None, summaries: list[P
 
     opened = open_for_reading(storage)
     study = snapshot(find_study(opened, name))
-    return gather(study, bar, summaries), own_file_name(study.name, opened)
+    return gather(study, bar, summaries), own_file_name(study.name, opened), len(front(study.trials, study.bar))
 
 
 def print_written(written: dict[str, Any], storage: str) -> None:
@@ -73,6 +78,7 @@ def print_written(written: dict[str, Any], storage: str) -> None:
             console.print(f"{what}: {written[what]}", soft_wrap=True, highlight=False)
     if not written["retrained"]:
         console.print("no retrained network was found for this study; `retrain` gives its final numbers")
-        say_next(command("retrain", "--front", "--seeds", "5", storage=storage, name=written["study"]))
+        words = ["retrain", "--front", "--seeds", "5"] if written["front"] else ["front"]
+        say_next(command(*words, storage=storage, name=written["study"]))
         return
     say_next(command("dashboard", storage=storage, name=written["study"]))

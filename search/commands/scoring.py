@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimfront.search.commands.next_steps import command, say_next
+from slimfront.search.commands.next_steps import command, free, say_next
 from slimfront.search.commands.tables import layer_table
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, Pruning, presets, references
@@ -17,12 +17,19 @@ from slimfront.studies.foreign.files import read_small
 
 LARGEST_CANDIDATE = 2**20  # bytes of a candidate's JSON file
 LARGEST_SIDE, MOST_CLASSES = 4096, 100_000
-DIGEST = re.compile(r"[0-9a-f]{4,64}")
 
 
 def candidate_file(text: str | None) -> Path | None:
-    """The file that a candidate is read from; None: it is a preset, or none is given."""
+    """The file that a candidate is read from; None: it is none, or nothing is given."""
     return None if text is None or text in presets or references.is_reference(text) else Path(text)
+
+
+def is_of_a_trial(text: str) -> bool:
+    """Whether a candidate is named by the digest of a trial's network: a preset, a class and a file come first."""
+    from slimfront.studies.analysis.finding import is_digest
+
+    path = candidate_file(text)
+    return path is not None and is_digest(text) and not path.is_file()
 
 
 def read_candidate(
@@ -54,7 +61,7 @@ def read_candidate(
     if path.suffix == ".py":
         raise CandidateError(f"{text} is a file of code: say which class in it, such as {text}:MyNet.")
     if not path.is_file():
-        if storage is not None and DIGEST.fullmatch(text):
+        if storage is not None and is_of_a_trial(text):
             return _of_a_trial(text, storage, name)
         else_ = "" if storage is None else ", nor the first digits of a digest"
         raise CandidateError(f"{text!r} is neither a preset ({', '.join(presets)}) nor a file{else_}.")
@@ -168,8 +175,17 @@ def score_of(
     return {"digest": chosen.digest, **measured.to_dict(), "formula": closed}
 
 
-def print_score(result: dict[str, Any], candidate: str, arguments: Sequence[str] = ()) -> None:
-    """The score layer by layer, and what it adds up to; the next command for `candidate`, as both were typed."""
+def print_score(
+    result: dict[str, Any],
+    candidate: str,
+    arguments: Sequence[str] = (),
+    *,
+    dataset: str | None = None,
+    image_size: int | None = None,
+    storage: str | None = None,
+    name: str | None = None,
+) -> None:
+    """The score layer by layer, and what it adds up to; the next command for `candidate`. All others are as typed."""
     console = Console()
     console.print(layer_table(result["layers"]))
     console.print(
@@ -180,8 +196,13 @@ def print_score(result: dict[str, Any], candidate: str, arguments: Sequence[str]
     console.print(f"strict score {result['strict_score']:.6g}; closed formula {result['formula']:.6g}")
     if references.is_reference(candidate):  # a network's class
         given = [word for argument in arguments for word in ("--arg", argument)]
-        say_next(
-            command("compress", candidate, *given, "--data", "cifar10", "--weight-bits", "4", "--out", "mine.slim")
-        )
+        size = [] if image_size is None else ["--image-size", str(image_size)]
+        on = ["--data", dataset or "cifar10", *size]
+        say_next(command("compress", candidate, *given, *on, "--weight-bits", "4", "--out", free("mine.slim")))
         return
-    say_next(command("sweep", "--candidate", candidate), command("retrain", "--candidate", candidate, "--seeds", "5"))
+    place = {"storage": storage, "name": name} if is_of_a_trial(candidate) else {}
+    on = [] if dataset is None else ["--dataset", dataset]
+    say_next(
+        command("sweep", "--candidate", candidate, *on, **place),
+        command("retrain", "--candidate", candidate, *on, "--seeds", "5", **place),
+    )

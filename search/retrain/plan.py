@@ -209,7 +209,8 @@ def make_plan(
 ) -> tuple[Plan, Path]:
     """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
-    `chosen` has trial, front, candidate, arguments, weights, inherit and changed_code as on the command line.
+    `chosen` has trial, front, candidate, arguments, weights, inherit and changed_code as on the command line. A
+    candidate that is named by its digest is the trial's.
 
     Raises:
         CodeReferenceError: A network needs code of the user's own that was not given.
@@ -218,11 +219,13 @@ def make_plan(
         OutputError: The results would overwrite what is read.
     """
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
-    if (trial is not None) + front + (candidate is not None) != 1:
-        raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
-    from slimfront.search.commands.scoring import candidate_file, read_candidate
+    from slimfront.search.commands.scoring import candidate_file, is_of_a_trial, read_candidate
     from slimfront.studies.store.storage import storage_files
 
+    if (trial is not None) + front + (candidate is not None) != 1:
+        raise RetrainError("Say what to retrain: exactly one of --trial N, --front and --candidate FILE.")
+    if candidate is not None and is_of_a_trial(candidate):
+        trial, candidate = candidate, None
     identity: Mapping[str, Any] = {}
     study = None
     if candidate is not None:

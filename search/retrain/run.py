@@ -18,6 +18,7 @@ from slimfront.evaluators.job import Job, Result
 from slimfront.evaluators.scoring.costs.score import SCORE_AXIS
 from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
+from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.launch import Options, resources
 from slimfront.search.own_code import check_weights, try_candidate
 from slimfront.search.retrain.final_test import count_reads
@@ -84,6 +85,7 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
     from slimfront.studies.environment import environment
 
     refuse_second_run()
+    check_event_files(options.tensorboard, plan.dataset)
     environment()  # kept from here on: the commit that trains, whatever is committed meanwhile
     console = Console(stderr=True)
     out = options.out or Path("runs") / "final"
@@ -110,7 +112,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
         with closing(local_workers(slots, evaluate)) as workers, make_display(console) as display:
             if len(todo) < len(seeds):
                 display.say(f"{len(seeds) - len(todo)} of {len(seeds)} trainings were finished before")
-            how = Engine(Seeds(todo, slots), workers, display).run().how
+            with event_files(options.tensorboard, out.name, display.say) as listeners:
+                how = Engine(Seeds(todo, slots), workers, display, listeners).run().how
     if any(seed.failure is not None for seed in seeds):
         how = "failures"
     summary = _summary(plan, seeds, out)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from slimfront.evaluators import outputs
 from slimfront.search.commands.next_steps import command, say_next
-from slimfront.search.commands.scoring import candidate_file
+from slimfront.search.commands.scoring import candidate_file, is_of_a_trial
 from slimfront.search.terminal import Console
 from slimfront.spaces import Candidate, CandidateError, references
 from slimfront.studies.report.numbers import percent_number
@@ -41,11 +41,16 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
     return sweeps.sweep(candidate, methods=methods, ratios=numbers, command=typed_command(), **other)
 
 
-def print_sweep(summary: dict[str, Any], out: Path, candidate: str, more: Sequence[str] = ()) -> None:
-    """Accuracy by method and ratio, after retraining where there was any; what may be done with `candidate` next.
-
-    `more` are the words that go with it on a command line.
-    """
+def print_sweep(
+    summary: dict[str, Any],
+    out: Path,
+    candidate: str,
+    dataset: str,
+    storage: str,
+    name: str | None,
+    more: Sequence[str] = (),
+) -> None:
+    """Accuracy by method and ratio, after retraining where there was any; the next command. All others are as typed."""
     console = Console()
     points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
     ratios = sorted({point["ratio"] for point in points})
@@ -58,4 +63,5 @@ def print_sweep(summary: dict[str, Any], out: Path, candidate: str, more: Sequen
         table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
     console.print(f"tables and pictures: {out}", soft_wrap=True, highlight=False)
-    say_next(command("retrain", "--candidate", candidate, *more, "--seeds", "5"))
+    place = {"storage": storage, "name": name} if is_of_a_trial(candidate) else {}
+    say_next(command("retrain", "--candidate", candidate, *more, "--dataset", dataset, "--seeds", "5", **place))

@@ -19,7 +19,7 @@ from slimfront.evaluators.job import Failure, Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.display import Lines, LiveTable, Row
 from slimfront.search.engine import STARTS, Engine
-from slimfront.search.interrupt import AT_ONCE, STOPPING, AtOnce, Interrupt
+from slimfront.search.interrupt import AT_ONCE, STOPPING, AtOnce, Interrupt, Once
 from slimfront.search.launch import launch
 from slimfront.search.terminal import Console
 from slimfront.search.workers.local import LocalProcesses
@@ -59,6 +59,17 @@ def test_a_second_ctrl_c_takes_the_starts_back(times: int) -> None:
     assert [task.starts for task in client.tasks] == [0, 0]
     assert client.left_tasks == ["a", "b"]
     assert client.closed
+
+
+def test_a_third_ctrl_c_disturbs_nothing_of_what_is_left_to_do() -> None:
+    """It may come when the engine has ended, and would raise in whatever the command does then."""
+    before = signal.signal(signal.SIGINT, Once())
+    try:
+        with pytest.raises(AtOnce), Interrupt(lambda text: None):
+            _press(2)()
+        _press(3)()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_worker_that_dies_while_the_search_ends_is_no_death() -> None:

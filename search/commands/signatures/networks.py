@@ -12,7 +12,6 @@ from slimfront.search.commands.signatures.collection import uncollected
 from slimfront.search.commands.signatures.options import (
     CANDIDATE,
     DEFAULT_STORAGE,
-    PRESETS,
     Allow,
     Arguments,
     AsJson,
@@ -62,7 +61,7 @@ def score(
     if as_json:
         print_json(result)
     else:
-        print_score(result, candidate, arg or ())
+        print_score(result, candidate, arg or (), dataset=dataset, image_size=image_size, storage=storage, name=name)
 
 
 def retrain(
@@ -72,10 +71,7 @@ def retrain(
     ] = None,
     front: Annotated[bool, typer.Option("--front", help="All networks on the study's front.")] = False,
     candidate: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Instead of a trial: a candidate's JSON file, FILE.py:NAME of a class, or a preset: {PRESETS}."
-        ),
+        str | None, typer.Option(metavar="FILE|DIGEST|PRESET", help=f"Instead of a trial: {CANDIDATE}")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     name: Name = None,
@@ -96,6 +92,7 @@ def retrain(
     device: Annotated[Device, typer.Option(help="Where trainings run.")] = Device.auto,
     allow: Allow = None,
     changed_code: given.ChangedCode = False,
+    tensorboard: given.EventFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """Train chosen networks on all training images with several seeds; read the test set once for each, at the end."""
@@ -109,7 +106,14 @@ def retrain(
     chosen: dict[str, Any] = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
     chosen |= {"arguments": arg or (), "weights": weights, "inherit": inherit}
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
-    options = Options(storage=storage, workers=workers, data_dir=data_dir, device=device.value, out=folder)
+    options = Options(
+        storage=storage,
+        workers=workers,
+        data_dir=data_dir,
+        device=device.value,
+        out=folder,
+        tensorboard=tensorboard,
+    )
     how, summary = run(plan, options)
     if as_json:
         print_json(summary)
@@ -177,7 +181,8 @@ def sweep(
         print_json(summary)
     else:
         told = [word for one in arg or () for word in ("--arg", one)]
-        print_sweep(summary, out, candidate, [*told, *(() if weights is None else ("--weights", str(weights)))])
+        told += () if weights is None else ("--weights", str(weights))
+        print_sweep(summary, out, candidate, dataset, storage, name, told)
     if not summary["complete"]:
         say(f"not complete; what is finished is kept, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

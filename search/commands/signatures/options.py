@@ -56,6 +56,12 @@ StartingWeights = Annotated[
         help="Weights to begin with, which a candidate may name: a state dict, .safetensors or torch's own.",
     ),
 ]
+EventFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard", metavar="FOLDER", help="Write event files for TensorBoard here, a curve for each training."
+    ),
+]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]

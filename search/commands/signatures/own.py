@@ -62,7 +62,7 @@ def compress(
     if as_json:
         print_json(facts)
     else:
-        print_compressed(facts)
+        print_compressed(facts, data)
     if facts["problems"]:
         raise typer.Exit(FAILED)
 

@@ -38,24 +38,36 @@ def search(
         bool, typer.Option("--wait", help="Wait where another search is using the same SQLite file, until it ends.")
     ] = False,
     changed_code: given.ChangedCode = False,
+    tensorboard: given.EventFiles = None,
     dry_run: given.DryRun = False,
     verbose: given.Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run or resume a search; ends with the front, and where plot, table and database are."""
     from slimfront.search.commands.front import print_front
-    from slimfront.search.commands.next_steps import repeated
+    from slimfront.search.commands.next_steps import repeated, say_next
     from slimfront.search.launch import Options, launch
     from slimfront.studies.settings import Settings
 
     settings = Settings.from_toml(study).changed(name=name, trials=trials, hours=hours, dataset=dataset, seed=seed)
     options = Options(
-        storage, workers, data_dir, device.value, out=out, ray=ray, settings=study, changed_code=changed_code, wait=wait
+        storage,
+        workers,
+        data_dir,
+        device.value,
+        out=out,
+        ray=ray,
+        settings=study,
+        changed_code=changed_code,
+        wait=wait,
+        tensorboard=tensorboard,
     )
     if dry_run:
         from slimfront.search.supernet.planning import print_plan
 
         print_plan(settings, options, as_json)
+        if not as_json:
+            say_next(repeated(without="--dry-run"))
         return
     outcome, summary, files = launch(settings, options)
     if as_json:
