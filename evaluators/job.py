@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,7 @@ class Job:
         supernet: File of the supernet whose weights the network starts from, instead of an uncompressed training of its
             own; None: it has that training.
         costs: That are measured on the finished network, by name, besides the score.
+        weights: Files of starting weights, by what a recipe calls them.
     """
 
     candidate: Candidate
@@ -42,6 +44,7 @@ class Job:
     data_digest: str = ""
     supernet: Path | None = None
     costs: tuple[str, ...] = ()
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
     def on(self, device: str) -> Self:
         """The same job on another device."""

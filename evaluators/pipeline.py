@@ -25,13 +25,12 @@ from slimfront.evaluators.pruning.masks import copy_network
 from slimfront.evaluators.pruning.slimming import SlimmingPenalty
 from slimfront.evaluators.scoring.cost import CostError, Subject, measure
 from slimfront.evaluators.scoring.score import Score, score
+from slimfront.evaluators.starting import first_network
 from slimfront.evaluators.supernet.inheriting import InheritedPhase
 from slimfront.evaluators.training import store
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import TEACHER, Epoch, TrainingError, accuracy, train
 from slimfront.evaluators.training.views import VIEWS
-from slimfront.models import build
-from slimfront.models.own import check_network, origin_of
 from slimfront.spaces import references
 from slimfront.spaces.candidate import UNCOMPRESSED_TEACHER
 from torch import nn
@@ -142,11 +141,14 @@ class Pipeline:
             device=torch.device(job.device),
             preview=True,
         )
-        self.network: nn.Module = build(
-            job.candidate.architecture, data.classes, channels=data.input_shape[0], seed=job.seed
+        self.network = first_network(
+            job.candidate.architecture,
+            data.input_shape,
+            data.classes,
+            seed=job.seed,
+            recipe=job.candidate.recipe,
+            files=job.weights,
         )
-        if origin_of(self.network) is not None:  # a network of the user's own may turn out to be none for these data
-            check_network(self.network, job.candidate.architecture.family, data.input_shape, data.classes)
         self._compression = Compression(job.candidate.pruning, job.candidate.bits)
         self.notes, self.facts = self._compression.notes, self._compression.facts
 

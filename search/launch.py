@@ -26,7 +26,7 @@ from slimfront.search.early_stopping import Rules
 from slimfront.search.engine import Engine, Outcome
 from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.job import evaluate_job
-from slimfront.search.own_code import check_code, try_out
+from slimfront.search.own_code import check_code, check_weights, try_out
 from slimfront.search.refresh import PLOT, TABLE, Refresh
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.scheduling.endings import Circumstances, Endings
@@ -125,6 +125,8 @@ def launch(
             settings.dataset, data_dir=options.data_dir, image_size=settings.image_size, progress=console.say
         )
         try_out(settings, data.input_shape, data.classes)
+        for path in settings.weights.values():
+            check_weights(settings.make_space().variants(), path, data.input_shape, data.classes)
         if options.out is None:
             own_file_name(settings.name, storage)
         store = open_study(storage, settings.name, settings.axis)
@@ -142,6 +144,7 @@ def launch(
             data_digest=data.digest,
             store=out / UNCOMPRESSED,
             costs=settings.asked,
+            weights=settings.weights,
         )
         rate = _make_rate(data.input_shape, data.classes, (settings.cost, *settings.refused_above))
         refresh = Refresh(store, settings, out, console, options.storage)

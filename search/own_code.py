@@ -1,8 +1,9 @@
-"""With which code of the user's own a study was begun: it may change from day to day, and a study must not mix it."""
+"""What a user has brought of her own: code, which may change from day to day, and weights, which may not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from slimfront.spaces import Architecture, Candidate, references
 from slimfront.studies.errors import StudyError
@@ -10,7 +11,7 @@ from slimfront.studies.foreign import values
 from slimfront.studies.settings import Settings
 from slimfront.studies.store.study import StudyStore, study_lock
 
-CODE = "code"  # the study's attribute: {reference: hash of its source}
+CODE = "code"  # the study's attribute: {reference, or module that it imports: hash of its source}
 FLAG = "--changed-code"
 
 
@@ -41,7 +42,7 @@ def check_code(store: StudyStore, settings: Settings, accepted: bool) -> None:
 
 
 def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
-    """Hash of the source of each reference that a trial uses: those of its candidate, and those of the whole study.
+    """Hashes of the sources that a trial uses: of its candidate's references, and of those of the whole study.
 
     Of the whole study is what its settings name beside the space, which is a choice of every trial's own.
     """
@@ -49,8 +50,22 @@ def code_of(candidate: Candidate, settings: Settings) -> dict[str, str]:
 
 
 def changed(kept: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """References whose source was known and is another one now."""
+    """References, and modules that they import, whose source was known and is another one now."""
     return [name for name, source in now.items() if kept.get(name, source) != source]
+
+
+def check_weights(
+    architectures: Iterable[Architecture], path: Path, input_shape: tuple[int, int, int], classes: int
+) -> None:
+    """Make sure that the weights of a file fit. Raises StartingWeightsError, which names the first that they do not."""
+    from slimfront.evaluators.starting import check_fit, read
+    from slimfront.models.network import without_memory
+    from slimfront.spaces.family import shape
+
+    tensors = read(path)
+    for architecture in architectures:
+        network = without_memory(architecture, classes, input_shape[0])
+        check_fit(network, tensors, path, f"{shape(architecture)} for {classes} classes")
 
 
 def try_out(settings: Settings, input_shape: tuple[int, int, int], classes: int) -> None:

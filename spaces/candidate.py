@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ GRADUAL = "gradual"
 SCHEDULES = ("once", "iterative", GRADUAL, "layerwise")
 UNCOMPRESSED = "dense"  # a phase: the training before any compression; files call the network so that it leaves
 UNCOMPRESSED_TEACHER = UNCOMPRESSED  # a teacher's name: the candidate's own network, uncompressed
+_SOURCE = re.compile(r"[0-9a-f]{16}")  # the first digits of a file's SHA-256
 BIT_WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 
 
@@ -233,6 +235,8 @@ class Recipe(Part):
     `teacher` names a preset whose trained network is distilled into this one with weight `distillation`; "dense" is the
     network itself as it is uncompressed, which teaches the phases after the uncompressed training and needs no training
     of its own.
+    `starting_weights` names the file of weights that the training begins with by the first 16 hexadecimal digits of
+    its SHA-256; where that file lies is the job's business. "": fresh weights.
     """
 
     optimizer: str = "sgd"
@@ -248,6 +252,7 @@ class Recipe(Part):
     teacher: str | None = None
     distillation: float = 0.0
     temperature: float = 4.0
+    starting_weights: str = added("")
 
     def _validate(self) -> None:
         label = self._label
@@ -263,6 +268,8 @@ class Recipe(Part):
         require(0 <= self.averaging < 1, label("averaging"), self.averaging, "in [0, 1)")
         require(0 <= self.distillation <= 1, label("distillation"), self.distillation, "in [0, 1]")
         require(0 < self.temperature <= 100, label("temperature"), self.temperature, "in (0, 100]")
+        known = not self.starting_weights or _SOURCE.fullmatch(self.starting_weights) is not None
+        require(known, label("starting_weights"), self.starting_weights, "16 hexadecimal digits of a file's SHA-256")
         if self.teacher:
             plain_name(label("teacher"), self.teacher)
         if self.distillation > 0:

@@ -12,7 +12,6 @@ to workers as it is (`handed_out`, `take_in`).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -20,12 +19,12 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from slimfront.spaces.own.modules import beside_hers, imported, look_in, source_hash
 
 LONGEST = 300  # characters of a reference
 OPTION = "--allow"  # of the commands that take no study file
@@ -48,13 +47,21 @@ class Given:
         reference: As it is written.
         file: Of the module's source.
         source: First 16 hexadecimal digits of the SHA-256 of that file.
-        folder: Where packages were looked for first.
+        folder: Where packages, and the user's other modules, were looked for first.
+        modules: (path from that folder, hash) of those that the file imports, itself or through others.
     """
 
     reference: str
     file: str
     source: str
     folder: str
+    modules: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The file's hash by the reference, and those of the modules: "models/small.py of my_nets.py"."""
+        place = _key(self.reference).rpartition(":")[0]
+        return {self.reference: self.source} | {f"{path} of {place}": source for path, source in self.modules}
 
 
 _given: dict[str, tuple[Given, Any]] = {}  # by `_key`
@@ -114,7 +121,9 @@ def give(reference: str, folder: Path) -> Given:
     file, source = Path(str(getattr(module, "__file__", ""))), getattr(module, _SOURCE, None)
     if source is None or not file.is_file():
         raise CodeReferenceError(f"{reference}: {place} has no source file.")
-    given = Given(reference, str(file), source, str(folder.resolve()))
+    hers = file.parent if place.endswith(".py") else folder.resolve()
+    modules = tuple(imported(file, hers).items()) if file.is_relative_to(hers) else ()
+    given = Given(reference, str(file), source, str(hers), modules)
     before = _given.get(_key(reference))
     if before is not None and before[0].file != given.file:
         raise CodeReferenceError(f"{reference} is in two files, {before[0].file} and {file}: give one another name.")
@@ -151,15 +160,19 @@ def check_given(among: object) -> None:
 
 
 def sources(among: object = None) -> dict[str, str]:
-    """The source's hash of every reference that was given and is named in `among`: what a trial records.
+    """The hashes of the sources of every reference that was given and is named in `among`: what a trial records.
+
+    Those of the modules of hers that they import are among them.
 
     Args:
         among: A table of any depth, such as a candidate's JSON; None: all that were given.
     """
     if among is None:
-        return {entry[0].reference: entry[0].source for _, entry in sorted(_given.items())}
-    named = sorted(named_in(among))
-    return {name: _given[_key(name)][0].source for name in named if _key(name) in _given}
+        entries = [entry for _, (entry, _) in sorted(_given.items())]
+    else:
+        named = [name for name in sorted(named_in(among)) if _key(name) in _given]
+        entries = [replace(_given[_key(name)][0], reference=name) for name in named]
+    return {name: source for entry in entries for name, source in entry.sources.items()}
 
 
 def typed() -> list[str]:
@@ -178,7 +191,7 @@ def typed() -> list[str]:
 def sources_key(among: object) -> tuple[str | None, ...]:
     """What else a value depends on that is kept under its words: of each reference named, what it leads to now."""
     given_now = (_given.get(_key(name)) for name in named_in(among))
-    return tuple(None if entry is None else entry[0].file + entry[0].source for entry in given_now)
+    return tuple(None if entry is None else f"{entry[0].file} {entry[0].sources}" for entry in given_now)
 
 
 def handed_out() -> tuple[Given, ...]:
@@ -190,13 +203,17 @@ def take_in(handed: Iterable[Given]) -> None:
     """In a worker: import what the coordinator's user gave. Raises CodeReferenceError, also for a changed source."""
     for entry in handed:
         known = _given.get(_key(entry.reference))
-        if known is not None and known[0].source == entry.source:
+        if known is not None and known[0].sources == entry.sources:
             continue
         place, _, name = entry.reference.rpartition(":")
         again = give(f"{entry.file}:{name}" if place.endswith(".py") else entry.reference, Path(entry.folder))
         found = _given.pop(_key(entry.reference))[1]
         if again.source != entry.source:
             raise CodeReferenceError(f"{entry.reference}: {again.file} has changed since the command began.")
+        for path, _ in sorted({*again.modules} ^ {*entry.modules})[:1]:
+            raise CodeReferenceError(
+                f"{entry.reference}: {Path(entry.folder) / path} has changed since the command began."
+            )
         _given[_key(entry.reference)] = (entry, found)
 
 
@@ -206,14 +223,14 @@ def only_here() -> Iterator[None]:
 
     A command sees what its own user names, whatever else the process has run.
     """
-    before, folders = dict(_given), list(_beside_hers.folders)
+    before, folders = dict(_given), list(beside_hers.folders)
     _given.clear()
     try:
         yield
     finally:
         _given.clear()
         _given.update(before)
-        _beside_hers.forget(folders)
+        beside_hers.forget(folders)
 
 
 def _key(reference: str) -> str:
@@ -222,62 +239,9 @@ def _key(reference: str) -> str:
     return f"{_FOLDERS.sub('', place)}:{name}" if place.endswith(".py") else reference
 
 
-def _hash(source: bytes) -> str:
-    return hashlib.sha256(source).hexdigest()[:16]
-
-
-class _BesideHers(MetaPathFinder):
-    """Finds what lies beside a user's code before what is called so elsewhere: her `models/`, her `utils.py`.
-
-    Python's own modules stay what they are: a user's code.py or queue.py must not replace them. A folder without code
-    in it is none of hers: it may lie there for its pictures.
-    """
-
-    def __init__(self) -> None:
-        self.folders: list[str] = []
-        self._found: set[str] = set()
-
-    def forget(self, folders: list[str]) -> None:
-        """Look in these folders alone from now on; what was found in others is imported anew where it is asked for."""
-        if self.folders == folders:
-            return
-        self.folders[:] = folders
-        for name in [name for name in sys.modules if name.partition(".")[0] in self._found]:
-            del sys.modules[name]
-        self._found.clear()
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        """Of a module at the top of her folders; None: others look for it."""
-        if path is not None or fullname in sys.stdlib_module_names or fullname == _OURS:
-            return None
-        spec = PathFinder.find_spec(fullname, self.folders)
-        places = () if spec is None or spec.origin is not None else tuple(spec.submodule_search_locations or ())
-        without_code = spec is not None and spec.origin is None and not any(map(_has_code, places))
-        if spec is None or without_code:
-            return None
-        self._found.add(fullname)
-        return spec
-
-
-_OURS = __name__.partition(".")[0]
-_beside_hers = _BesideHers()
-
-
-def _has_code(folder: str) -> bool:
-    return any(Path(folder).glob("*.py"))
-
-
-def _look_in(folder: Path) -> None:
-    """Let what is in that folder be imported by its own name, and be found first."""
-    if _beside_hers not in sys.meta_path:
-        sys.meta_path.insert(0, _beside_hers)
-    if str(folder) not in _beside_hers.folders:
-        _beside_hers.folders.insert(0, str(folder))
-
-
 def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
     """The module as its file stands now, too: one that was given before from another source is imported anew."""
-    _look_in(folder)
+    look_in(folder)
     try:
         known = sys.modules.get(name)
         if known is not None and _SOURCE in vars(known) and vars(known)[_SOURCE] != _source_of(known):
@@ -294,25 +258,25 @@ def _import_package(name: str, folder: Path, reference: str) -> ModuleType:
 def _source_of(module: ModuleType) -> str | None:
     """Hash of a module's file as it stands; None where it has none."""
     file = Path(str(getattr(module, "__file__", "")))
-    return _hash(file.read_bytes()) if file.is_file() else None
+    return source_hash(file.read_bytes()) if file.is_file() else None
 
 
 def _import_file(file: Path, reference: str) -> ModuleType:
     """The module of a file as it stands now: what is hashed is what runs, whatever lies in a cache of bytecode."""
     if not file.is_file():
         raise CodeReferenceError(f"{reference}: there is no file {file}.")
-    _look_in(file.parent)
+    look_in(file.parent)
     name = _module_name(file)
     try:
         source = file.read_bytes()
         known = sys.modules.get(name)
-        if known is not None and getattr(known, _SOURCE, None) == _hash(source):
+        if known is not None and getattr(known, _SOURCE, None) == source_hash(source):
             return known
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None:
             raise ImportError(f"{file} cannot be loaded")
         module = importlib.util.module_from_spec(spec)
-        setattr(module, _SOURCE, _hash(source))
+        setattr(module, _SOURCE, source_hash(source))
         sys.modules[name] = module  # before it runs, as dataclasses in it look themselves up
         try:
             exec(compile(source, str(file), "exec"), module.__dict__)
@@ -334,7 +298,7 @@ def _module_name(file: Path) -> str:
             known = importlib.util.find_spec(file.stem)  # type: ignore[assignment]
     origin = getattr(known, "__file__", None) or getattr(known, "origin", None)
     free = known is None or (origin is not None and Path(origin).resolve() == file)
-    return file.stem if free else f"{file.stem}_{_hash(os.fsencode(file))[:8]}"
+    return file.stem if free else f"{file.stem}_{source_hash(os.fsencode(file))[:8]}"
 
 
 def why(error: BaseException) -> str:

@@ -8,12 +8,13 @@ study a name always means the same.
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from slimfront.spaces.candidate import Architecture, Candidate
+from slimfront.spaces.candidate import Architecture, Candidate, CandidateError
 from slimfront.spaces.domain import Domain, Faults, SpaceError, Trial, Value
 from slimfront.spaces.walk import chosen_in, walk
 from slimfront.spaces.written.checks import Checks
@@ -53,14 +54,29 @@ class Space:
         return self._extreme(lambda domain: domain.least)
 
     def _extreme(self, of: Callable[[Domain], Value]) -> dict[str, Architecture]:
-        found = {}
+        families = self._keys.opened["architecture"]
+        return {family.name: self._architecture(word, of) for word, family in families.items()}
+
+    def variants(self) -> Iterator[Architecture]:
+        """The largest networks, and those that differ from one in one choice: an entry of a list, an end of a range."""
         for word, family in self._keys.opened["architecture"].items():
+            yield self._architecture(word, lambda domain: domain.most)
+            for key, other in self.open_keys.items():
+                for value in other.extremes if key.startswith(f"architecture.{family.name}.") else ():
 
-            def choose(key: str, _name: str, word: str = word) -> Value:
-                return word if key == FAMILY else of(self.domain(key))
+                    def of(domain: Domain, other: Domain = other, value: Value = value) -> Value:
+                        return value if domain is other else domain.most
 
-            found[family.name] = Architecture.from_dict(walk(choose)["architecture"])
-        return found
+                    with contextlib.suppress(CandidateError):  # one that cannot be beside the most of all others
+                        yield self._architecture(word, of)
+
+    def _architecture(self, word: str, of: Callable[[Domain], Value]) -> Architecture:
+        """The network of a family that has the value `of` every domain."""
+
+        def choose(key: str, _name: str) -> Value:
+            return word if key == FAMILY else of(self.domain(key))
+
+        return Architecture.from_dict(walk(choose)["architecture"])
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Space:

@@ -94,6 +94,9 @@ def _recipe(choose: Choose) -> dict[str, Any]:
     if result["distillation"] > 0:
         result["teacher"] = choose("recipe.teacher", "teacher")
         result["temperature"] = choose("recipe.temperature", "temperature")
+    starting = choose("recipe.starting_weights", "starting_weights")
+    if starting:
+        result["starting_weights"] = starting
     return result
 
 

@@ -154,7 +154,7 @@ def test_changed_code_goes_on_only_where_that_is_said(folder: Path, capsys: pyte
         ("PLAIN = None\n", "must be a Family"),
         (CALLED_BITS, "is called bits, which a space has already; rename it"),
         ("raise RuntimeError('no')\n", "plain.py, line 1"),
-        ("from slimfront.models.families.dense import DENSE as PLAIN\n", "rename it"),
+        ("from slimfront.models.families.dense import DENSE as PLAIN\n", "rename yours"),
         ("OTHER = 1\n", "has no PLAIN"),
     ],
 )

@@ -15,6 +15,7 @@ from slimfront.evaluators.artifacts.artifact import ArtifactError
 from slimfront.evaluators.data.splits import search_data
 from slimfront.evaluators.training.augmentation import normalise
 from slimfront.search.commands import cli
+from slimfront.spaces import references
 from torch import nn
 
 import slimfront
@@ -151,8 +152,6 @@ def test_it_agrees_in_onnxruntime(inside: Path, capsys: pytest.CaptureFixture[st
 def slimfront_given() -> object:
     """Within it her class is given, as --allow gives it."""
     import contextlib
-
-    from slimfront.spaces import references
 
     @contextlib.contextmanager
     def given() -> Iterator[None]:

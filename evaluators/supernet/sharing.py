@@ -47,6 +47,8 @@ class Sharing(Part):
         require(1 <= self.drawn <= 16, self._label("drawn"), self.drawn, "in 1..16")
         own = self.recipe.teacher == UNCOMPRESSED_TEACHER
         require(not own, "recipe.teacher", self.recipe.teacher, "a preset for a supernet")
+        given = self.recipe.starting_weights
+        require(not given, "recipe.starting_weights", given, "absent for a supernet")
         if self.recipe.distillation > 0:  # a teacher is asked once, in advance
             policy = self.augmentation.policy
             require(policy == "none", "augmentation.policy", policy, "none where a teacher teaches a supernet")

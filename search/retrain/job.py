@@ -91,6 +91,8 @@ def prepare(folder: Path, digest: str, trained: Candidate, seed: int, data_diges
     plan |= {"code": code} if code else {}
     plan |= {"supernet": supernet} if supernet else {}
     found = read_json(folder / PLAN)
+    if found is not None and code and "code" in found:  # earlier plans do not name the modules that are imported
+        found["code"] = code | found["code"]
     if found is None:
         write_json(folder / PLAN, plan)
     elif found != plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ class Plan:
         axis: What the study kept low, in words.
         costs: That are measured on every network besides the score, by name.
         inherit: Whether each starts from the weights that the search started from, instead of from scratch.
+        weights: Files of starting weights, by what recipes call them.
     """
 
     choices: tuple[Choice, ...]
@@ -78,6 +79,7 @@ class Plan:
     axis: CostAxis = SCORE_AXIS
     costs: tuple[str, ...] = ()
     inherit: bool = False
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -174,6 +176,26 @@ def _check_code(choice: Choice, costs: tuple[str, ...], accepted: bool) -> None:
         )
 
 
+def _begun_with(choices: list[Choice], weights: Path | None) -> tuple[list[Choice], dict[str, Path]]:
+    """The choices as they begin with the weights of a file, and where these lie, by what recipes call them.
+
+    Raises:
+        RetrainError: They are trials that began with fresh weights: with others they are other networks.
+        StartingWeightsError: One needs weights that were not given.
+    """
+    from slimfront.evaluators.starting import begun_with
+
+    begun = []
+    for choice in choices:
+        fresh = choice.trial is not None and not choice.candidate.recipe.starting_weights
+        candidate = begun_with(choice.candidate, None if fresh else weights, choice.name)
+        begun.append(replace(choice, candidate=candidate))
+    named = {choice.candidate.recipe.starting_weights for choice in begun} - {""}
+    if weights is not None and not named:
+        raise RetrainError(f"{begun[0].name} began with fresh weights in the search: leave out --weights.")
+    return begun, {} if weights is None else dict.fromkeys(named, weights)
+
+
 def make_plan(
     storage: str,
     name: str | None,
@@ -187,12 +209,13 @@ def make_plan(
 ) -> tuple[Plan, Path]:
     """The plan that a command line asks for, and its folder: `out`, or one that is named by what is retrained.
 
-    `chosen` has trial, front, candidate, inherit and changed_code as they stand on the command line. A candidate that
-    is named by its digest is the trial's.
+    `chosen` has trial, front, candidate, arguments, weights, inherit and changed_code as on the command line. A
+    candidate that is named by its digest is the trial's.
 
     Raises:
         CodeReferenceError: A network needs code of the user's own that was not given.
         RetrainError: It is not exactly one of --trial, --front and --candidate, or that code has changed.
+        StartingWeightsError: A network begins with weights that were not given.
         OutputError: The results would overwrite what is read.
     """
     trial, front, candidate = chosen["trial"], chosen["front"], chosen["candidate"]
@@ -206,10 +229,14 @@ def make_plan(
     identity: Mapping[str, Any] = {}
     study = None
     if candidate is not None:
-        choices = [Choice(read_candidate(candidate))]
+        given = [Choice(read_candidate(candidate, arguments=chosen.get("arguments", ())))]
+        choices, weights = _begun_with(given, chosen.get("weights"))
         folder = out or FINAL / choices[0].candidate.digest
     else:
-        choices, study, named = choose(storage, name, trial)
+        if chosen.get("arguments"):
+            raise RetrainError("--arg is for a network's class, --candidate FILE.py:NAME.")
+        given, study, named = choose(storage, name, trial)
+        choices, weights = _begun_with(given, chosen.get("weights"))
         identity = study.identity
         folder = out or FINAL / (named + ("-front" if front else f"-trial-{choices[0].trial}"))
     costs = costs_in(identity)
@@ -231,8 +258,10 @@ def make_plan(
         axis=SCORE_AXIS if study is None else study.cost,
         costs=costs,
         inherit=chosen.get("inherit", False),
+        weights=weights,
     )
-    inputs = {"the candidate": candidate_file(candidate), **({} if study is None else storage_files(storage))}
+    inputs = {"the candidate": candidate_file(candidate), "the weights": chosen.get("weights")}
+    inputs |= {} if study is None else storage_files(storage)
     outputs.check_outside_data("--out", folder, plan.dataset)
     outputs.check_folder("--out", folder, [SUMMARY], inputs)
     return plan, folder

@@ -20,7 +20,7 @@ from slimfront.search.display import Row, make_display
 from slimfront.search.engine import Engine
 from slimfront.search.event_files import check_event_files, event_files
 from slimfront.search.launch import Options, resources
-from slimfront.search.own_code import try_candidate
+from slimfront.search.own_code import check_weights, try_candidate
 from slimfront.search.retrain.final_test import count_reads
 from slimfront.search.retrain.job import (
     RESULT,
@@ -77,7 +77,8 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
         the versions that trained, in OUT/requirements.txt.
 
     Raises:
-        RetrainError, DataError: Something is wrong that the user can mend; nothing is lost.
+        RetrainError, DataError, OwnNetworkError, StartingWeightsError: Something is wrong that the user can mend;
+            nothing is lost.
     """
     from slimfront.evaluators.data.splits import final_data
     from slimfront.search.terminal import Console
@@ -97,6 +98,9 @@ def retrain(plan: Plan, options: Options, evaluate: Evaluate[Job, Result] = retr
         )
     for choice in plan.choices:
         try_candidate(choice.candidate, plan.costs, data.input_shape, data.classes)
+    begun = [choice.candidate.architecture for choice in plan.choices if choice.candidate.recipe.starting_weights]
+    for path in plan.weights.values():
+        check_weights(begun, path, data.input_shape, data.classes)
     digest, images = data.digest, len(data.train)
     del data  # the workers load their own
     seeds = _seeds(plan, options, out, digest, device, threads)
@@ -138,6 +142,7 @@ def _seeds(plan: Plan, options: Options, out: Path, data_digest: str, device: st
                 folder=folder,
                 costs=plan.costs,
                 supernet=supernet,
+                weights=plan.weights,
             )
             row = Row(f"{choice.name}, seed {number}", epochs=expected_epochs(trained, inherits=plan.inherit))
             found.append(Seed(job=job, row=row, choice=choice, result=finished(folder)))

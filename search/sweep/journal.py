@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slimfront.search.json_lines import append_line, read_lines
 from slimfront.search.sweep.tasks import Row, Setting
 from slimfront.spaces import references
@@ -46,8 +48,7 @@ class Journal:
         found = read_lines(self._path)
         if not found:
             append_line(self._path, {"settings": identity})
-        elif found[0].get("settings") != identity:
-            old = found[0].get("settings") or {}
+        elif (old := _with_modules(found[0].get("settings") or {}, code)) != identity:
             other = next((key for key in identity if old.get(key) != identity[key]), "settings")
             raise SweepError(f"{setting.out} holds a sweep with another {other}: choose another folder.")
         self.rows: dict[str, list[Row]] = {line["piece"]: line["rows"] for line in found if "piece" in line}
@@ -65,3 +66,8 @@ class Journal:
         """Note a finished piece; it is on the disk when this returns."""
         append_line(self._path, {"piece": piece, "rows": rows})
         self.rows[piece] = rows
+
+
+def _with_modules(old: dict[str, Any], code: dict[str, str]) -> dict[str, Any]:
+    """Earlier settings with what they may lack: the modules that a user's code imports."""
+    return {**old, "code": code | old["code"]} if code and "code" in old else old

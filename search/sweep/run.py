@@ -18,12 +18,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 from slimfront.evaluators.job import Failure
+from slimfront.evaluators.starting import begun_with, first_network
 from slimfront.evaluators.training.loop import Epoch
-from slimfront.models import build
 from slimfront.search.display import Row as ShownRow
 from slimfront.search.display import make_display
 from slimfront.search.engine import Engine
-from slimfront.search.own_code import try_candidate
+from slimfront.search.own_code import check_weights, try_candidate
 from slimfront.search.sweep.journal import Journal, SweepError
 from slimfront.search.sweep.methods import default_methods
 from slimfront.search.sweep.results import summarise, write
@@ -123,6 +123,7 @@ def sweep(
     device: str = "cpu",
     workers: int = 1,
     dense: Path | None = None,
+    weights: Path | None = None,
     command: str = "",
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -143,6 +144,7 @@ def sweep(
         workers: Trainings side by side, of one thread each.
         dense: safetensors file of a trained network of this architecture, to be taken instead of training one.
             Methods with a penalty in the dense training train their own all the same.
+        weights: File of the weights that the dense training begins with; None: fresh ones.
         command: Command line, for `summary.json`.
         progress: Is told after every epoch and every finished piece; default: they are shown on standard error.
 
@@ -151,14 +153,20 @@ def sweep(
 
     Raises:
         CandidateError, SweepError: Unknown method, impossible ratio, a folder with another sweep, an unfit `dense`.
+        OwnNetworkError: The candidate is a class of the user's own that makes no network for these images.
+        StartingWeightsError: Weights that do not fit, or that the candidate needs and nobody gave.
     """
     refuse_second_run()
     methods = default_methods() if methods is None else methods
     _check(methods, ratios, epochs, retrain_epochs, workers)
     epochs = candidate.recipe.epochs if epochs is None else epochs
-    setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device)
+    candidate = begun_with(candidate, weights, "the candidate")
+    files = {} if weights is None else {candidate.recipe.starting_weights: weights}
+    setting = Setting(candidate, dataset, seed, epochs, retrain_epochs, out, data_dir, device, weights=files)
     data = load_data(setting)
     try_candidate(candidate, methods, data.input_shape, data.classes)
+    if weights is not None:
+        check_weights([candidate.architecture], weights, data.input_shape, data.classes)
     journal = Journal(setting, data.digest, taken=dense is not None)
     journal.check_sources()
     if dense is not None:
@@ -227,7 +235,7 @@ def _take(path: Path, setting: Setting, journal: Journal) -> None:
             key.removeprefix("network."): tensor for key, tensor in tensors.items() if key.startswith("network.")
         }
     data = load_data(setting)
-    network = build(setting.candidate.architecture, data.classes, channels=data.input_shape[0], seed=setting.seed)
+    network = first_network(setting.candidate.architecture, data.input_shape, data.classes, seed=setting.seed)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

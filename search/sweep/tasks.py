@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,11 +22,11 @@ from slimfront.evaluators.pruning.criteria.magnitude import L1
 from slimfront.evaluators.pruning.phase import PruningPhase
 from slimfront.evaluators.pruning.sensitivity import sensitivity
 from slimfront.evaluators.scoring.score import score
+from slimfront.evaluators.starting import first_network
 from slimfront.evaluators.training import checkpoint as files
 from slimfront.evaluators.training.allocator import keep_freed_memory
 from slimfront.evaluators.training.context import TrainContext
 from slimfront.evaluators.training.loop import Epoch, accuracy
-from slimfront.models import build
 from slimfront.models.layout import layout_of
 from slimfront.spaces import Candidate, Pruning, Recipe, Sparsity, references, sparsity
 from slimfront.spaces.criteria import METHODS
@@ -51,6 +51,7 @@ class Setting:
         data_dir: Where the data set's files are looked for first.
         device: "cpu" or "cuda".
         threads: Of one training.
+        weights: Files of starting weights, by what recipes call them.
     """
 
     candidate: Candidate
@@ -62,6 +63,7 @@ class Setting:
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    weights: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
@@ -121,7 +123,7 @@ class DenseTask(_Placed):
     def run(self) -> Generator[Epoch, None, list[Row]]:
         """Train, and keep the network."""
         setting, data = self.setting, load_data(self.setting)
-        network = _fresh(setting, data)
+        network = _fresh(setting, data, setting.recipe)
         running = setting.out / f"running-dense-{self.penalty:g}.safetensors"
         yield from UncompressedPhase(self.penalty).run(network, setting.context(data, running))
         keep_dense(network, setting, self.penalty)
@@ -256,8 +258,15 @@ def _file_word(method: str) -> str:
     return f"{METHODS[method].name}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
 
 
-def _fresh(setting: Setting, data: SearchData) -> nn.Module:
-    return build(setting.candidate.architecture, data.classes, channels=data.input_shape[0], seed=setting.seed)
+def _fresh(setting: Setting, data: SearchData, recipe: Recipe | None = None) -> nn.Module:
+    return first_network(
+        setting.candidate.architecture,
+        data.input_shape,
+        data.classes,
+        seed=setting.seed,
+        recipe=recipe,
+        files=setting.weights,
+    )
 
 
 def _counts(counted: Any) -> Row:

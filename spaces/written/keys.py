@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "recipe.distillation": 0.0,
     "recipe.temperature": 4.0,
     "recipe.teacher": "",
+    "recipe.starting_weights": "",
 }
 _PER_STAGE = {"bits.weights", "bits.activations"}
 _DEEPEST = 8  # tables in tables; the keys that there are lie in three

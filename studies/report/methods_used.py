@@ -30,6 +30,7 @@ class Method(NamedTuple):
 AVERAGING = Method(
     "training", "Weight averaging", "the network is a moving average of the weights", "Polyak and Juditsky 1992"
 )
+STARTING = Method("training", "Starting weights", "the training begins with weights of the user's own", "")
 SMOOTHING = Method(
     "training",
     "Label smoothing",
@@ -148,6 +149,8 @@ def _used(candidate: Candidate) -> Iterator[Method]:
         source = "Hinton et al. 2015, arXiv:1503.02531"
         teacher = "itself before compression" if recipe.teacher == UNCOMPRESSED_TEACHER else recipe.teacher
         yield Method("training", "Distillation", f"learns the softened outputs of {teacher}", source)
+    if recipe.starting_weights:
+        yield STARTING
     if recipe.averaging:
         yield AVERAGING
     if recipe.label_smoothing:

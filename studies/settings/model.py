@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 from slimfront.evaluators.scoring.cost import COSTS, LARGEST, CostAxis
 from slimfront.evaluators.scoring.costs.score import SCORE
 from slimfront.spaces import Space, SpaceError, presets
@@ -28,6 +28,7 @@ from slimfront.studies.settings.checks import (
 )
 from slimfront.studies.settings.faults import SettingsError, nearest, refused
 from slimfront.studies.settings.reading import read, shipped
+from slimfront.studies.settings.starting import taken_in
 from slimfront.studies.settings.supernet import SupernetTable, checked
 from slimfront.studies.settings.types import Count, Positive, Share, Table
 
@@ -86,6 +87,7 @@ class Settings(Table):
     """Rules of early stopping; what is absent has its default."""
     supernet: SupernetTable | None = None
     """One training for all shapes of the space, which trials start from; absent: each has a training of its own."""
+    _weights: Mapping[str, Path] = PrivateAttr({})
 
     def __init__(self, /, **values: Any) -> None:
         """From values as TOML gives them. Raises SettingsError with all that is wrong, a line a fault."""
@@ -169,7 +171,7 @@ class Settings(Table):
         path = shipped(path)
         written, code = read(path)
         try:
-            made = cls.from_dict(written, path.stem)
+            made = cls.from_dict(written, path.stem, path.parent)
         except SettingsError as error:
             # What could not be imported is not known, either: that is said once, by who tried.
             others = (fault for fault in error.faults if not any(reference in fault for reference in code))
@@ -179,14 +181,27 @@ class Settings(Table):
         return made
 
     @classmethod
-    def from_dict(cls, written: Mapping[str, Any], default_name: str) -> Self:
-        """From tables as TOML gives them; the name may be left out. Raises SettingsError."""
-        return cls(**{"name": default_name, **written})
+    def from_dict(cls, written: Mapping[str, Any], default_name: str, folder: Path = Path()) -> Self:
+        """From tables as TOML gives them; the name may be left out. Raises SettingsError.
+
+        Files of starting weights are looked for from `folder` on.
+        """
+        tables, files = taken_in(written, folder)
+        made = cls(**{"name": default_name, **tables})
+        made._weights = files
+        return made
+
+    @property
+    def weights(self) -> Mapping[str, Path]:
+        """Files of starting weights, by what recipes call them."""
+        return self._weights
 
     def changed(self, **changes: Any) -> Self:
         """A copy with those changes that are not None. Raises SettingsError."""
         kept = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**{**kept, **{key: value for key, value in changes.items() if value is not None}})
+        made = type(self)(**{**kept, **{key: value for key, value in changes.items() if value is not None}})
+        made._weights = self._weights
+        return made
 
     def identity(self) -> dict[str, Any]:
         """What must not change within a study, as plain JSON values: otherwise its trials do not compare.

@@ -89,6 +89,8 @@ def _space() -> tuple[dict[str, Any], dict[str, Any]]:
             values = _names(words[key])
         elif key == "recipe.teacher":
             values = [{"enum": ["", UNCOMPRESSED_TEACHER, *presets]}]
+        elif key == "recipe.starting_weights":
+            values = [{"type": "string"}]
         else:
             values = [{"type": "boolean" if isinstance(default, bool) else "number"}]
         per_stage = axes[key].per_stage if key in axes else tables == ["bits"] and last in ("weights", "activations")

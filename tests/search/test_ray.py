@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import stub_evaluator
+from slimfront.evaluators.data.splits import search_data
 from slimfront.evaluators.job import Failure, Job, Result
 from slimfront.evaluators.training.loop import Epoch
 from slimfront.search.launch import launch
 from slimfront.search.workers import ray as ray_workers
 from slimfront.search.workers.ray import RayWorkers
 from slimfront.studies.errors import StudyError
+from slimfront.studies.settings import Settings
 from test_faults import _job
 from test_search import _options, _settings, _trials
 
@@ -139,3 +141,58 @@ def test_a_node_that_goes_away_costs_no_trial(cluster: Any, tmp_path: Path, monk
     assert {death.reason for death in deaths} == {"worker_died"}
     starts = [trial.starts or 1 for trial in _trials(tmp_path)]
     assert max(starts) == 2
+
+
+NETS_OF_HERS = {
+    "models/__init__.py": "from .small import Small\n",
+    "models/small.py": """
+from torch import nn
+from utils import flat
+class Small(nn.Module):
+    def __init__(self, num_classes=10, in_channels=3, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.fc = nn.Linear(width, num_classes)
+    def forward(self, x):
+        return self.fc(flat(self.conv(x)))
+""",
+    "utils.py": "def flat(x): return x.relu().mean((2, 3))\n",
+    "main_nets.py": "from models import Small\n",
+    "s.toml": """
+dataset = "digits"
+trials = 1
+[space.architecture]
+family = "main_nets.py:Small"
+[space.architecture.small]
+width = 4
+[space.recipe]
+epochs = 1
+starting_weights = "mine.safetensors"
+sgd.learning_rate = 1e-9
+""",
+}
+
+
+@pytest.mark.slow
+def test_a_network_with_modules_of_hers_is_trained_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from slimfront.evaluators.training.loop import accuracy
+    from slimfront.spaces import references
+
+    for name, text in NETS_OF_HERS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with references.only_here():
+        references.give("main_nets.py:Small", tmp_path)
+        network = references.resolve("main_nets.py:Small")(in_channels=1)
+        save_file(network.state_dict(), tmp_path / "mine.safetensors")
+        options = _options(tmp_path, workers=1, ray=cluster.address)
+        _, summary, _ = launch(Settings.from_toml(tmp_path / "s.toml"), options)
+        expected = accuracy(network, search_data("digits").validation, "cpu")
+    assert summary["trials"]["complete"] == 1, summary["trials"]
+    (trial,) = _trials(tmp_path)
+    assert trial.accuracy == pytest.approx(expected, abs=0.01)  # with her weights: it learns nothing
+    assert set(trial.code) == {
+        "main_nets.py:Small",
+        *(f"{path} of main_nets.py" for path in ("models/__init__.py", "models/small.py", "utils.py")),
+    }

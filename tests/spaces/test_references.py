@@ -187,3 +187,48 @@ def test_other_words_are_no_references(word: str) -> None:
 @pytest.mark.parametrize("word", ["<b>.py:x", "=1+1.py:x", "-x.py:y", "a.py:<b>", "`a`.py:b", "[a](b).py:c"])
 def test_references_are_plain_where_they_are_shown(word: str) -> None:
     assert not is_reference(word)
+
+
+def _with_a_package(folder: Path) -> Path:
+    """Her folder: a file that imports a module of her package, which imports another one in a function."""
+    (folder / "models_of_hers").mkdir()
+    _write(folder / "models_of_hers", "", "__init__.py")
+    _write(folder / "models_of_hers", "from . import layers\nvalue = 7\n", "small.py")
+    _write(folder / "models_of_hers", "def f():\n    import helps_mine\n    return helps_mine.x\n", "layers.py")
+    _write(folder, "x = 1\n", "helps_mine.py")
+    _write(folder, "x = 1\n", "not_imported.py")
+    return _write(folder, "import json\nfrom models_of_hers.small import value as thing\n")
+
+
+def test_the_modules_of_hers_that_a_file_imports_are_hashed_by_their_names(tmp_path: Path) -> None:
+    _with_a_package(tmp_path)
+    give("mine_alone.py:thing", tmp_path)
+    hers = ["helps_mine.py", *(f"models_of_hers/{name}.py" for name in ("__init__", "layers", "small"))]
+    assert list(sources()) == ["mine_alone.py:thing", *(f"{path} of mine_alone.py" for path in hers)]
+    assert sources(["mine_alone.py:thing"]) == sources()
+    assert sources(["other.py:thing"]) == {}
+
+
+@pytest.mark.parametrize("changed", ["helps_mine.py", "models_of_hers/layers.py", "mine_alone.py"])
+def test_a_worker_refuses_a_module_of_hers_that_has_changed(tmp_path: Path, changed: str) -> None:
+    _with_a_package(tmp_path)
+    give("mine_alone.py:thing", tmp_path)
+    handed, before = handed_out(), sources()
+    (tmp_path / changed).write_text((tmp_path / changed).read_text() + "# another\n")
+    with only_here(), pytest.raises(CodeReferenceError, match=f"{changed} has changed"):
+        take_in(handed)
+    with only_here():
+        give("mine_alone.py:thing", tmp_path)
+        different = {name for name, source in sources().items() if before[name] != source}
+    assert different == {"mine_alone.py:thing" if changed == "mine_alone.py" else f"{changed} of mine_alone.py"}
+
+
+def test_a_module_of_hers_runs_as_it_is_written(tmp_path: Path) -> None:
+    """Also where it was changed within a second, which a cache of bytecode does not notice."""
+    package = tmp_path / "models_of_hers"
+    _with_a_package(tmp_path)
+    for value in (7, 8):
+        (package / "small.py").write_text(f"from . import layers\nvalue = {value}\n")
+        with only_here():
+            give("mine_alone.py:thing", tmp_path)
+            assert resolve("mine_alone.py:thing") == value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from slimfront.search.commands.failures import FAILED, INTERRUPTED, fail, say
@@ -77,6 +77,8 @@ def retrain(
     name: Name = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network, with seeds from 0 on.")] = 5,
     epochs: Annotated[int | None, typer.Option(help="Of dense training; default: three times the search's.")] = None,
+    arg: Arguments = None,
+    weights: given.StartingWeights = None,
     inherit: Annotated[
         bool, typer.Option("--inherit", help="Start from the search's supernet, as the trial did, not from scratch.")
     ] = False,
@@ -101,8 +103,8 @@ def retrain(
     from slimfront.search.retrain.show import print_retrained
 
     given.give(allow)
-    chosen = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
-    chosen["inherit"] = inherit
+    chosen: dict[str, Any] = {"trial": trial, "front": front, "candidate": candidate, "changed_code": changed_code}
+    chosen |= {"arguments": arg or (), "weights": weights, "inherit": inherit}
     plan, folder = make_plan(storage, name, chosen, dataset=dataset, bar=bar, seeds=seeds, epochs=epochs, out=out)
     options = Options(
         storage=storage,
@@ -134,6 +136,8 @@ def sweep(
     ] = "resnet8",
     methods: given.Methods = None,
     ratios: Annotated[str | None, typer.Option(help="Comma-separated, each in (0, 1); default: 0.1 to 0.95.")] = None,
+    arg: Arguments = None,
+    weights: given.StartingWeights = None,
     epochs: Annotated[int | None, typer.Option(help="Of the dense training; default: the candidate's.")] = None,
     retrain_epochs: Annotated[int, typer.Option(help="After pruning, the same for every method.")] = 3,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
@@ -159,8 +163,9 @@ def sweep(
     given.give(allow)
     names = [name.strip() for name in methods.split(",")] if methods is not None else None
     summary = run_sweep(
-        read_candidate(candidate, storage, name),
+        read_candidate(candidate, storage, name, arg or ()),
         name=candidate,
+        weights=weights,
         methods=names,
         ratios=ratios,
         epochs=epochs,
@@ -175,7 +180,9 @@ def sweep(
     if as_json:
         print_json(summary)
     else:
-        print_sweep(summary, out, candidate, dataset, storage, name)
+        told = [word for one in arg or () for word in ("--arg", one)]
+        told += () if weights is None else ("--weights", str(weights))
+        print_sweep(summary, out, (candidate, *told), dataset, storage, name)
     if not summary["complete"]:
         say(f"not complete; what is finished is kept, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

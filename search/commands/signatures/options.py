@@ -55,6 +55,13 @@ EventFiles = Annotated[
         "--tensorboard", metavar="FOLDER", help="Write event files for TensorBoard here, a curve for each training."
     ),
 ]
+StartingWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",  # as `slimfront.evaluators.starting.OPTION`, which takes a moment to import
+        help="Weights to begin with, which a candidate may name: a state dict, .safetensors or torch's own.",
+    ),
+]
 ChangedCode = Annotated[
     bool, typer.Option("--changed-code", help="Go on although code of your own has changed since the study began.")
 ]
