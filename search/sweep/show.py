@@ -42,15 +42,12 @@ def run_sweep(candidate: Candidate, *, methods: list[str] | None, ratios: str | 
 
 
 def print_sweep(
-    summary: dict[str, Any],
-    out: Path,
-    candidate: str,
-    dataset: str,
-    storage: str,
-    name: str | None,
-    more: Sequence[str] = (),
+    summary: dict[str, Any], out: Path, candidate: Sequence[str], dataset: str, storage: str, name: str | None
 ) -> None:
-    """Accuracy by method and ratio, after retraining where there was any; the next command. All others are as typed."""
+    """Accuracy by method and ratio, after retraining where there was any; the next command. All others are as typed.
+
+    `candidate` are its words on a command line, its name first.
+    """
     console = Console()
     points = [point for point in summary["points"] if point["retrained"]] or summary["points"]
     ratios = sorted({point["ratio"] for point in points})
@@ -63,5 +60,5 @@ def print_sweep(
         table.add_row(method, *(f"{percent_number(found[ratio])}%" if ratio in found else "" for ratio in ratios))
     console.print(table)
     console.print(f"tables and pictures: {out}", soft_wrap=True, highlight=False)
-    place = {"storage": storage, "name": name} if is_of_a_trial(candidate) else {}
-    say_next(command("retrain", "--candidate", candidate, *more, "--dataset", dataset, "--seeds", "5", **place))
+    place = {"storage": storage, "name": name} if is_of_a_trial(candidate[0]) else {}
+    say_next(command("retrain", "--candidate", *candidate, "--dataset", dataset, "--seeds", "5", **place))

@@ -182,7 +182,7 @@ def sweep(
     else:
         told = [word for one in arg or () for word in ("--arg", one)]
         told += () if weights is None else ("--weights", str(weights))
-        print_sweep(summary, out, candidate, dataset, storage, name, told)
+        print_sweep(summary, out, (candidate, *told), dataset, storage, name)
     if not summary["complete"]:
         say(f"not complete; what is finished is kept, and the same command goes on: {repeated()}")
         raise typer.Exit(INTERRUPTED if not summary.get("failures") else FAILED)

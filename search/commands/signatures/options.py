@@ -49,17 +49,17 @@ Arguments = Annotated[
         help="What the constructor of a network's class is told; may be given several times.",
     ),
 ]
+EventFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard", metavar="FOLDER", help="Write event files for TensorBoard here, a curve for each training."
+    ),
+]
 StartingWeights = Annotated[
     Path | None,
     typer.Option(
         "--weights",  # as `slimfront.evaluators.starting.OPTION`, which takes a moment to import
         help="Weights to begin with, which a candidate may name: a state dict, .safetensors or torch's own.",
-    ),
-]
-EventFiles = Annotated[
-    Path | None,
-    typer.Option(
-        "--tensorboard", metavar="FOLDER", help="Write event files for TensorBoard here, a curve for each training."
     ),
 ]
 ChangedCode = Annotated[
