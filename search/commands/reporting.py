@@ -50,7 +50,7 @@ def write_report(
         written["report"] = str(write_page(report(story), out))
     if slides is not None:
         written["slides"] = str(write_page(make_slides(story), slides))
-    told = {"study": story.name, "storage": story.storage, "front": networks, "retrained": len(story.retrained)}
+    told = {"study": story.name, "storage": story.storage, "on_front": networks, "retrained": len(story.retrained)}
     return {**told, **written}
 
 
@@ -59,6 +59,7 @@ def _gather(storage: str, name: str | None, bar: float | None, summaries: list[P
 
     The storage is closed by then, whatever comes of them.
     """
+    from slimfront.studies.errors import StudyError
     from slimfront.studies.front import front
     from slimfront.studies.report.story import gather
     from slimfront.studies.store.names import own_file_name
@@ -67,7 +68,11 @@ def _gather(storage: str, name: str | None, bar: float | None, summaries: list[P
 
     opened = open_for_reading(storage)
     study = snapshot(find_study(opened, name))
-    return gather(study, bar, summaries), own_file_name(study.name, opened), len(front(study.trials, study.bar))
+    try:
+        networks = len(front(study.trials, study.bar))
+    except StudyError:  # its bar is none; `bar` is what counts here
+        networks = 0
+    return gather(study, bar, summaries), own_file_name(study.name, opened), networks
 
 
 def print_written(written: dict[str, Any], storage: str) -> None:
@@ -78,7 +83,7 @@ def print_written(written: dict[str, Any], storage: str) -> None:
             console.print(f"{what}: {written[what]}", soft_wrap=True, highlight=False)
     if not written["retrained"]:
         console.print("no retrained network was found for this study; `retrain` gives its final numbers")
-        words = ["retrain", "--front", "--seeds", "5"] if written["front"] else ["front"]
+        words = ["retrain", "--front", "--seeds", "5"] if written["on_front"] else ["front"]
         say_next(command(*words, storage=storage, name=written["study"]))
         return
     say_next(command("dashboard", storage=storage, name=written["study"]))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from slimfront.evaluators.supernet.sharing import Sharing
 from slimfront.evaluators.training.loop import TrainingError
 from slimfront.search.launch import Options, resources
 from slimfront.search.scheduling.clock import StudyClock
 from slimfront.search.supernet.pace import Pace
-from slimfront.search.supernet.plan import Plan, divide, lines
+from slimfront.search.supernet.plan import Plan, divide
 from slimfront.search.supernet.preparation import PhaseCircumstances
 from slimfront.search.supernet.rates import lengths_of, work_of
 from slimfront.search.terminal import Console
@@ -40,12 +38,6 @@ def pace_for(
         return None
     lengths = lengths_of(settings.make_space(), sharing)
     return Pace(clock, plan, begun, work.short * workers / lengths[0], lengths, work)
-
-
-def print_plan(settings: Settings, options: Options, as_json: bool) -> None:
-    """Print the plan of `plan_only`: lines, or one JSON object."""
-    plan = plan_only(settings, options)
-    print(json.dumps(plan.to_dict(), indent=2) if as_json else "\n".join(lines(plan)))
 
 
 def plan_only(settings: Settings, options: Options) -> Plan:

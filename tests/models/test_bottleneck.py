@@ -228,7 +228,7 @@ def test_it_is_named_in_words() -> None:
     (network, *_) = used([Candidate(SMALL)])
     assert network.name == "Pre-activation bottlenecks"
     assert "arXiv:1603.05027" in network.source
-    assert shape(Candidate(SMALL)) == "bottleneck 16-32 × 2-1"
+    assert shape(Candidate(SMALL)) == "bottleneck 16-32 × 2-1, reduction 2-4, groups 4-2"
 
 
 def test_forty_layers_can_be_built_and_pruned() -> None:

@@ -63,10 +63,14 @@ def search(
         tensorboard=tensorboard,
     )
     if dry_run:
-        from slimfront.search.supernet.planning import print_plan
+        from slimfront.search.supernet.plan import lines
+        from slimfront.search.supernet.planning import plan_only
 
-        print_plan(settings, options, as_json)
-        if not as_json:
+        plan = plan_only(settings, options)
+        if as_json:
+            print_json(plan.to_dict())
+        else:
+            print("\n".join(lines(plan)))
             say_next(repeated(without="--dry-run"))
         return
     outcome, summary, files = launch(settings, options)
