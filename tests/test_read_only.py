@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from kept_files import contents, log_writes, small_study
+from kept_files import collect, contents, log_writes, small_study
 from made_trials import add_trials, made_trial
 from test_outputs import SPACE
 
@@ -35,11 +34,6 @@ def _arguments(reader: list[str], elsewhere: Path, url: str) -> list[str]:
     option = "--source" if reader[0] == "import" else "--storage"
     given = [word.format(elsewhere=elsewhere) for word in reader] + [option, url]
     return [*given, "--storage", f"sqlite:///{elsewhere}/target.db"] if reader[0] == "import" else given
-
-
-def _tidy() -> None:
-    """What the end of a command's process does: close what it has opened."""
-    gc.collect()
 
 
 @contextlib.contextmanager
@@ -125,7 +119,7 @@ def test_another_programs_database_stays_as_it_was(
     _foreign(place / "places.db", state)
     before = contents(place)
     assert run_search.main(_arguments(reader, tmp_path, f"sqlite:///{place}/places.db")) == 2
-    _tidy()
+    collect()  # as the end of a command's process closes what it has opened
     err = capsys.readouterr().err
     assert "is a database of another program" in err
     assert len(err.splitlines()) == 1
@@ -183,7 +177,7 @@ def test_a_study_that_is_only_read_stays_as_it_was(
     assert run_search.main(["front", "--storage", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trials"]["complete"] == complete
     assert run_search.main(["report", "--storage", url, "--out", f"{tmp_path}/r.html"]) == 0
-    _tidy()
+    collect()  # as the end of a command's process closes what it has opened
     assert _but_index(contents(place)) == _but_index(before)
     assert contents(place).keys() == before.keys()
 
@@ -205,7 +199,7 @@ def test_a_study_is_read_where_nothing_can_be_written(
     capsys.readouterr()
     with _protected(place):
         code = run_search.main(["front", "--storage", spelling.format(path), "--json"])
-        _tidy()
+        collect()  # as the end of a command's process closes what it has opened
     out, err = capsys.readouterr()
     assert code == 0, err
     assert json.loads(out)["trials"]["complete"] == (4 if log.startswith("pending") else 3)
@@ -217,7 +211,7 @@ def test_a_study_on_an_immutable_medium_is_read_with_its_log(place: Path, capsys
     before = contents(place)
     url = f"sqlite:///file:{place}/s.db?immutable=1&uri=true"
     assert run_search.main(["front", "--storage", url, "--json"]) == 0
-    _tidy()
+    collect()  # as the end of a command's process closes what it has opened
     assert json.loads(capsys.readouterr().out)["trials"]["complete"] == 4
     assert contents(place) == before
 
@@ -244,7 +238,7 @@ def test_the_dashboard_shows_what_cannot_be_written(
     url = f"sqlite:///file:{place}/s.db?mode=ro&uri=true"
     assert run_search.main(["dashboard", "--storage", url, "--port", str(_free_port())]) == 0
     assert "is only read" in capsys.readouterr().err
-    _tidy()
+    collect()  # as the end of a command's process closes what it has opened
     assert contents(place) == before
     assert [path.name for path in place.iterdir()] == ["s.db"]
 
@@ -270,5 +264,5 @@ def test_temporary_copies_are_dropped(place: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     url = _pending_study(place / "s.db", index=False)
     assert run_search.main(["front", "--storage", url]) == 0
-    _tidy()
+    collect()  # as the end of a command's process closes what it has opened
     assert not list(tmp_path.iterdir())
