@@ -3,10 +3,14 @@
     python -m benchmarks.interrupts --kills 60
 
 Each command runs as a user starts it, on digits, with two workers. It is pressed Ctrl-C once or twice, terminated, or
-killed (kill -9), a quarter of the times in its first five seconds, and started again until it ends by itself. "Equal"
-means: a search has as many trials, all complete, no candidate twice, and every candidate that the undisturbed search
-tried, too, with the same accuracy and score (which it tries follows from which trials have ended when it chooses, and
-with two workers that is never the same); retrain has the same seeds and test accuracies; sweep has the same points. No end may show a traceback, and no interrupt may fail a trial.
+killed (kill -9), two in five times in its first five seconds, and started again until it ends by itself. No end may
+show a traceback, and no interrupt may fail a trial. "Equal" means:
+
+* A search has as many trials, all complete, no candidate twice, and every candidate that the undisturbed search tried,
+  too, with the same accuracy and score. Which it tries follows from which trials have ended when it chooses, and with
+  two workers that is never the same.
+* A retraining has the same seeds and test accuracies.
+* A sweep has the same points.
 
 Kills are at most two in one search, because a third death of its worker is meant to fail a trial.
 """
@@ -183,7 +187,7 @@ def campaign(folder: Path, kills: int, seed: int, epochs: int) -> dict[str, Any]
             for _ in range(missing):
                 may_kill = sum(event["kind"] == "kill" for event in storm.events) < STARTS - 1
                 kind = drawn.choice(KINDS if may_kill else KINDS[:-1])
-                early = drawn.random() < 0.25
+                early = drawn.random() < 0.4
                 if not storm.disturb(kind, drawn.uniform(0.1, EARLY) if early else drawn.uniform(EARLY, length)):
                     break
             storm.calm()
