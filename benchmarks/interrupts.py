@@ -180,7 +180,8 @@ def campaign(folder: Path, kills: int, seed: int, epochs: int) -> dict[str, Any]
         begun = time.monotonic()
         calm.calm()
         length = time.monotonic() - begun
-        expected, storms = read(calm.folder), []
+        expected = read(calm.folder)
+        storms: list[Storm] = []
         while (missing := -(-kills // 3) - sum(len(storm.events) for storm in storms)) > 0:
             storm = _new(folder / name / f"storm-{len(storms)}", command, epochs)
             storms.append(storm)
